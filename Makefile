@@ -1,0 +1,53 @@
+# The two commands of the README are `make demo` and `make test`.
+
+GO       ?= go
+# More flags for go test, for example TESTFLAGS='-run TestRun -v'.
+TESTFLAGS ?=
+# The race detector needs a C compiler; without it tests still run.
+RACE     := $(shell command -v gcc cc clang >/dev/null 2>&1 && echo -race)
+TOOL     := $(GO) tool -modfile=.ci
+
+export GOFLAGS ?= -buildvcs=false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build demo test vet lint generate verify-generated bench torture clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: ## Install what the demo needs and is missing (Postgres programs)
+	@.ci/setup
+
+setup-test:
+	@.ci/setup test
+
+build: ## Build candu-loader and fake-segment into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/candu-loader ./cmd/fake-segment
+
+demo: setup build ## Watch 100,000 interactions go from Postgres to a fake Segment and into the mirror
+	@$(GO) run ./loader/loadertest/demo bin/candu-loader
+
+test: setup-test ## Run all tests, with the race detector
+	@mkdir -p bin
+	@bash -c 'set -o pipefail; $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) ./... | tee bin/test.log'
+
+vet: ## Run go vet
+	$(GO) vet ./...
+
+lint: ## Run golangci-lint at its pinned version
+	$(TOOL)/golangci-lint.mod golangci-lint run
+
+generate: ## Make the Go code of queries/*.sql again
+	cd queries && $(GO) tool -modfile=../.ci/sqlc.mod sqlc generate
+
+verify-generated: ## Fail if generated code is not current
+	cd queries && $(GO) tool -modfile=../.ci/sqlc.mod sqlc diff
+
+bench: setup ## Run the benchmarks of the parts
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+torture: setup-test build ## Try to break the guarantees, the long version
+	CANDU_TORTURE=long $(GO) test -count=1 -timeout 120m -v ./loader/torture
+
+clean: ## Remove what was built
+	rm -rf bin

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/candu-loader/candu-loader/loader/fault"
+)
+
+// The exit codes are a contract with cron jobs and container platforms.
+const (
+	exitDone         = 0
+	exitFailed       = 1
+	exitUsage        = 2
+	exitPrecondition = 3
+	exitDifference   = 4
+	exitBusy         = 5
+	// signalBase and the signal's number: 130 for SIGINT, 143 for SIGTERM.
+	signalBase = 128
+)
+
+// done marks an error of a command's work. Everything else that cobra returns is
+// wrong usage.
+type done struct{ err error }
+
+func (d done) Error() string { return d.err.Error() }
+func (d done) Unwrap() error { return d.err }
+
+// exitCode is the one place that turns kinds of errors into exit codes. Of several
+// errors the gravest decides: what is interrupted, then what an operator must mend, then
+// what failed.
+func exitCode(err error, caught syscall.Signal) int {
+	if err == nil {
+		return exitDone
+	}
+	var work done
+	if !errors.As(err, &work) {
+		return exitUsage
+	}
+	gravest, rank := exitDone, 0
+	for _, e := range flatten(work.err) {
+		code, r := exitFailed, 3
+		switch fault.KindOf(e) {
+		case fault.Interrupted:
+			code, r = signalBase+int(syscall.SIGINT), 6
+			if caught != 0 {
+				code = signalBase + int(caught)
+			}
+		case fault.Config:
+			code, r = exitUsage, 5
+		case fault.Precondition:
+			code, r = exitPrecondition, 4
+		case fault.Difference:
+			code, r = exitDifference, 2
+		case fault.Busy:
+			code, r = exitBusy, 1
+		}
+		if r > rank {
+			gravest, rank = code, r
+		}
+	}
+	return gravest
+}
+
+// flatten returns the errors that errors.Join put together.
+func flatten(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // The join itself is wanted.
+		var all []error
+		for _, e := range joined.Unwrap() {
+			all = append(all, flatten(e)...)
+		}
+		return all
+	}
+	return []error{err}
+}

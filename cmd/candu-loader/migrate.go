@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+)
+
+func (a *app) buildMigrateCmd() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "migrate [NICKNAME...]",
+		Short: "Create or upgrade the schema of each source",
+		Long: `Creates or upgrades the schema of each source, and grants the readers of the config
+what they may read. Safe to run from several places at once. A migration that
+fails leaves the schema as it was.`,
+		Example: `  candu-loader migrate
+  candu-loader migrate Candu_Prod --dry-run | less`,
+		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
+			return a.migrate(ctx, l, sources, dryRun)
+		}),
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the SQL and change nothing")
+	return cmd
+}
+
+// migrateResult is a source's part of migrate --json.
+type migrateResult struct {
+	Source string `json:"source"`
+	ledger.Migration
+	SQL   string     `json:"sql,omitempty"`
+	Error *jsonError `json:"error"`
+}
+
+func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.Source, dryRun bool) error {
+	var results []migrateResult
+	var errs []error
+	for _, src := range sources {
+		result := migrateResult{Source: src.Nickname}
+		var err error
+		if dryRun {
+			result.Migration, result.SQL, err = l.MigrationPlan(ctx, src)
+		} else {
+			result.Migration, err = l.Migrate(ctx, src)
+		}
+		result.Error = asJSON(err)
+		results = append(results, result)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case a.json:
+		case dryRun:
+			a.printf("-- %s: schema %s, version %d to %d\n%s\n", src.Nickname, result.Schema, result.From, result.To, result.SQL)
+		case result.From == result.To:
+			a.printf("%s: schema %s is at version %d, nothing to do\n", src.Nickname, result.Schema, result.To)
+		default:
+			a.printf("%s: schema %s migrated from version %d to %d\n", src.Nickname, result.Schema, result.From, result.To)
+		}
+	}
+	if a.json {
+		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
+	}
+	return errors.Join(errs...)
+}
+
+// usage is wrong usage that only the work found out.
+func usage(format string, args ...any) error {
+	return fault.New(fault.Config, "%s", fmt.Sprintf(format, args...)).WithHint("candu-loader --help")
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+)
+
+// app is what the commands share: where to write, and the global flags.
+type app struct {
+	out, err io.Writer
+
+	configPath string
+	logLevel   string
+	logFormat  string
+	json       bool
+	bars       *bars
+}
+
+func (a *app) buildRootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "candu-loader",
+		Short: "Load Candu's interactions from Postgres into Segment",
+		Long: `candu-loader reads Candu's interactions from Postgres, sends them to Segment, and
+mirrors every event that Segment accepted in a schema of your warehouse.
+
+Every row ends in exactly one of two places: the mirror, or loader_rejects with a
+reason, whatever crashes.
+
+Exit codes: 0 done; 1 the work failed, run it again; 2 wrong usage or config;
+3 a precondition is missing; 4 verify found a difference; 5 another loader holds
+this source; 130/143 interrupted.`,
+		Example: `  candu-loader check
+  candu-loader run
+  candu-loader status Candu_Prod`,
+		Version:       loader.Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.configPath, "config", envOr("CANDU_LOADER_CONFIG", "config.yaml"), "configuration file; default $CANDU_LOADER_CONFIG, then config.yaml")
+	flags.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&a.logFormat, "log-format", "text", "text or json")
+	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildStatusCmd(), a.buildRejectsCmd())
+	return root
+}
+
+// report prints an error and its remedy, each on a line of its own.
+func (a *app) report(err error) {
+	if err == nil {
+		return
+	}
+	var work done
+	if !errors.As(err, &work) {
+		_, _ = fmt.Fprintf(a.err, "candu-loader: %s\nhint: candu-loader --help\n", err)
+		return
+	}
+	for _, e := range flatten(work.err) {
+		_, _ = fmt.Fprintf(a.err, "candu-loader: %s\n", e)
+		if hint := fault.HintOf(e); hint != "" {
+			_, _ = fmt.Fprintf(a.err, "hint: %s\n", hint)
+		}
+	}
+}
+
+// action is what a command does with a loader and the sources that were named.
+type action func(ctx context.Context, l *loader.Loader, sources []*config.Source) error
+
+// with makes a cobra function of an action: it reads the config, makes the logger and the
+// loader, and closes it.
+func (a *app) with(do action) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, nicknames []string) error {
+		log, err := a.logger()
+		if err != nil {
+			return err
+		}
+		cfg, err := config.Load(a.configPath, os.LookupEnv)
+		if err != nil {
+			return done{err}
+		}
+		sources, err := cfg.Select(nicknames)
+		if err != nil {
+			return done{err}
+		}
+		l := loader.New(cfg, log)
+		defer l.Close()
+		if err := do(cmd.Context(), l, sources); err != nil {
+			return done{err}
+		}
+		return nil
+	}
+}
+
+func (a *app) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: expected debug, info, warn or error", a.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch a.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(logWriter{a}, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(logWriter{a}, options)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: expected text or json", a.logFormat)
+}
+
+// printJSON prints a result for machines.
+func (a *app) printJSON(v any) error {
+	encoder := json.NewEncoder(a.out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }
+
+// jsonError is how an error stands in a result.
+type jsonError struct {
+	Kind string `json:"kind"`
+	Text string `json:"text"`
+	Hint string `json:"hint,omitempty"`
+}
+
+func asJSON(err error) *jsonError {
+	if err == nil {
+		return nil
+	}
+	return &jsonError{Kind: fault.KindOf(err).String(), Text: err.Error(), Hint: fault.HintOf(err)}
+}
+
+func envOr(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}

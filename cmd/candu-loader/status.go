@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+)
+
+func (a *app) buildStatusCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [NICKNAME...]",
+		Short: "Show watermark, lag, last runs, rejects and the next slot",
+		Example: `  candu-loader status
+  candu-loader status Candu_Prod --json`,
+		RunE: a.with(a.status),
+	}
+}
+
+// statusResult is a source's part of status --json.
+type statusResult struct {
+	loader.Status
+	Error *jsonError `json:"error"`
+}
+
+func (a *app) status(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
+	var results []statusResult
+	var errs []error
+	for _, src := range sources {
+		status, err := l.Status(ctx, src)
+		results = append(results, statusResult{status, asJSON(err)})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("source %q: %w", src.Nickname, err))
+		}
+	}
+	if a.json {
+		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
+		return errors.Join(errs...)
+	}
+	for i, r := range results {
+		if i > 0 {
+			a.printf("\n")
+		}
+		if r.Error != nil {
+			a.printf("%s: %s\n", r.Source, r.Error.Text)
+			continue
+		}
+		a.printf("%s", statusText(r.Status, time.Now()))
+	}
+	return errors.Join(errs...)
+}
+
+// statusText is a source on a few lines, with the labels in one column.
+func statusText(s loader.Status, now time.Time) string {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-14s %s\n", label, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "%s (schema %s)\n", s.Source, s.Schema)
+	if !s.Migrated {
+		line("state", "never run; `candu-loader run %s` makes the schema", s.Source)
+	} else {
+		watermark := "none yet"
+		if s.WatermarkAt != nil {
+			watermark = s.WatermarkAt.UTC().Format("2006-01-02 15:04:05.999999Z")
+			if s.WatermarkID != nil {
+				watermark += ", id " + *s.WatermarkID
+			}
+			watermark += ", " + ago(*s.WatermarkAt, now)
+		}
+		line("watermark", "%s", watermark)
+		if s.CompleteUntil != nil {
+			line("complete until", "%s, %s", s.CompleteUntil.UTC().Format("2006-01-02 15:04:05Z"), ago(*s.CompleteUntil, now))
+		}
+		switch {
+		case s.PendingRows != nil:
+			line("behind it", "about %d rows", *s.PendingRows)
+		case s.PendingError != "":
+			line("behind it", "unknown: %s", s.PendingError)
+		}
+		for _, r := range s.Running {
+			line("running", "%s", runLine(r, now))
+		}
+		for i, r := range s.LastRuns {
+			label := ""
+			if i == 0 {
+				label = "last runs"
+			}
+			line(label, "%s", runLine(r, now))
+		}
+		if s.LastSuccess != nil {
+			line("last success", "%s", ago(s.LastSuccess.StartedAt, now))
+		} else {
+			line("last success", "none yet")
+		}
+		rejects := make([]string, len(s.Rejects))
+		for i, r := range s.Rejects {
+			rejects[i] = fmt.Sprintf("%d %s", r.Rejects, r.Reason)
+		}
+		if len(rejects) == 0 {
+			rejects = []string{"none"}
+		}
+		line("rejects", "%s", strings.Join(rejects, ", "))
+		line("namespace", "%s", s.MessageNamespace)
+	}
+	if s.NextSlot != nil {
+		line("schedule", "%s (%s), next %s", s.Schedule, s.Timezone, s.NextSlot.Format("2006-01-02 15:04 MST"))
+	} else {
+		line("schedule", "none")
+	}
+	return b.String()
+}
+
+func runLine(r ledger.RunRecord, now time.Time) string {
+	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, r.Status, ago(r.StartedAt, now))
+	if r.FinishedAt != nil {
+		text += ", took " + duration(r.FinishedAt.Sub(r.StartedAt).Seconds())
+	}
+	text += fmt.Sprintf(", %d sent", r.Sent)
+	if r.Rejected > 0 {
+		text += fmt.Sprintf(", %d rejected", r.Rejected)
+	}
+	if r.Error != "" {
+		first, _, _ := strings.Cut(r.Error, "\n")
+		text += ": " + first
+	}
+	return text
+}
+
+func ago(t, now time.Time) string {
+	if t.After(now) {
+		return "in " + duration(t.Sub(now).Seconds())
+	}
+	return duration(now.Sub(t).Seconds()) + " ago"
+}

@@ -1,0 +1,109 @@
+// Command fake-segment is a strict stand-in for api.segment.io, for the demo,
+// tests and CI.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/candu-loader/candu-loader/loader/fakesegment"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := buildRootCmd().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "fake-segment:", err)
+		os.Exit(1)
+	}
+}
+
+func buildRootCmd() *cobra.Command {
+	var (
+		listen string
+		opts   fakesegment.Options
+		fault  fakesegment.Fault
+		delay  time.Duration
+		quiet  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "fake-segment",
+		Short: "A strict stand-in for api.segment.io",
+		Long: `A strict stand-in for Segment's tracking API, for demos, tests and CI.
+
+  POST   /v1/batch                     takes batches as Segment does, and dedupes by messageId
+  GET    /v1/projects/KEY/settings     knows write keys as Segment's CDN does
+  GET    /stats                        numbers so far
+  GET    /events?type=&after=&limit=   accepted events
+  DELETE /events                       forgets everything
+  PUT    /faults                       makes trouble, for example {"faults":[{"kind":"status","status":503,"share":0.1}]}
+                                       kinds: status reset_before reset_after cut hang drop redirect delay
+                                       {"poison":[{"user_id":"u1"}]} answers 400 for these events
+  DELETE /faults                       ends it`,
+		Example: `  fake-segment --listen 127.0.0.1:8320
+  fake-segment --fault status --fault-status 429 --fault-retry-after 2 --fault-share 0.05`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !quiet {
+				opts.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			}
+			server := fakesegment.New(opts)
+			fault.DelayMillis = int(delay.Milliseconds())
+			if fault.Kind == "" && delay > 0 {
+				fault.Kind = fakesegment.Delay
+			}
+			if fault.Kind != "" {
+				server.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{fault}})
+			}
+			return serve(cmd.Context(), cmd.OutOrStdout(), listen, server)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&listen, "listen", "127.0.0.1:8320", "address; port 0 chooses one and prints it")
+	flags.StringSliceVar(&opts.WriteKeys, "write-key", nil, "write keys that are known; none = any")
+	flags.BoolVar(&opts.Forget, "forget", false, "keep ids and numbers, no events")
+	flags.BoolVar(&opts.CountOnly, "count-only", false, "count events and look at nothing, for benchmarks")
+	flags.Uint64Var(&opts.Seed, "seed", 1, "seed of the faults' dice")
+	flags.BoolVar(&quiet, "quiet", false, "don't log refused requests")
+	flags.StringVar(&fault.Kind, "fault", "", "kind of trouble to make")
+	flags.IntVar(&fault.Status, "fault-status", 503, "status of --fault status")
+	flags.IntVar(&fault.RetryAfter, "fault-retry-after", 0, "Retry-After in seconds of --fault status")
+	flags.Float64Var(&fault.Share, "fault-share", 0, "part of the requests that it hits, 0 = all")
+	flags.IntVar(&fault.Next, "fault-next", 0, "only that many requests, 0 = no end")
+	flags.DurationVar(&delay, "delay", 0, "answer time")
+	return cmd
+}
+
+// serve serves until ctx is done.
+func serve(ctx context.Context, out io.Writer, listen string, server *fakesegment.Server) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
+	if err != nil {
+		return fmt.Errorf("listening on %q: %w", listen, err)
+	}
+	_, _ = fmt.Fprintf(out, "fake-segment listens on http://%s\n", listener.Addr())
+	srv := server.HTTP()
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(ctx) // What hangs on purpose is cut off.
+		_ = srv.Close()
+	})
+	defer stop()
+	if err := srv.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving on %q: %w", listen, err)
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// MaxSchemaLength leaves room for the suffixes that tools append to a schema's name
+// below Postgres's limit of 63 bytes.
+const MaxSchemaLength = 46
+
+var (
+	notSchema   = regexp.MustCompile(`[^a-z0-9_]+`)
+	schemaName  = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+	digitsFirst = regexp.MustCompile(`^[0-9]`)
+)
+
+// SchemaName returns the name of the schema for a source's nickname: lower case,
+// everything that is no letter, digit or _ becomes one _, none at the ends, and a leading
+// digit gets _ in front, as Segment does it. At most 46 characters. A nickname
+// without a letter or digit has no schema.
+func SchemaName(nickname string) (string, error) {
+	name := strings.Trim(notSchema.ReplaceAllString(strings.ToLower(nickname), "_"), "_")
+	if digitsFirst.MatchString(name) {
+		name = "_" + name
+	}
+	if len(name) > MaxSchemaLength {
+		name = strings.TrimRight(name[:MaxSchemaLength], "_")
+	}
+	if name == "" {
+		return "", fmt.Errorf("nickname %q has no letter or digit to make a schema's name of", nickname)
+	}
+	return name, nil
+}
+
+// checkSchema says what is wrong with a schema's name that was given, or "".
+func checkSchema(name string) string {
+	switch {
+	case !schemaName.MatchString(name):
+		return "expected lower-case letters, digits and _, not beginning with a digit"
+	case len(name) > MaxSchemaLength:
+		return fmt.Sprintf("has %d characters, at most %d are allowed", len(name), MaxSchemaLength)
+	case strings.HasPrefix(name, "pg_") || name == "public" || name == "information_schema":
+		return "is not for the loader: it needs a schema of its own"
+	}
+	return ""
+}

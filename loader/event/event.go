@@ -1,0 +1,215 @@
+// Package event turns a row of the export into the event that it means to
+// Segment, or says why it can't be one. It is pure: no I/O, no clock.
+package event
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	analytics "github.com/segmentio/analytics-go/v3"
+)
+
+// MaxBytes is the greatest JSON of one event that is sent; Segment documents
+// 32 KB, analytics-go refuses more than 32,000 bytes
+// (https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#max-request-size).
+const MaxBytes = 32_000
+
+// The names of the events.
+const (
+	ViewName        = "tutorial.view"
+	InteractionName = "tutorial.interaction"
+)
+
+// Kind is what a row is.
+type Kind uint8
+
+// The kinds: a view becomes a screen call, an interaction a track call.
+const (
+	View Kind = iota + 1
+	Interacted
+)
+
+// String returns the kind as the config calls it.
+func (k Kind) String() string {
+	switch k {
+	case View:
+		return "view"
+	case Interacted:
+		return "interaction"
+	}
+	return "unknown"
+}
+
+// Name returns the event's name.
+func (k Kind) Name() string {
+	if k == View {
+		return ViewName
+	}
+	return InteractionName
+}
+
+// Interaction is one row of the export as it was read. "" stands for NULL. Texts
+// are valid UTF-8, and may share one page's memory.
+type Interaction struct {
+	// ID is the row's id as Postgres prints it.
+	ID string
+	// Kind is the row's own spelling.
+	Kind        string
+	UserID      string
+	AnonymousID string
+	// TutorialID and PortalID are as Postgres prints them.
+	TutorialID string
+	SegmentID  string
+	PortalID   string
+	VersionID  string
+	EventName  string
+	// OccurredAt is in UTC, zero for NULL; an infinity is a time outside of what
+	// Postgres can store.
+	OccurredAt time.Time
+	// ExportedAt is in UTC, and never NULL, for such a row is not read.
+	ExportedAt time.Time
+}
+
+// Event is a row that can be sent.
+type Event struct {
+	Kind Kind
+	// MessageID is deterministic, see [MessageID].
+	MessageID string
+	// Row is the row that it was made of.
+	Row        *Interaction
+	TutorialID int64
+	// PortalID counts only if HasPortal.
+	PortalID  int64
+	HasPortal bool
+	// At is when the user did it, UTC, in whole microseconds.
+	At time.Time
+	// Size is the exact length of the event's JSON in bytes.
+	Size int
+}
+
+// Rules make events of the rows of one source.
+type Rules struct {
+	namespace    uuid.UUID
+	kinds        map[string]Kind
+	hasKind      bool
+	integrations analytics.Integrations
+	// fixed is the part of Size that is the same for every event of a kind.
+	fixed [Interacted + 1]int
+}
+
+// NewRules returns the rules of a source. kinds maps the spellings of the
+// column kind; where the table has no such column, hasKind is false and a row
+// without an event name is a view. integrations goes into every event; nil leaves it out.
+func NewRules(namespace uuid.UUID, kinds map[string]Kind, hasKind bool, integrations map[string]any) *Rules {
+	r := &Rules{namespace: namespace, kinds: kinds, hasKind: hasKind, integrations: integrations}
+	extra := 0
+	if len(integrations) > 0 {
+		// What a YAML or JSON document holds can be marshalled.
+		text, err := json.Marshal(integrations)
+		if err == nil {
+			extra = len(`,"integrations":`) + len(text)
+		}
+	}
+	r.fixed[View] = len(`{"type":"screen","messageId":"","name":"","timestamp":"","properties":{"tutorialId":}}`) + 36 + len(ViewName) + extra
+	r.fixed[Interacted] = len(`{"type":"track","messageId":"","event":"","timestamp":"","properties":{"eventName":"","tutorialId":}}`) + 36 + len(InteractionName) + extra
+	return r
+}
+
+// Convert makes the event of a row, or says why there is none. The first rule that
+// is broken decides. The event points to the row.
+func (r *Rules) Convert(in *Interaction) (Event, *Reject) {
+	kind, reject := r.kind(in)
+	if reject != nil {
+		return Event{}, reject
+	}
+	if blank(in.UserID) && blank(in.AnonymousID) {
+		return Event{}, &Reject{MissingIdentity, "user_id and anonymous_id are missing"}
+	}
+	e := Event{Kind: kind, Row: in}
+	if e.TutorialID, reject = number(in.TutorialID, MissingTutorialID, InvalidTutorialID, "tutorial_id"); reject != nil {
+		return Event{}, reject
+	}
+	if !blank(in.PortalID) {
+		if e.PortalID, reject = number(in.PortalID, InvalidPortalID, InvalidPortalID, "portal_id"); reject != nil {
+			return Event{}, reject
+		}
+		e.HasPortal = true
+	}
+	if kind == Interacted && blank(in.EventName) {
+		return Event{}, &Reject{MissingEventName, "an interaction needs event_name"}
+	}
+	if reject = checkTime(in.OccurredAt); reject != nil {
+		return Event{}, reject
+	}
+	e.At = in.OccurredAt.UTC().Truncate(time.Microsecond)
+	e.Size = r.size(&e)
+	if e.Size > MaxBytes {
+		return Event{}, &Reject{TooLarge, fmt.Sprintf("the event has %d bytes, at most %d can be sent", e.Size, MaxBytes)}
+	}
+	e.MessageID = MessageID(r.namespace, in.ID, e.At)
+	return e, nil
+}
+
+func (r *Rules) kind(in *Interaction) (Kind, *Reject) {
+	if !r.hasKind {
+		if blank(in.EventName) {
+			return View, nil
+		}
+		return Interacted, nil
+	}
+	if kind, ok := r.kinds[in.Kind]; ok {
+		return kind, nil
+	}
+	if blank(in.Kind) {
+		return 0, &Reject{UnknownKind, "kind is missing"}
+	}
+	return 0, &Reject{UnknownKind, fmt.Sprintf("kind %q stands for neither view nor interaction", cut(in.Kind))}
+}
+
+// Message returns the analytics-go value that carries the event.
+func (r *Rules) Message(e *Event) analytics.Message {
+	row := e.Row
+	properties := make(analytics.Properties, 5)
+	properties["tutorialId"] = e.TutorialID
+	if e.HasPortal {
+		properties["portalId"] = e.PortalID
+	}
+	if segment := Present(row.SegmentID); segment != "" {
+		properties["segmentId"] = segment
+	}
+	if version := Present(row.VersionID); version != "" {
+		properties["versionId"] = version
+	}
+	if e.Kind == View {
+		return analytics.Screen{
+			MessageId: e.MessageID, UserId: Present(row.UserID), AnonymousId: Present(row.AnonymousID),
+			Name: ViewName, Timestamp: e.At, Properties: properties, Integrations: r.integrations,
+		}
+	}
+	properties["eventName"] = row.EventName
+	return analytics.Track{
+		MessageId: e.MessageID, UserId: Present(row.UserID), AnonymousId: Present(row.AnonymousID),
+		Event: InteractionName, Timestamp: e.At, Properties: properties, Integrations: r.integrations,
+	}
+}
+
+// Present returns s, or "" if it is blank: blank texts count as missing.
+func Present(s string) string {
+	if blank(s) {
+		return ""
+	}
+	return s
+}
+
+// blank reports whether there is nothing but white space.
+func blank(s string) bool {
+	// Nearly every text begins with something visible.
+	if s != "" && s[0] > ' ' && s[0] < utf8.RuneSelf {
+		return false
+	}
+	return strings.TrimSpace(s) == ""
+}

@@ -1,0 +1,46 @@
+package event
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// MessageID returns the messageId of a row: a UUID version 8 (RFC 9562), lower
+// case, of which
+//
+//   - 48 bits are the time in unix milliseconds, rounded down, so that indexes
+//     over it stay local,
+//   - 12 + 62 bits are the leading bits of SHA-256(namespace || id).
+//
+// Segment drops duplicates by messageId over all of its customers, hence the
+// namespace; the same row always has the same messageId, hence no duplicate.
+func MessageID(namespace uuid.UUID, id string, occurredAt time.Time) string {
+	var space [128]byte
+	input := append(append(space[:0], namespace[:]...), id...)
+	hash := sha256.Sum256(input)
+
+	var u [16]byte
+	// Milliseconds first: 48 bits of a 64-bit number.
+	binary.BigEndian.PutUint64(u[:8], uint64(occurredAt.UnixMilli())<<16) //nolint:gosec // G115: not before 1970.
+	u[6] = 0x80 | hash[0]>>4
+	u[7] = hash[0]<<4 | hash[1]>>4
+	// The 62 bits that follow the first 12, behind the two bits of the variant.
+	rest := binary.BigEndian.Uint64(hash[1:9])<<4 | uint64(hash[9]>>4)
+	binary.BigEndian.PutUint64(u[8:], 0x8000000000000000|rest>>2)
+
+	var text [36]byte
+	hex.Encode(text[:8], u[:4])
+	text[8] = '-'
+	hex.Encode(text[9:13], u[4:6])
+	text[13] = '-'
+	hex.Encode(text[14:18], u[6:8])
+	text[18] = '-'
+	hex.Encode(text[19:23], u[8:10])
+	text[23] = '-'
+	hex.Encode(text[24:], u[10:])
+	return string(text[:])
+}

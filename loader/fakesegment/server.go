@@ -1,0 +1,243 @@
+// Package fakesegment is a strict stand-in for Segment's tracking API, for tests, the
+// demo and users' CI. It enforces the documented limits
+// (https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/), drops
+// bad events silently with a 200, as Segment does, dedupes by messageId, and makes
+// trouble on demand.
+package fakesegment
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// The documented limits. A request may have 500 KB; of the two readings the
+// smaller one is enforced.
+const (
+	MaxBatchBytes = 500_000
+	MaxEventBytes = 32 << 10
+	MaxEvents     = 2_500
+)
+
+// Options say how strict the server is and what it remembers.
+type Options struct {
+	// WriteKeys are the keys it knows; none = any key.
+	WriteKeys []string
+	// Forget keeps no events, only ids and numbers.
+	Forget bool
+	// CountOnly looks at nothing: it counts events and answers 200, as cheaply as
+	// it can. For benchmarks.
+	CountOnly bool
+	// Seed of the faults' dice.
+	Seed uint64
+	// Log is told of each request; nil = nobody.
+	Log *slog.Logger
+}
+
+// Server is the stand-in. It is an [http.Handler].
+type Server struct {
+	options     Options
+	store       *store
+	faults      faults
+	mux         *http.ServeMux
+	connections atomic.Int64
+}
+
+// New returns a server that has seen nothing.
+func New(options Options) *Server {
+	s := &Server{options: options, store: newStore(!options.Forget), mux: http.NewServeMux()}
+	s.faults.dice = rand.New(rand.NewPCG(options.Seed, 1)) //nolint:gosec // G404: dice for tests.
+	s.mux.HandleFunc("POST /v1/batch", s.batch)
+	s.mux.HandleFunc("GET /v1/projects/{key}/settings", s.settings)
+	s.mux.HandleFunc("GET /stats", s.stats)
+	s.mux.HandleFunc("GET /events", s.events)
+	s.mux.HandleFunc("DELETE /events", s.reset)
+	s.mux.HandleFunc("PUT /faults", s.putFaults)
+	s.mux.HandleFunc("DELETE /faults", s.clearFaults)
+	return s
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// HTTP returns a server around the handler, which counts connections.
+func (s *Server) HTTP() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				s.connections.Add(1)
+			}
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+}
+
+// batch is the tracking API.
+func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
+	if s.options.CountOnly {
+		s.count(w, r)
+		return
+	}
+	s.store.request()
+	key, _, ok := r.BasicAuth()
+	switch {
+	case !ok || key == "":
+		s.answer(w, http.StatusUnauthorized, "no write key")
+		return
+	case len(s.options.WriteKeys) > 0 && !slices.Contains(s.options.WriteKeys, key):
+		// The real API takes any key and drops the events; a test wants to know.
+		s.answer(w, http.StatusUnauthorized, "unknown write key")
+		return
+	case !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json"):
+		s.answer(w, http.StatusBadRequest, "Content-Type must be application/json")
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, 4*MaxBatchBytes))
+	if err != nil {
+		return // The client went away.
+	}
+	f := s.faults.draw()
+	if f != nil && f.DelayMillis > 0 {
+		select {
+		case <-time.After(time.Duration(f.DelayMillis) * time.Millisecond):
+		case <-r.Context().Done():
+			return
+		}
+	}
+	if f != nil && s.before(w, r, f) {
+		return
+	}
+	if len(body) > MaxBatchBytes {
+		s.answer(w, http.StatusBadRequest, "batch of more than 500 KB")
+		return
+	}
+	var request request
+	if err := json.Unmarshal(body, &request); err != nil || len(request.Batch) == 0 {
+		s.answer(w, http.StatusBadRequest, "malformed JSON or empty batch")
+		return
+	}
+	if status, detail := s.refuses(request.Batch); status != 0 {
+		s.answer(w, status, detail)
+		return
+	}
+	if f == nil || f.Kind != Drop {
+		s.store.accept(request.Batch)
+	}
+	if f != nil && s.after(w, f) {
+		return
+	}
+	s.store.status(http.StatusOK)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"success": true}`)
+}
+
+// refuses finds what is answered with 400: an event that is too large, or one
+// that the test chose.
+func (s *Server) refuses(batch []Event) (int, string) {
+	for i := range batch {
+		if len(batch[i].raw) > MaxEventBytes {
+			return http.StatusBadRequest, "event of more than 32 KB"
+		}
+		if status := s.faults.poisoned(&batch[i]); status != 0 {
+			return status, "event refused"
+		}
+	}
+	return 0, ""
+}
+
+func (s *Server) answer(w http.ResponseWriter, status int, detail string) {
+	s.store.status(status)
+	if s.options.Log != nil {
+		s.options.Log.Info("refused", "status", status, "detail", detail)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"success": false, "error": detail})
+}
+
+// count reads a request as cheaply as possible: each event has one "messageId",
+// and so has the batch.
+func (s *Server) count(w http.ResponseWriter, r *http.Request) {
+	n := countEvents(r.Body) - 1
+	if f := s.faults.draw(); f != nil && f.DelayMillis > 0 {
+		time.Sleep(time.Duration(f.DelayMillis) * time.Millisecond)
+	}
+	s.store.counted(n)
+	_, _ = io.WriteString(w, `{"success": true}`)
+}
+
+// settings is the CDN's answer about a write key.
+func (s *Server) settings(w http.ResponseWriter, r *http.Request) {
+	if len(s.options.WriteKeys) > 0 && !slices.Contains(s.options.WriteKeys, r.PathValue("key")) {
+		http.Error(w, "not found", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"integrations":{}}`)
+}
+
+// Stats returns the numbers so far.
+func (s *Server) Stats() Stats {
+	stats := s.store.numbers()
+	stats.Connections = s.connections.Load()
+	return stats
+}
+
+// Accepted returns the messageIds of the events that were accepted, each once,
+// in the order in which they came.
+func (s *Server) Accepted() []string { return s.store.ids() }
+
+// Events returns the accepted events as they came, oldest first.
+func (s *Server) Events() []Event { return s.store.list("", 0, 0) }
+
+func (s *Server) stats(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Stats()) }
+
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	limit, err := number(query.Get("limit"), 100)
+	after, err2 := number(query.Get("after"), 0)
+	if err != nil || err2 != nil {
+		http.Error(w, "limit and after are whole numbers", http.StatusBadRequest)
+		return
+	}
+	found := s.store.list(query.Get("type"), after, limit)
+	raw := make([]json.RawMessage, len(found))
+	for i := range found {
+		raw[i] = found[i].raw
+	}
+	writeJSON(w, raw)
+}
+
+func (s *Server) reset(w http.ResponseWriter, _ *http.Request) {
+	s.store.reset()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func number(text string, otherwise int) (int, error) {
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err == nil && n < 0 {
+		err = fmt.Errorf("%d is negative", n)
+	}
+	return n, err
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(v) // A client that went away needs no answer.
+}

@@ -1,0 +1,67 @@
+package ledger
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// LastID returns the greatest messageId of the mirror, "" if it is empty.
+// A row whose messageId is greater has not been delivered.
+func (l *Ledger) LastID(ctx context.Context) (string, error) {
+	var last string
+	err := l.InTx(ctx, func(tx pgx.Tx) (err error) {
+		last, err = l.q.MirrorLast(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return "", l.explain(err, "reading the last id of schema %q", l.id.Schema)
+	}
+	return last, nil
+}
+
+// Delivered adds to found which of the messageIds are in the mirror, as
+// whatever kind of event.
+func (l *Ledger) Delivered(ctx context.Context, ids []string, found map[string]struct{}) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	var delivered []string
+	err := l.InTx(ctx, func(tx pgx.Tx) (err error) {
+		delivered, err = l.q.MirrorDelivered(ctx, tx, ids)
+		return err
+	})
+	if err != nil {
+		return l.explain(err, "asking schema %q what was delivered", l.id.Schema)
+	}
+	for _, id := range delivered {
+		found[id] = struct{}{}
+	}
+	return nil
+}
+
+// KnownReject is what is known of a row that was rejected before.
+type KnownReject struct {
+	Reason   string
+	Attempts int32
+}
+
+// KnownRejects returns those of the rows that were rejected before, by the row's
+// id.
+func (l *Ledger) KnownRejects(ctx context.Context, interactionIDs []string) (map[string]KnownReject, error) {
+	known := map[string]KnownReject{}
+	if len(interactionIDs) == 0 {
+		return known, nil
+	}
+	err := l.InTx(ctx, func(tx pgx.Tx) error {
+		rows, err := l.q.RejectsKnown(ctx, tx, interactionIDs)
+		for _, row := range rows {
+			known[row.InteractionID] = KnownReject{Reason: row.Reason, Attempts: row.Attempts}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, l.explain(err, "asking schema %q for rejects", l.id.Schema)
+	}
+	return known, nil
+}

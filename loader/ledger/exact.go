@@ -1,0 +1,50 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/golang-migrate/migrate/v4/source"
+)
+
+// exactDriver makes the dirty mark exact. Plain golang-migrate writes the mark,
+// the file and the clearing as three transactions, so after a crash nobody knows
+// whether the file took hold. Here the file clears the mark itself: each file is
+// sent as one query string, which Postgres runs as one transaction
+// (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT).
+type exactDriver struct {
+	database.Driver
+	version int
+}
+
+func (d *exactDriver) SetVersion(version int, dirty bool) error {
+	if dirty {
+		d.version = version
+	}
+	return d.Driver.SetVersion(version, dirty)
+}
+
+func (d *exactDriver) Run(file io.Reader) error {
+	clear := fmt.Sprintf("\n;update %s set dirty = false where version = %d;\n", versionTable, d.version)
+	return d.Driver.Run(io.MultiReader(file, strings.NewReader(clear)))
+}
+
+// forced is how golang-migrate writes "no version".
+func forced(version int) int {
+	if version == 0 {
+		return database.NilVersion
+	}
+	return version
+}
+
+func previous(files source.Driver, version uint) (int, error) {
+	before, err := files.Prev(version)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return int(before), err //nolint:gosec // G115: the number of a file.
+}

@@ -1,0 +1,121 @@
+// Package ledger keeps a source's schema: the mirror of what Segment accepted,
+// the watermark, the runs, the rejects, and the lease that lets one loader at a
+// time record. It is the only package that writes to Postgres.
+//
+// Every statement runs in a transaction that begins by choosing the schema, and
+// nothing is kept in a session, so that a transaction-pooling PgBouncer may
+// stand in between. Migrations alone need a direct connection.
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/queries"
+)
+
+// Identity says whose schema it is.
+type Identity struct {
+	// Nickname of the source in Segment.
+	Nickname string
+	// Schema is the name of the schema, unquoted.
+	Schema string
+	// Namespace of the messageIds from the config; uuid.Nil = keep what is
+	// stored, or make one.
+	Namespace uuid.UUID
+	// Readers are the roles that may read the mirror.
+	Readers []string
+}
+
+// Ledger works on one source's schema. It is safe for concurrent use.
+type Ledger struct {
+	pool  *pgxpool.Pool
+	id    Identity
+	begin string
+	q     *queries.Queries
+}
+
+// New returns the ledger of a schema. It does not connect.
+func New(pool *pgxpool.Pool, id Identity) *Ledger {
+	return &Ledger{
+		pool: pool,
+		id:   id,
+		// Both in one round trip. The path is exactly one schema: with a second
+		// one, a missing table would be looked for in the wrong place.
+		begin: "begin; set local search_path to " + pgx.Identifier{id.Schema}.Sanitize(),
+		q:     queries.New(),
+	}
+}
+
+// Schema returns the schema's name.
+func (l *Ledger) Schema() string { return l.id.Schema }
+
+// InTx runs fn in a transaction that sees the schema's tables by their plain
+// names. fn must not keep tx.
+func (l *Ledger) InTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.begin}, fn)
+}
+
+// State is what the schema knows about itself.
+type State struct {
+	queries.LoaderState
+	// Version is the number of the last migration.
+	Version int
+}
+
+// State reads where the source stands. A schema that was never migrated is a
+// [fault.Precondition].
+func (l *Ledger) State(ctx context.Context) (State, error) {
+	var state State
+	err := l.InTx(ctx, func(tx pgx.Tx) error {
+		row, err := l.q.StateGet(ctx, tx)
+		state = State{LoaderState: row.LoaderState, Version: int(row.SchemaVersion)}
+		return err
+	})
+	if err != nil {
+		return State{}, l.explain(err, "reading the state of schema %q", l.id.Schema)
+	}
+	return state, l.verify(state.LoaderState)
+}
+
+// NotMigrated reports whether err says that the schema's tables are not there.
+func NotMigrated(err error) bool { return fault.HintOf(err) == migrateHint }
+
+const migrateHint = "Run `candu-loader migrate` first; `candu-loader run` does it too."
+
+// explain gives an error of the database its kind, and the remedy where the
+// cause is known.
+func (l *Ledger) explain(err error, format string, args ...any) error {
+	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}
+	switch {
+	case postgres.Missing(err) || isNoRows(err):
+		e.Kind = fault.Precondition
+		return e.WithHint(migrateHint)
+	case postgres.Denied(err):
+		return e.WithHint("The schema belongs to another role. As its owner: ALTER SCHEMA %s OWNER TO <the loader's role>; and the same for its tables.",
+			pgx.Identifier{l.id.Schema}.Sanitize())
+	}
+	return e
+}
+
+// verify refuses a schema of another source, and a namespace that would give
+// every event a new messageId.
+func (l *Ledger) verify(state queries.LoaderState) error {
+	if state.Nickname != l.id.Nickname {
+		return fault.New(fault.Precondition, "schema %q holds source %q, not %q", l.id.Schema, state.Nickname, l.id.Nickname).
+			WithHint("Give this source a schema of its own in the config: `schema: <name>`.")
+	}
+	if l.id.Namespace != uuid.Nil && l.id.Namespace != state.MessageNamespace {
+		return fault.New(fault.Config, "message_namespace %q differs from the one that schema %q was made with, %q",
+			l.id.Namespace, l.id.Schema, state.MessageNamespace).
+			WithHint("With another namespace every event would be sent again under a new id. Write `message_namespace: %s`, or leave the key out.",
+				state.MessageNamespace)
+	}
+	return nil
+}

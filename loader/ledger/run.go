@@ -1,0 +1,281 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/queries"
+)
+
+// LeaseTTL is how long a lease outlives its last renewal, by the database's
+// clock; RenewEvery is how often its holder renews it.
+const (
+	LeaseTTL   = 30 * time.Second
+	RenewEvery = 10 * time.Second
+)
+
+// The names of the leases. Everything that may send rows above or around the
+// watermark takes LeaseRun.
+const (
+	LeaseRun      = "run"
+	LeaseBackfill = "backfill"
+)
+
+// RunKind says what a run is for.
+type RunKind string
+
+// The kinds of runs.
+const (
+	Scheduled RunKind = "scheduled"
+	Manual    RunKind = "manual"
+	Backfill  RunKind = "backfill"
+	Repair    RunKind = "repair"
+	Retry     RunKind = "retry"
+)
+
+// Lease returns the lease that a run of this kind takes.
+func (k RunKind) Lease() string {
+	if k == Backfill {
+		return LeaseBackfill
+	}
+	return LeaseRun
+}
+
+// RunOptions describes a run to begin.
+type RunOptions struct {
+	Kind RunKind
+	// SlotAt is the slot of the schedule, nil for a run by hand.
+	SlotAt *time.Time
+	// From and To are the range of a backfill or repair, nil = open.
+	From, To *time.Time
+	// Version of the program.
+	Version string
+}
+
+// Counters are the numbers of a run so far.
+type Counters struct {
+	RowsRead         int64 `json:"rows_read"`
+	Sent             int64 `json:"sent"`
+	AlreadyDelivered int64 `json:"already_delivered"`
+	Rejected         int64 `json:"rejected"`
+	Batches          int64 `json:"batches"`
+	Retries          int64 `json:"retries"`
+}
+
+// Run is a run under way: it holds the lease until Finish.
+type Run struct {
+	ledger *Ledger
+	lease  string
+	token  int64
+
+	// ID is the run's number.
+	ID int64
+	// State is the schema's state when the run began.
+	State State
+	// HasRejects says whether loader_rejects had rows when the run began.
+	HasRejects bool
+	// Dead is how many runs were found dead under this lease and marked
+	// interrupted; DeadSince is when their lease was renewed last.
+	Dead      int
+	DeadSince time.Time
+}
+
+// Ledger returns the ledger of the run's schema.
+func (r *Run) Ledger() *Ledger { return r.ledger }
+
+// holder names this process to whoever is refused.
+func holder() string {
+	return fmt.Sprintf("%s:%d:%s", hostname(), os.Getpid(), uuid.NewString()[:8])
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+var errHeld = errors.New("held")
+
+// OpenRun takes the lease and begins a run, in one short transaction.
+//
+// A lease that another loader holds is [fault.Busy]: the error says who and
+// since when. A schema that is missing or old is a [fault.Precondition] for which
+// [NotMigrated] is true. In both cases nothing was written.
+func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
+	latest, err := Latest()
+	if err != nil {
+		return nil, err
+	}
+	lease := opts.Kind.Lease()
+	var row queries.RunOpenRow
+	err = l.InTx(ctx, func(tx pgx.Tx) error {
+		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
+			Lease: lease, Holder: holder(), Ttl: interval(LeaseTTL), Kind: string(opts.Kind),
+			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
+			Host: hostname(), Version: opts.Version,
+		})
+		switch {
+		case err != nil:
+			return err
+		case row.SchemaDirty || int(row.SchemaVersion) < latest || !slices.Equal(row.LoaderState.Readers, sortedReaders(l.id.Readers)):
+			return &fault.Error{Kind: fault.Precondition, Text: fmt.Sprintf("schema %q needs migration", l.id.Schema), Hint: migrateHint}
+		case int(row.SchemaVersion) > latest:
+			return newer(l.id.Schema, int(row.SchemaVersion), latest)
+		case row.Token == nil:
+			return errHeld
+		}
+		return l.verify(row.LoaderState)
+	})
+	if errors.Is(err, errHeld) {
+		return nil, busy(l.id.Schema, lease, deref(row.HeldBy), row.HeldSince)
+	}
+	if err != nil {
+		var known *fault.Error
+		if errors.As(err, &known) {
+			return nil, err
+		}
+		return nil, l.explain(err, "beginning a run in schema %q", l.id.Schema)
+	}
+	run := &Run{
+		ledger: l, lease: lease, token: *row.Token, ID: *row.RunID,
+		State:      State{LoaderState: row.LoaderState, Version: int(row.SchemaVersion)},
+		HasRejects: row.HasRejects, Dead: int(row.DeadRuns),
+	}
+	if row.HeldUntil != nil {
+		run.DeadSince = row.HeldUntil.Add(-LeaseTTL)
+	}
+	return run, nil
+}
+
+func busy(schema, lease, holder string, since *time.Time) error {
+	e := fault.New(fault.Busy, "schema %q: the %s lease is held by %s", schema, lease, holder)
+	if since != nil {
+		e.Text += " since " + since.UTC().Format(time.RFC3339)
+	}
+	return e.WithHint("Wait for that loader to end. If it died, its lease runs out within %s.", LeaseTTL)
+}
+
+// lost is what a loader learns that slept too long.
+func (r *Run) lost() error {
+	return fault.New(fault.Busy, "schema %q: run %d lost its lease to another loader, nothing more was recorded", r.ledger.id.Schema, r.ID).
+		WithHint("This process was paused or cut off for longer than %s. The other loader carries on; look at `candu-loader status`.", LeaseTTL)
+}
+
+// Keep renews the lease until ctx ends. It returns an error of kind
+// [fault.Busy] as soon as the lease is found to be another's, else nil. Trouble
+// with the database is passed over: the check in Record is what protects.
+func (r *Run) Keep(ctx context.Context) error {
+	tick := time.NewTicker(RenewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		var held int64
+		attempt, cancel := context.WithTimeout(ctx, RenewEvery)
+		err := r.ledger.InTx(attempt, func(tx pgx.Tx) (err error) {
+			held, err = r.ledger.q.LeaseRenew(attempt, tx, queries.LeaseRenewParams{Ttl: interval(LeaseTTL), Lease: r.lease, Token: r.token})
+			return err
+		})
+		cancel()
+		if err == nil && held == 0 {
+			return r.lost()
+		}
+	}
+}
+
+// Start records where the first run of a source begins, once.
+func (r *Run) Start(ctx context.Context, at time.Time) error {
+	err := r.ledger.InTx(ctx, func(tx pgx.Tx) error { return r.ledger.q.StartSet(ctx, tx, at) })
+	if err != nil {
+		return r.ledger.explain(err, "setting the start of schema %q", r.ledger.id.Schema)
+	}
+	return nil
+}
+
+// End is how a run ended.
+type End struct {
+	// Status is succeeded, failed or interrupted.
+	Status   string
+	Counters Counters
+	// WatermarkAfter is the time of the watermark at the end, nil if there is none.
+	WatermarkAfter *time.Time
+	// CompleteUntil is set when the run reached the end of the export: everything
+	// exported before it is mirrored or rejected.
+	CompleteUntil *time.Time
+	// Err is the error's text, "" if there was none. It must hold no secret.
+	Err string
+}
+
+// Finish ends the run and frees the lease. If the lease is another's by now,
+// nothing is written and the error is of kind [fault.Busy].
+func (r *Run) Finish(ctx context.Context, end End) error {
+	var rows int64
+	err := r.ledger.InTx(ctx, func(tx pgx.Tx) (err error) {
+		c := end.Counters
+		rows, err = r.ledger.q.RunFinish(ctx, tx, queries.RunFinishParams{
+			ID: r.ID, Lease: r.lease, Token: r.token, Status: end.Status,
+			RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
+			Batches: c.Batches, Retries: c.Retries,
+			WatermarkAfter: end.WatermarkAfter, CompleteUntil: end.CompleteUntil, Error: orNil(end.Err),
+		})
+		return err
+	})
+	if err != nil {
+		return r.ledger.explain(err, "finishing run %d in schema %q", r.ID, r.ledger.id.Schema)
+	}
+	if rows == 0 {
+		// Either somebody else has the lease, or the answer to an earlier try got
+		// lost and the run is finished already.
+		return r.finished(ctx)
+	}
+	return nil
+}
+
+func (r *Run) finished(ctx context.Context) error {
+	var status string
+	err := r.ledger.InTx(ctx, func(tx pgx.Tx) (err error) {
+		status, err = r.ledger.q.RunStatus(ctx, tx, r.ID)
+		return err
+	})
+	if err != nil {
+		return r.ledger.explain(err, "reading run %d in schema %q", r.ID, r.ledger.id.Schema)
+	}
+	if status == "succeeded" || status == "failed" {
+		return nil
+	}
+	return r.lost()
+}
+
+func interval(d time.Duration) pgtype.Interval {
+	return pgtype.Interval{Microseconds: d.Microseconds(), Valid: true}
+}
+
+func isNoRows(err error) bool { return errors.Is(err, pgx.ErrNoRows) }
+
+func orNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return "another loader"
+	}
+	return *s
+}

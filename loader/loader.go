@@ -1,0 +1,137 @@
+// Package loader moves interactions from the export to Segment and into the
+// mirror. It is what the commands call: it decides when to read, send and record,
+// and leaves each of these to its package.
+package loader
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/segment"
+	"github.com/candu-loader/candu-loader/loader/source"
+)
+
+// Loader works for all sources of one configuration. What they share (the rate
+// limit, the connections to Segment and to the warehouse) is shared here. It is safe
+// for concurrent use.
+type Loader struct {
+	config  *config.Config
+	log     *slog.Logger
+	gateway *segment.Gateway
+
+	mu        sync.Mutex
+	warehouse *pgxpool.Pool
+}
+
+// New returns a loader. It does not connect. Close it when done.
+func New(cfg *config.Config, log *slog.Logger) *Loader {
+	return &Loader{
+		config: cfg,
+		log:    log,
+		gateway: segment.NewGateway(segment.Config{
+			Endpoint: cfg.Segment.Endpoint, Concurrency: cfg.Segment.Concurrency, BatchSize: cfg.Segment.BatchSize,
+			MaxEventsPerSecond: cfg.Segment.MaxEventsPerSecond, RetryFor: cfg.Segment.RetryFor, Version: Version, Log: log,
+		}),
+	}
+}
+
+// Close closes all connections. Nothing may be under way.
+func (l *Loader) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.warehouse != nil {
+		l.warehouse.Close()
+		l.warehouse = nil
+	}
+	l.gateway.Close()
+}
+
+// Gateway returns the way to Segment, for its numbers.
+func (l *Loader) Gateway() *segment.Gateway { return l.gateway }
+
+// Config returns the configuration.
+func (l *Loader) Config() *config.Config { return l.config }
+
+// Ledger connects to the warehouse, if nobody did yet, and returns the source's
+// ledger.
+func (l *Loader) Ledger(ctx context.Context, src *config.Source) (*ledger.Ledger, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.warehouse == nil {
+		pool, err := postgres.Open(ctx, l.config.Warehouse.URL, postgres.Options{
+			Name: "warehouse",
+			// One records, one renews the lease, one asks what was delivered.
+			MaxConns: int32(max(4, 3*min(len(l.config.Sources), 8))), //nolint:gosec // G115: at most 24.
+		})
+		if err != nil {
+			return nil, err
+		}
+		l.warehouse = pool
+	}
+	return ledger.New(l.warehouse, l.identity(src)), nil
+}
+
+func (l *Loader) identity(src *config.Source) ledger.Identity {
+	return ledger.Identity{
+		Nickname: src.Nickname, Schema: src.Schema, Namespace: src.MessageNamespace, Readers: l.config.Warehouse.Readers,
+	}
+}
+
+// Source opens the export of a source and looks at its table.
+func (l *Loader) Source(ctx context.Context, src *config.Source) (*source.Source, error) {
+	return source.Open(ctx, source.Config{
+		URL: src.Interactions.URL, PageSize: src.PageSize, Log: l.log.With("source", src.Nickname),
+		Spec: source.Spec{
+			Schema: src.Interactions.Table.Schema, Table: src.Interactions.Table.Name,
+			Columns: src.Interactions.Columns, Explicit: src.Interactions.Mapped,
+		},
+	})
+}
+
+// Migrate creates or upgrades the source's schema.
+func (l *Loader) Migrate(ctx context.Context, src *config.Source) (ledger.Migration, error) {
+	return ledger.Migrate(ctx, l.config.Warehouse.MigrateURL, l.identity(src))
+}
+
+// MigrationPlan returns the SQL that Migrate would run.
+func (l *Loader) MigrationPlan(ctx context.Context, src *config.Source) (ledger.Migration, string, error) {
+	return ledger.Plan(ctx, l.config.Warehouse.MigrateURL, l.identity(src))
+}
+
+// rules returns what makes events of the source's rows.
+func rules(src *config.Source, table *source.Table, state ledger.State, integrations map[string]any) *event.Rules {
+	kinds := map[string]event.Kind{}
+	for _, spelling := range src.Interactions.Kinds.View {
+		kinds[spelling] = event.View
+	}
+	for _, spelling := range src.Interactions.Kinds.Interaction {
+		kinds[spelling] = event.Interacted
+	}
+	return event.NewRules(state.MessageNamespace, kinds, table.HasKind, integrations)
+}
+
+// grace is how long a run that was interrupted may take to finish and record
+// what is in flight. Container platforms kill 30 s after the signal; this leaves a
+// margin.
+const grace = 25 * time.Second
+
+// graceful returns a context that outlives ctx by grace.
+func graceful(ctx context.Context) (context.Context, context.CancelFunc) {
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, cancel)
+		context.AfterFunc(hard, func() { timer.Stop() })
+	})
+	return hard, func() {
+		stop()
+		cancel()
+	}
+}

@@ -1,0 +1,296 @@
+//go:build unix
+
+// Package loadertest has what tests, the demo and benchmarks need: a throw-away
+// Postgres, sample exports, and a fake Segment in process. The programs never import
+// it.
+package loadertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrNoPostgres means that this machine has no Postgres programs.
+var ErrNoPostgres = errors.New("no Postgres programs (initdb, postgres) on this machine: run `make setup`, or set $CANDU_TEST_DATABASE_URL to the superuser's URL of a server that may be filled with rubbish")
+
+// Options say what server is wanted.
+type Options struct {
+	// TCP makes it listen on a port of 127.0.0.1 too.
+	TCP bool
+	// Settings are further settings, "name=value".
+	Settings []string
+	// Durable keeps fsync on, for tests that kill it.
+	Durable bool
+}
+
+// Server is a Postgres that nobody else uses. It lives in a directory of its own,
+// listens on a socket in there, and ends with this process, however that ends.
+type Server struct {
+	dir     string
+	bin     string
+	port    int
+	options Options
+	process *exec.Cmd
+	hold    io.Closer
+	given   string // the URL of $CANDU_TEST_DATABASE_URL
+}
+
+// Start makes a server and waits until it answers. With $CANDU_TEST_DATABASE_URL set it
+// starts none, and the URL's server serves; tests that stop the server need one of their own.
+func Start(ctx context.Context, options Options) (*Server, error) {
+	if given := os.Getenv("CANDU_TEST_DATABASE_URL"); given != "" && !options.TCP && !options.Durable && len(options.Settings) == 0 {
+		return &Server{given: given}, nil
+	}
+	bin, err := programs()
+	if err != nil {
+		return nil, err
+	}
+	// Not os.TempDir: macOS' is too long for a socket's path, and a private one of
+	// root's is closed to the server's user.
+	dir, err := os.MkdirTemp("/tmp", "candu-pg-")
+	if err != nil {
+		return nil, fmt.Errorf("making the server's directory: %w", err)
+	}
+	s := &Server{dir: dir, bin: bin, options: options}
+	if err := s.initialize(ctx); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	if options.TCP {
+		if s.port, err = freePort(); err != nil {
+			_ = os.RemoveAll(dir)
+			return nil, err
+		}
+	}
+	if err := s.launch(ctx); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) initialize(ctx context.Context) error {
+	if err := s.own(s.dir); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "postgres", //nolint:gosec // G204: programs of this machine.
+		"--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale", "--no-instructions")
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	s.demote(cmd)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("running initdb: %w: %s", err, out)
+	}
+	return nil
+}
+
+// guard runs the server and ends it when our end of its standard input closes,
+// which it does even if we are killed. Programs in the background get /dev/null as their
+// input, hence the third descriptor.
+const guard = `exec 3<&0
+"$@" >>"$LOG" 2>&1 3<&- & p=$!
+(cat <&3 >/dev/null; kill -QUIT $p) 2>/dev/null &
+wait $p
+[ -e "$DIR/keep" ] || rm -rf "$DIR"`
+
+// launch starts the server on its directory.
+func (s *Server) launch(ctx context.Context) error {
+	args := []string{"-c", guard, "sh", filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.dir, "data"),
+		"-k", s.dir, "-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=4GB", "-c", "log_min_messages=fatal",
+		"-c", "max_prepared_transactions=10", "-c", "checkpoint_timeout=30min"}
+	if s.port != 0 {
+		args = append(args, "-p", strconv.Itoa(s.port), "-h", "127.0.0.1")
+	} else {
+		args = append(args, "-h", "")
+	}
+	if !s.options.Durable {
+		args = append(args, "-F", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+	}
+	for _, setting := range s.options.Settings {
+		args = append(args, "-c", setting)
+	}
+	cmd := exec.Command("/bin/sh", args...) //nolint:gosec,noctx // G204: programs of this machine; Stop ends it.
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "DIR="+s.dir, "LOG="+filepath.Join(s.dir, "log"))
+	cmd.Dir = s.dir
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("holding the server: %w", err)
+	}
+	s.demote(cmd)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the server: %w", err)
+	}
+	s.process, s.hold = cmd, hold
+	return s.await(ctx)
+}
+
+// await waits until the server answers.
+func (s *Server) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, s.URL("postgres", "postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log")) // Only to explain.
+			return fmt.Errorf("waiting for the server: %w: %s", err, log)
+		case <-tick.C:
+		}
+	}
+}
+
+// URL returns the URL of a database for a user.
+func (s *Server) URL(database, username string) string {
+	if s.given != "" {
+		u, err := url.Parse(s.given)
+		if err != nil {
+			return s.given
+		}
+		u.Path = "/" + database
+		if username != "postgres" {
+			u.User = url.User(username)
+		}
+		return u.String()
+	}
+	if s.port != 0 {
+		return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", username, s.port, database)
+	}
+	return fmt.Sprintf("postgres:///%s?host=%s&user=%s", database, s.dir, username)
+}
+
+// Address returns host and port, for proxies; "" without Options.TCP.
+func (s *Server) Address() string {
+	if s.port == 0 {
+		return ""
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+}
+
+// Stop ends the server and removes its directory.
+func (s *Server) Stop() {
+	if s.given != "" || s.process == nil {
+		return
+	}
+	_ = s.hold.Close()
+	_ = s.process.Wait() // It was killed.
+	_ = os.RemoveAll(s.dir)
+}
+
+// Crash kills the server as a power cut would, and starts it again on the same
+// directory and address.
+func (s *Server) Crash(ctx context.Context) error {
+	if s.given != "" {
+		return errors.New("crashing a server that was given")
+	}
+	keep := filepath.Join(s.dir, "keep")
+	if err := os.WriteFile(keep, nil, 0o600); err != nil {
+		return fmt.Errorf("keeping the directory: %w", err)
+	}
+	_ = s.hold.Close()
+	_ = s.process.Wait() // It was killed.
+	if err := os.Remove(keep); err != nil {
+		return fmt.Errorf("releasing the directory: %w", err)
+	}
+	return s.launch(ctx)
+}
+
+// demote runs a program as the server's user, for Postgres refuses to run as
+// root.
+func (s *Server) demote(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if os.Getuid() != 0 {
+		return
+	}
+	if uid, gid, ok := serverUser(); ok {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
+	}
+}
+
+func (s *Server) own(dir string) error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	uid, gid, ok := serverUser()
+	if !ok {
+		return errors.New("finding a user to run Postgres as: neither postgres nor nobody exists")
+	}
+	return os.Chown(dir, int(uid), int(gid))
+}
+
+func serverUser() (uid, gid uint32, ok bool) {
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		userID, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		groupID, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err1 == nil && err2 == nil {
+			return uint32(userID), uint32(groupID), true
+		}
+	}
+	return 0, 0, false
+}
+
+// programs finds the directory of initdb and postgres.
+func programs() (string, error) {
+	var dirs []string
+	if dir := os.Getenv("PGBIN"); dir != "" {
+		dirs = append(dirs, dir)
+	}
+	if path, err := exec.LookPath("postgres"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			dirs = append(dirs, filepath.Dir(real))
+		}
+	}
+	for _, pattern := range []string{
+		"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin",
+		"/opt/homebrew/bin", "/usr/local/pgsql/bin", "/Applications/Postgres.app/Contents/Versions/*/bin",
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			continue
+		}
+		slices.SortFunc(found, func(a, b string) int { return strings.Compare(b, a) }) // newest first
+		dirs = append(dirs, found...)
+	}
+	for _, dir := range dirs {
+		if executable(filepath.Join(dir, "initdb")) && executable(filepath.Join(dir, "postgres")) {
+			return dir, nil
+		}
+	}
+	return "", ErrNoPostgres
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
+}
+
+func freePort() (int, error) {
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("finding a free port: %w", err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}

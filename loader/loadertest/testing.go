@@ -1,0 +1,109 @@
+//go:build unix
+
+package loadertest
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/fakesegment"
+)
+
+var shared atomic.Pointer[Server]
+
+// Main runs a package's tests with a Postgres for all of them. For TestMain:
+//
+//	func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
+func Main(m *testing.M) int {
+	server, err := Start(context.Background(), Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer server.Stop()
+	shared.Store(server)
+	return m.Run()
+}
+
+// Shared returns the server that Main started.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	server := shared.Load()
+	require.NotNil(t, server, "TestMain must call loadertest.Main")
+	return server
+}
+
+// Database makes a database for one test and returns its URL. If the test fails
+// it is kept while the server lives, and its URL is logged.
+func Database(t testing.TB) string {
+	t.Helper()
+	return DatabaseOn(t, Shared(t))
+}
+
+// DatabaseOn is Database on a server of the test's own.
+func DatabaseOn(t testing.TB, server *Server) string {
+	t.Helper()
+	name := "t_" + strings.ReplaceAll(uuid.NewString()[:13], "-", "")
+	admin(t, server, "create database "+name)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the test's database: %s", server.URL(name, "postgres"))
+			return
+		}
+		admin(t, server, "drop database if exists "+name+" with (force)")
+	})
+	return server.URL(name, "postgres")
+}
+
+// Role makes a role that may log in, for one test, and returns its name.
+func Role(t testing.TB, server *Server, name string) string {
+	t.Helper()
+	name += "_" + uuid.NewString()[:8]
+	admin(t, server, "create role "+pgx.Identifier{name}.Sanitize()+" login")
+	return name
+}
+
+func admin(t testing.TB, server *Server, sql string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, server.URL("postgres", "postgres"))
+	require.NoError(t, err)
+	_, err = conn.Exec(ctx, sql)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(ctx))
+}
+
+// Pool connects for one test.
+func Pool(t testing.TB, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(context.Background(), url)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// Segment starts a fake Segment for one test and returns it with its URL.
+func Segment(t testing.TB, options fakesegment.Options) (*fakesegment.Server, string) {
+	t.Helper()
+	fake := fakesegment.New(options)
+	server := httptest.NewUnstartedServer(fake)
+	server.Config = fake.HTTP()
+	server.Start()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return fake, server.URL
+}

@@ -1,0 +1,150 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/candu-loader/candu-loader/loader/fault"
+)
+
+// SQLSTATEs that somebody asks for by name
+// (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+const (
+	undefinedTable        = "42P01"
+	undefinedSchema       = "3F000"
+	insufficientPrivilege = "42501"
+	queryCanceled         = "57014"
+	serializationFailure  = "40001"
+	lockNotAvailable      = "55P03"
+)
+
+// Code returns the SQLSTATE of err, "" if the server did not send it.
+func Code(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// Missing reports whether err says that a table or its schema is not there.
+func Missing(err error) bool {
+	code := Code(err)
+	return code == undefinedTable || code == undefinedSchema
+}
+
+// Denied reports whether err says that the role lacks a privilege.
+func Denied(err error) bool { return Code(err) == insufficientPrivilege }
+
+// TooSlow reports whether the server gave up on a statement that took too long
+// for it: statement_timeout, or a standby that had to go on replaying
+// ("canceling statement due to conflict with recovery"). A smaller page may
+// get through.
+func TooSlow(err error) bool {
+	code := Code(err)
+	return code == queryCanceled || code == serializationFailure
+}
+
+// KindOf decides what an error of the database means.
+//
+//   - Passing trouble (the connection broke, the server restarts, a deadlock, a
+//     recovery conflict, a time limit of the server's) is [fault.Retryable].
+//   - What an operator has to mend (login, TLS, privilege, missing object) is
+//     [fault.Precondition].
+//   - Everything else is [fault.Failed].
+//
+// A kind that err already has stays.
+func KindOf(err error) fault.Kind {
+	var known *fault.Error
+	if errors.As(err, &known) {
+		return known.Kind
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return kindOfCode(pg.Code)
+	}
+	switch {
+	case isTLS(err):
+		return fault.Precondition
+	case errors.Is(err, context.Canceled):
+		return fault.Interrupted
+	case isNetwork(err):
+		return fault.Retryable
+	}
+	return fault.Failed
+}
+
+func kindOfCode(code string) fault.Kind {
+	switch code {
+	case serializationFailure, "40P01", // deadlock
+		lockNotAvailable, queryCanceled,
+		"57P01", "57P02", "57P03", "57P05", // shutdown, crash, starting up, idle session
+		"25P03", "25P04": // idle in transaction, transaction timeout
+		return fault.Retryable
+	case insufficientPrivilege, undefinedTable, undefinedSchema, "42703", // undefined column
+		"28P01", "28000", "3D000", // password, no pg_hba entry, no such database
+		"25006": // read-only: a standby, or a failover under way
+		return fault.Precondition
+	}
+	switch code[:min(2, len(code))] {
+	case "08", "53": // connection exception, insufficient resources
+		return fault.Retryable
+	}
+	return fault.Failed
+}
+
+func isTLS(err error) bool {
+	var (
+		verify    *tls.CertificateVerificationError
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+	)
+	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) ||
+		errors.As(err, &invalid) || errors.As(err, &record) ||
+		strings.Contains(err.Error(), "server refused TLS connection")
+}
+
+func isNetwork(err error) bool {
+	var network net.Error
+	var connect *pgconn.ConnectError
+	return errors.As(err, &network) || errors.As(err, &connect) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, context.DeadlineExceeded) ||
+		pgconn.SafeToRetry(err) || strings.Contains(err.Error(), "conn closed")
+}
+
+// connectHint is what to do about a server that cannot be used.
+func connectHint(err error) string {
+	switch Code(err) {
+	case "28P01":
+		return "Check user and password in the URL; a password with special characters must be percent-encoded."
+	case "28000":
+		return "Add a line to pg_hba.conf that lets this user in from this host, or use sslmode=require."
+	case "3D000":
+		return "Check the database's name at the end of the URL."
+	case "53300":
+		return "The server has no connection left: raise max_connections or put PgBouncer in front."
+	case "08P01":
+		return "The pooler refuses a startup parameter: take `options` and `search_path` out of the URL."
+	}
+	var dns *net.DNSError
+	switch {
+	case isTLS(err) && strings.Contains(err.Error(), "refused TLS"):
+		return "The server offers no TLS: turn it on there (ssl = on), or use sslmode=disable on a network that you trust."
+	case isTLS(err):
+		return "The server's certificate does not fit: give its CA with sslrootcert=FILE and use the host name that is in the certificate."
+	case errors.As(err, &dns):
+		return "Check the host name in the URL."
+	default:
+		return "Check host and port in the URL, that the server runs, and that its firewall lets this machine in."
+	}
+}

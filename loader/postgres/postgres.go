@@ -1,0 +1,108 @@
+// Package postgres is the one place that opens connections and that reads
+// SQLSTATEs. Its pools work behind a transaction-pooling PgBouncer: they send no
+// startup parameter that it refuses, and no named prepared statement.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/secret"
+)
+
+// ConnectTimeout bounds each attempt to reach a server, TLS handshake and
+// authentication included.
+const ConnectTimeout = 10 * time.Second
+
+// Options says what a pool is for.
+type Options struct {
+	// Name is what the pool is called in errors: "warehouse", "export".
+	Name string
+	// ApplicationName shows in pg_stat_activity; default "candu-loader".
+	ApplicationName string
+	// MaxConns bounds the connections; 0 means 4.
+	MaxConns int32
+}
+
+// Open returns a pool and proves that the server answers. A server that does
+// not, or refuses the login, is a [fault.Precondition] with the remedy.
+// Nothing else is set on the connections: whatever a statement needs it sets
+// with `set local` in its own transaction.
+func Open(ctx context.Context, url secret.URL, opts Options) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url.Reveal())
+	if err != nil {
+		return nil, badURL(url, opts)
+	}
+	prepare(config.ConnConfig, opts)
+	config.MaxConns = opts.MaxConns
+	if config.MaxConns == 0 {
+		config.MaxConns = 4
+	}
+	pool, err := connect(ctx, config)
+	if err != nil {
+		return nil, Unreachable(ctx, err, opts.Name, url)
+	}
+	return pool, nil
+}
+
+// ConnConfig returns the configuration of one connection outside of any pool,
+// for migrations, which need session state.
+func ConnConfig(url secret.URL, opts Options) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(url.Reveal())
+	if err != nil {
+		return nil, badURL(url, opts)
+	}
+	prepare(config, opts)
+	return config, nil
+}
+
+func prepare(config *pgx.ConnConfig, opts Options) {
+	// Describes a statement once per connection and then sends it unnamed:
+	// named statements break behind PgBouncer in transaction mode.
+	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	if config.ConnectTimeout == 0 || config.ConnectTimeout > ConnectTimeout {
+		config.ConnectTimeout = ConnectTimeout
+	}
+	if config.RuntimeParams == nil {
+		config.RuntimeParams = map[string]string{}
+	}
+	if _, set := config.RuntimeParams["application_name"]; !set {
+		name := opts.ApplicationName
+		if name == "" {
+			name = "candu-loader"
+		}
+		config.RuntimeParams["application_name"] = name
+	}
+}
+
+// Unreachable makes of an error of connecting the precondition that it is.
+func Unreachable(ctx context.Context, err error, name string, url secret.URL) error {
+	if ctx.Err() != nil {
+		return fault.Wrap(fault.Interrupted, ctx.Err(), "connecting to the %s database", name)
+	}
+	e := &fault.Error{
+		Kind: fault.Precondition,
+		Text: fmt.Sprintf("connecting to the %s database %q", name, url),
+		Err:  cause(err),
+	}
+	return e.WithHint("%s", connectHint(err))
+}
+
+// cause drops pgx's own sentence about the connection, which repeats host, user
+// and database and says "failed to connect".
+func cause(err error) error {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		if inner := connect.Unwrap(); inner != nil {
+			return inner
+		}
+	}
+	return err
+}

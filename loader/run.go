@@ -1,0 +1,336 @@
+package loader
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/source"
+)
+
+// deliveryMemory is for how long Segment remembers messageIds
+// (https://segment.com/docs/guides/duplicate-data/).
+const deliveryMemory = 24 * time.Hour
+
+// RunOptions says how to run.
+type RunOptions struct {
+	// Kind is ledger.Manual or ledger.Scheduled; "" means manual.
+	Kind ledger.RunKind
+	// SlotAt is the slot of the schedule, nil for a run by hand.
+	SlotAt *time.Time
+	// Limit ends the run after that many rows which were new; 0 = no limit.
+	Limit int
+	// Progress is told how far the run is, often; nil = nobody asks. It must be
+	// quick and safe for concurrent use.
+	Progress func(Progress)
+}
+
+// Progress says how far a run is.
+type Progress struct {
+	ledger.Counters
+	// Expected is about how many rows there are to read, 0 if it is not known.
+	Expected int64
+}
+
+// Summary says what a run did.
+type Summary struct {
+	Source string         `json:"source"`
+	Schema string         `json:"schema"`
+	RunID  int64          `json:"run_id"`
+	Kind   ledger.RunKind `json:"kind"`
+	Status string         `json:"status"`
+	ledger.Counters
+	Seconds float64 `json:"seconds"`
+	// EventsPerSecond counts what Segment accepted.
+	EventsPerSecond float64    `json:"events_per_second"`
+	WatermarkAt     *time.Time `json:"watermark_at"`
+	// LagSeconds is the time between the watermark and the end of the run, nil
+	// without a watermark.
+	LagSeconds *float64 `json:"lag_seconds"`
+	// CompleteUntil is set if the run came to the end of the export.
+	CompleteUntil *time.Time `json:"complete_until"`
+}
+
+// close fills in how the run ended.
+func (s *Summary) close(run *ledger.Run, end ledger.End, started time.Time) {
+	s.RunID, s.Status, s.Counters = run.ID, end.Status, end.Counters
+	s.WatermarkAt, s.CompleteUntil = end.WatermarkAfter, end.CompleteUntil
+	s.Seconds = time.Since(started).Seconds()
+	s.EventsPerSecond = float64(end.Counters.Sent) / s.Seconds
+	if s.WatermarkAt != nil {
+		lag := max(0, time.Since(*s.WatermarkAt).Seconds())
+		s.LagSeconds = &lag
+	}
+}
+
+// Run loads what came since the watermark. It migrates the schema first where
+// that is needed.
+//
+// However it ends, what was recorded stays, and the next run goes on from there:
+// rows that Segment accepted without being recorded are sent again with the same
+// messageIds. When ctx is done, reading stops, what is in flight is finished and
+// recorded within 25 s, and the error is of kind [fault.Interrupted].
+func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (Summary, error) {
+	if opts.Kind == "" {
+		opts.Kind = ledger.Manual
+	}
+	started := time.Now()
+	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: opts.Kind, Status: "failed"}
+	// The export first: without it nothing is written.
+	export, err := l.Source(ctx, src)
+	if err != nil {
+		return summary, err
+	}
+	defer export.Close()
+	run, err := l.openRun(ctx, src, ledger.RunOptions{Kind: opts.Kind, SlotAt: opts.SlotAt, Version: Version})
+	if err != nil {
+		return summary, err
+	}
+	log := l.log.With("source", src.Nickname, "run", run.ID)
+	warnDead(log, run)
+
+	hard, cancel := graceful(ctx)
+	defer cancel()
+	job := &runJob{loader: l, src: src, opts: opts, export: export, run: run, log: log,
+		mark: newWatermark(run.State.WatermarkAt, run.State.WatermarkID)}
+	err = whileHeld(hard, run, func(hard context.Context) error { return job.do(hard, ctx) })
+	end := ledger.End{
+		Status: status(err), Counters: job.counters, WatermarkAfter: job.mark.after(), Err: text(err),
+	}
+	if err == nil && !job.limited {
+		end.CompleteUntil = job.mark.completeUntil()
+	}
+	err = errors.Join(err, l.finish(hard, run, end, err))
+
+	summary.close(run, end, started)
+	return summary, err
+}
+
+// openRun opens the ledger and begins a run, after a migration if that is what is
+// missing.
+func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.RunOptions) (*ledger.Run, error) {
+	book, err := l.Ledger(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	var run *ledger.Run
+	open := func(ctx context.Context) error {
+		run, err = book.OpenRun(ctx, opts)
+		return err
+	}
+	err = postgres.Retry(ctx, recordTimeout, nil, open)
+	if ledger.NotMigrated(err) {
+		if _, err := l.Migrate(ctx, src); err != nil {
+			return nil, err
+		}
+		err = postgres.Retry(ctx, recordTimeout, nil, open)
+	}
+	return run, err
+}
+
+// whileHeld runs work and renews the lease meanwhile. If the lease is lost, work
+// is cancelled and the loss is the error.
+func whileHeld(ctx context.Context, run *ledger.Run, work func(ctx context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	keeping, stop := context.WithCancel(ctx)
+	group.Go(func() error { return run.Keep(keeping) })
+	group.Go(func() error {
+		defer stop()
+		return work(ctx)
+	})
+	return group.Wait()
+}
+
+// finish writes how the run ended. A run whose lease is gone can write nothing,
+// and its error says so already.
+func (l *Loader) finish(ctx context.Context, run *ledger.Run, end ledger.End, cause error) error {
+	if fault.Is(cause, fault.Busy) {
+		return nil
+	}
+	// Even if the time is up: a short last try.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*postgres.ConnectTimeout)
+	defer cancel()
+	return postgres.Retry(ctx, postgres.ConnectTimeout, nil, func(ctx context.Context) error { return run.Finish(ctx, end) })
+}
+
+// status is the run's status for how its work ended.
+func status(err error) string {
+	switch {
+	case err == nil:
+		return "succeeded"
+	case fault.Is(err, fault.Interrupted):
+		return "interrupted"
+	}
+	return "failed"
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// warnDead tells of runs that ended without a word. What they sent and did not
+// record goes out again, which Segment drops only for about a day.
+func warnDead(log *slog.Logger, run *ledger.Run) {
+	if run.Dead == 0 {
+		return
+	}
+	age := time.Since(run.DeadSince)
+	log.Warn("an earlier run ended without a word and was marked interrupted", "runs", run.Dead, "last_seen", run.DeadSince.UTC(), "age", age.Round(time.Second))
+	if age > deliveryMemory {
+		log.Warn("what it sent without recording is sent again, after more than 24 h: Segment may pass duplicates on to streaming destinations; warehouses drop them",
+			"last_seen", run.DeadSince.UTC())
+	}
+}
+
+// runJob is one run from the watermark on.
+type runJob struct {
+	loader *Loader
+	src    *config.Source
+	opts   RunOptions
+	export *source.Source
+	run    *ledger.Run
+	log    *slog.Logger
+	mark   *watermark
+
+	counters ledger.Counters
+	cursor   source.Cursor
+	expected atomic.Int64
+	done     bool
+	// point is the safe point of the last page.
+	point source.SafePoint
+	// limited is true if the run ended because of opts.Limit.
+	limited bool
+	warned  map[string]bool
+}
+
+func (j *runJob) do(hard, soft context.Context) error {
+	if err := j.begin(hard); err != nil {
+		return err
+	}
+	flow := j.loader.newPipeline(j.src, j.run, j.export, j.log, j.src.Integrations)
+	flow.reader, flow.limit, flow.progress = j, j.opts.Limit, j.progress
+	err := flow.flow(hard, soft)
+	j.counters = flow.counters.snapshot()
+	j.limited = flow.limited
+	return err
+}
+
+// begin decides where to read from, and looks for what must not be passed over.
+func (j *runJob) begin(ctx context.Context) error {
+	state := j.run.State
+	if state.WatermarkAt == nil && state.StartAt == nil && j.src.StartAt.Mode != config.StartBeginning {
+		at := j.src.StartAt.At
+		if j.src.StartAt.Mode == config.StartNow {
+			point, err := j.export.SafePoint(ctx)
+			if err != nil {
+				return err
+			}
+			at = point.Clock
+		}
+		if err := j.run.Start(ctx, at); err != nil {
+			return err
+		}
+		state.StartAt, state.WatermarkAt = &at, &at
+		j.mark = newWatermark(&at, nil)
+	}
+	j.cursor = startCursor(state, j.src.Lookback)
+	if err := j.export.CheckUnique(ctx, j.cursor); err != nil {
+		return err
+	}
+	unreadable, err := j.export.Unreadable(ctx)
+	if err != nil {
+		return err
+	}
+	if unreadable > 0 {
+		j.log.Warn("rows without exported_at are never read", "rows", unreadable, "remedy", "set exported_at in the export")
+	}
+	j.log.Debug("run begins", "from", j.cursor.String())
+	return nil
+}
+
+// startCursor is the watermark less lookback, but nothing before the place where the
+// first run began.
+func startCursor(state ledger.State, lookback time.Duration) source.Cursor {
+	switch {
+	case state.WatermarkAt == nil:
+		return source.Cursor{}
+	case lookback == 0 && state.WatermarkID != nil:
+		return source.After(*state.WatermarkAt, *state.WatermarkID)
+	}
+	at := state.WatermarkAt.Add(-lookback)
+	if state.StartAt != nil && at.Before(*state.StartAt) {
+		at = *state.StartAt
+	}
+	return source.At(at)
+}
+
+// next implements reader: the safe point first, then the page.
+func (j *runJob) next(ctx context.Context) (*source.Page, error) {
+	if j.done {
+		return nil, nil
+	}
+	var err error
+	if j.point, err = j.export.SafePoint(ctx); err != nil {
+		return nil, err
+	}
+	j.warnPoint(j.point)
+	page, err := j.export.Page(ctx, j.cursor)
+	if err != nil {
+		return nil, err
+	}
+	j.cursor, j.done = page.Next, page.Last
+	if !page.Last && j.expected.Load() == 0 && j.opts.Progress != nil {
+		j.expected.Store(j.export.Estimate(ctx, j.cursor) + int64(len(page.Rows)))
+	}
+	return page, nil
+}
+
+// place implements reader.
+func (j *runJob) place(page *source.Page) *ledger.Watermark {
+	var mark *ledger.Watermark
+	if len(page.Rows) > 0 {
+		mark = j.mark.advance(j.point, page.Next)
+	}
+	if page.Last {
+		j.mark.reachedEnd(j.point, j.src.Lookback)
+	}
+	return mark
+}
+
+// warnPoint says once per run what holds the watermark back.
+func (j *runJob) warnPoint(point source.SafePoint) {
+	once := func(text string, args ...any) {
+		if j.warned == nil {
+			j.warned = map[string]bool{}
+		}
+		if !j.warned[text] {
+			j.warned[text] = true
+			j.log.Warn(text, args...)
+		}
+	}
+	if point.Prepared > 0 {
+		once("the watermark stays where it is while a prepared transaction is open in the export's database", "prepared_transactions", point.Prepared,
+			"remedy", "select * from pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED")
+	}
+	if !point.Visible && j.src.Lookback == 0 {
+		once("late commits can't be seen and lookback is 0: rows that commit late may be missed", "reason", point.Reason,
+			"remedy", "GRANT pg_read_all_stats to the loader's role, or set lookback")
+	}
+}
+
+func (j *runJob) progress(c ledger.Counters) {
+	if j.opts.Progress != nil {
+		j.opts.Progress(Progress{Counters: c, Expected: j.expected.Load()})
+	}
+}

@@ -1,0 +1,198 @@
+package segment
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	analytics "github.com/segmentio/analytics-go/v3"
+
+	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/fault"
+)
+
+// forever keeps analytics-go from acting by itself: it shall send once, when it
+// is closed.
+const forever = 24 * time.Hour
+
+// outcome is what one attempt came to.
+type outcome struct {
+	// status is the HTTP status, 0 if there was no complete answer.
+	status     int
+	retryAfter time.Duration
+	sentAt     time.Time
+	receivedAt time.Time
+	// lost are events that analytics-go could not encode, by messageId.
+	lost map[string]error
+	err  error
+}
+
+// attempt sends a batch once, with a client of its own, and waits for the
+// outcome. A client that is closed sends what it has and does not try again: the only
+// way to have analytics-go v3.3.0 say what became of a batch, with a fresh sentAt on
+// each attempt.
+func (s *Sender) attempt(ctx context.Context, batch []event.Event) outcome {
+	g := s.gateway
+	via := &recorder{base: g.transport, ctx: ctx}
+	results := &callback{}
+	client, err := analytics.NewWithConfig(s.key.Reveal(), analytics.Config{
+		Endpoint:  g.config.Endpoint,
+		Transport: via,
+		BatchSize: len(batch) + 1, // never full before Close
+		Interval:  forever,
+		// Between attempts it waits for this or for Close, which has happened.
+		RetryAfter: func(int) time.Duration { return forever },
+		Callback:   results,
+		Logger:     silent{}, // the default one prints whole events
+		// Fresh each time: the client writes into it.
+		DefaultContext: &analytics.Context{Extra: map[string]any{"integration": s.integration}},
+	})
+	if err != nil {
+		return outcome{err: fmt.Errorf("making an analytics client: %w", err)}
+	}
+	out := outcome{sentAt: time.Now()}
+	for i := range batch {
+		if err := client.Enqueue(s.message(&batch[i])); err != nil {
+			results.lose(batch[i].MessageID, err)
+		}
+	}
+	if err := client.Close(); err != nil {
+		return outcome{err: fmt.Errorf("closing the analytics client: %w", err)}
+	}
+	out.lost = results.lost
+	out.status, out.retryAfter, out.receivedAt = via.status, via.retryAfter, via.receivedAt
+	switch {
+	case via.status >= 200 && via.status < 300 && results.accepted+len(results.lost) == len(batch) && via.requests == 1:
+	case via.err != nil:
+		out.err = via.err
+	case via.requests == 0 && len(results.lost) == len(batch):
+	default:
+		out.err = results.err
+		if out.err == nil {
+			out.err = fmt.Errorf("%d of %d events accounted for after %d requests", results.accepted, len(batch), via.requests)
+		}
+	}
+	g.stats.request(out.status)
+	g.renew(out.err != nil && (out.status == 0 || out.status >= 500))
+	return out
+}
+
+// verdict is what to do after an attempt.
+type verdict uint8
+
+const (
+	accepted verdict = iota
+	again            // try the same batch later
+	halve            // something in the batch is bad
+	refused          // nothing of this source gets through
+)
+
+// judge is the one place that decides what an HTTP status means. The list of
+// statuses to retry is Segment's own
+// (https://support.twilio.com/hc/en-us/articles/51769112022299).
+func judge(out outcome) verdict {
+	switch status := out.status; {
+	case out.err == nil:
+		return accepted
+	case status == 0:
+		if isTLS(out.err) {
+			return refused
+		}
+		return again
+	case status >= 200 && status < 300:
+		return again
+	case status == 400 || status == 413:
+		return halve
+	case status == 408 || status == 410 || status == 429 || status == 460:
+		return again
+	case status == 501 || status == 505 || status == 511:
+		return refused
+	case status >= 500:
+		return again
+	}
+	return refused
+}
+
+// refusal explains an answer that ends the run.
+func refusal(endpoint string, out outcome) error {
+	switch status := out.status; {
+	case status == 0:
+		return fault.Wrap(fault.Precondition, out.err, "sending to %s", endpoint).(*fault.Error). //nolint:errorlint // Wrap made it.
+														WithHint("The server's certificate can't be trusted: check segment.endpoint, the machine's CA certificates, and proxies in between.")
+	case status == 401 || status == 403:
+		return fault.New(fault.Precondition, "sending to %s: answer %d, the write key was refused", endpoint, status).
+			WithHint("Check write_key: in Segment under Connections > Sources > your source > Settings > API Keys.")
+	case status >= 300 && status < 400:
+		return fault.New(fault.Precondition, "sending to %s: answer %d, a redirect, which would lose the events", endpoint, status).
+			WithHint("Check segment.endpoint (https://api.segment.io) and proxies in between.")
+	default:
+		return fault.New(fault.Precondition, "sending to %s: answer %d", endpoint, status).
+			WithHint("This is no answer of Segment's API to a valid request: check segment.endpoint and proxies in between.")
+	}
+}
+
+func isTLS(err error) bool {
+	var (
+		verify    *tls.CertificateVerificationError
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		record    tls.RecordHeaderError
+	)
+	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &record)
+}
+
+// callback counts what analytics-go says of its messages. It is called from several
+// goroutines.
+type callback struct {
+	mu       sync.Mutex
+	accepted int
+	lost     map[string]error
+	err      error
+}
+
+// Success implements [analytics.Callback].
+func (c *callback) Success(analytics.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.accepted++
+}
+
+// Failure implements [analytics.Callback].
+func (c *callback) Failure(m analytics.Message, err error) {
+	if errors.Is(err, analytics.ErrMessageTooBig) {
+		c.lose(messageID(m), err)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (c *callback) lose(id string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost == nil {
+		c.lost = map[string]error{}
+	}
+	c.lost[id] = err
+}
+
+func messageID(m analytics.Message) string {
+	switch m := m.(type) {
+	case analytics.Track:
+		return m.MessageId
+	case analytics.Screen:
+		return m.MessageId
+	}
+	return ""
+}
+
+// silent is a logger that says nothing: what matters comes by the callbacks.
+type silent struct{}
+
+func (silent) Logf(string, ...any)   {}
+func (silent) Errorf(string, ...any) {}

@@ -1,0 +1,197 @@
+package segment
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	analytics "github.com/segmentio/analytics-go/v3"
+
+	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/secret"
+)
+
+const (
+	// maxBatchBytes is the greatest request, below Segment's 500 KB and below what
+	// analytics-go would cut by itself, which counts no commas.
+	maxBatchBytes = 480_000
+	// envelope is what a request has beside its events, generously.
+	envelope = 1_000
+	// tooManyRefused events in a row, with none ever accepted, mean that the
+	// answer is not about the events.
+	tooManyRefused = 100
+)
+
+// Sender delivers the events of one source. It is safe for concurrent use.
+type Sender struct {
+	gateway     *Gateway
+	key         secret.String
+	message     func(*event.Event) analytics.Message
+	integration map[string]any
+
+	everAccepted atomic.Bool
+	refusedOnly  atomic.Int64
+}
+
+// Sender returns a sender for the source with that write key; message makes
+// the analytics-go value of an event.
+func (g *Gateway) Sender(key secret.String, message func(*event.Event) analytics.Message) *Sender {
+	return &Sender{
+		gateway: g, key: key, message: message,
+		integration: map[string]any{"name": "candu", "version": g.config.Version},
+	}
+}
+
+// Delivery says what became of a batch, by the index of its events.
+type Delivery struct {
+	// Accepted are the ranges that one request each brought through.
+	Accepted []Accepted
+	// Refused are events that Segment does not take.
+	Refused []Refusal
+	// Retries counts the attempts that were repeated.
+	Retries int
+}
+
+// Accepted says that events From up to, without, To were accepted by one
+// request.
+type Accepted struct {
+	From, To int
+	// SentAt is when that request left, ReceivedAt when its answer was there.
+	SentAt, ReceivedAt time.Time
+}
+
+// Refusal is an event that Segment does not take.
+type Refusal struct {
+	Index  int
+	Detail string
+}
+
+// Cut returns how many of the leading events make the next batch: at least one,
+// and no more than the batch size and 480,000 bytes.
+func (s *Sender) Cut(events []event.Event) int {
+	bytes := envelope
+	for i := range events {
+		bytes += events[i].Size + 1
+		if i > 0 && (bytes > maxBatchBytes || i == s.gateway.batchSize) {
+			return i
+		}
+	}
+	return len(events)
+}
+
+// Send delivers a batch, and tries again as long as it makes sense: for RetryFor
+// from the first attempt. An answer of 400 or 413 halves the batch until the
+// event that is to blame is alone.
+//
+// With an error, the Delivery still says what was accepted before it. Its kind is
+// [fault.Retryable] if the time was up, [fault.Precondition] if Segment refuses this
+// source, [fault.Interrupted] if stop was closed (what is under way is then finished,
+// but nothing is tried again) or ctx is done (everything ends at once).
+func (s *Sender) Send(ctx context.Context, stop <-chan struct{}, batch []event.Event) (Delivery, error) {
+	var d Delivery
+	err := s.deliver(ctx, stop, batch, 0, &d)
+	return d, err
+}
+
+// deliver sends batch, whose first event has the index offset in the Delivery.
+func (s *Sender) deliver(ctx context.Context, stop <-chan struct{}, batch []event.Event, offset int, d *Delivery) error {
+	out, err := s.insist(ctx, stop, batch, d)
+	if err != nil {
+		return err
+	}
+	switch judge(out) {
+	case accepted:
+		s.accept(out, batch, offset, d)
+		return nil
+	case halve:
+		if len(batch) == 1 {
+			return s.refuse(offset, fmt.Sprintf("Segment answered %d %s", out.status, http.StatusText(out.status)), d)
+		}
+		middle := len(batch) / 2
+		if err := s.deliver(ctx, stop, batch[:middle], offset, d); err != nil {
+			return err
+		}
+		return s.deliver(ctx, stop, batch[middle:], offset+middle, d)
+	default:
+		return refusal(s.gateway.config.Endpoint, out)
+	}
+}
+
+// insist repeats the attempt while the answer is a passing trouble.
+func (s *Sender) insist(ctx context.Context, stop <-chan struct{}, batch []event.Event, d *Delivery) (outcome, error) {
+	g := s.gateway
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval, waits.MaxInterval, waits.Multiplier = g.config.firstWait, g.config.maxWait, 2
+	deadline := time.Now().Add(g.config.RetryFor)
+	for {
+		if err := g.admit(ctx, stop); err != nil {
+			return outcome{}, err
+		}
+		out := s.attempt(ctx, batch)
+		if judge(out) != again {
+			return out, nil
+		}
+		if ctx.Err() != nil {
+			return out, fault.Wrap(fault.Interrupted, context.Cause(ctx), "sending a batch")
+		}
+		pause := max(waits.NextBackOff(), out.retryAfter)
+		if out.retryAfter > 0 || out.status == http.StatusTooManyRequests {
+			// Whoever is next would get the same answer.
+			g.pause(pause)
+		}
+		if time.Now().Add(pause).After(deadline) {
+			return out, fault.Wrap(fault.Retryable, out.err, "sending a batch of %d events for %s", len(batch), g.config.RetryFor).(*fault.Error). //nolint:errorlint // Wrap made it.
+																				WithHint("Segment was not reachable or did not accept for longer than segment.retry_for. Nothing is lost: the next run goes on from here.")
+		}
+		g.config.Log.Warn("a batch is sent again", "status", out.status, "error", out.err, "wait", pause.Round(time.Millisecond))
+		if err := wait(ctx, stop, pause); err != nil {
+			return out, err
+		}
+		d.Retries++
+		g.stats.retries.Add(1)
+	}
+}
+
+// accept notes what one request brought through. Events that analytics-go could not
+// encode were not in it.
+func (s *Sender) accept(out outcome, batch []event.Event, offset int, d *Delivery) {
+	from := 0
+	flush := func(to int) {
+		if to > from {
+			d.Accepted = append(d.Accepted, Accepted{From: offset + from, To: offset + to, SentAt: out.sentAt, ReceivedAt: out.receivedAt})
+		}
+	}
+	for i := range batch {
+		if len(out.lost) == 0 {
+			break
+		}
+		if err, lost := out.lost[batch[i].MessageID]; lost {
+			flush(i)
+			from = i + 1
+			d.Refused = append(d.Refused, Refusal{Index: offset + i, Detail: err.Error()})
+		}
+	}
+	flush(len(batch))
+	n := int64(len(batch) - len(out.lost))
+	s.gateway.stats.accepted.Add(n)
+	if n > 0 {
+		s.everAccepted.Store(true)
+	}
+}
+
+// refuse notes an event that Segment does not take, and stops where it takes
+// none: then the answer is not about the event.
+func (s *Sender) refuse(index int, detail string, d *Delivery) error {
+	d.Refused = append(d.Refused, Refusal{Index: index, Detail: detail})
+	s.gateway.stats.refused.Add(1)
+	if !s.everAccepted.Load() && s.refusedOnly.Add(1) >= tooManyRefused {
+		return fault.New(fault.Precondition, "sending to %s: each of the first %d events was refused, and none accepted (%s)",
+			s.gateway.config.Endpoint, tooManyRefused, detail).
+			WithHint("This is hardly about the events, so none was rejected: check write_key (32 characters) and segment.endpoint.")
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/queries"
+)
+
+// The canonical columns, in the order in which they are selected.
+const (
+	colID = iota
+	colExportedAt
+	colOccurredAt
+	colKind
+	colUserID
+	colAnonymousID
+	colTutorialID
+	colSegmentID
+	colPortalID
+	colVersionID
+	colEventName
+	numColumns
+)
+
+// Names are the canonical columns' names, in the order in which they are selected.
+var Names = [numColumns]string{
+	"id", "exported_at", "occurred_at", "kind", "user_id", "anonymous_id",
+	"tutorial_id", "segment_id", "portal_id", "version_id", "event_name",
+}
+
+// Spec says which relation holds the interactions and how its columns are called.
+type Spec struct {
+	Schema, Table string
+	// Columns maps canonical names to the table's; a missing one is called as
+	// the canonical one.
+	Columns map[string]string
+	// Explicit names the canonical columns that the config maps by hand. kind may
+	// be missing in the table only if it is not among them.
+	Explicit map[string]bool
+}
+
+// Relation returns the quoted name of the relation.
+func (s Spec) Relation() string { return pgx.Identifier{s.Schema, s.Table}.Sanitize() }
+
+func (s Spec) column(canonical string) string {
+	if name := s.Columns[canonical]; name != "" {
+		return name
+	}
+	return canonical
+}
+
+// Column is a column of the export as the catalog describes it.
+type Column struct {
+	// Name is the table's name for it.
+	Name string
+	// Type is the type's name for people.
+	Type    string
+	NotNull bool
+
+	oid     uint32 // of the base type
+	native  bool   // selected as it is, not as text
+	present bool
+}
+
+// Table is an export that has been looked at: it is there, readable, and its
+// columns have types that serve.
+type Table struct {
+	Spec
+	Columns [numColumns]Column
+	// HasKind is false where the table has no column kind: then a row without an
+	// event name is a view.
+	HasKind bool
+	// UniqueID is true if an index guarantees that ids are unique.
+	UniqueID bool
+	// Foreign is true for foreign tables: the transactions of this database say
+	// nothing about their late rows.
+	Foreign bool
+	view    bool
+	// Findings are what an operator should know and that stops nothing.
+	Findings []Finding
+}
+
+// Finding is something that check reports.
+type Finding struct{ Code, Text, Hint string }
+
+// wanted are the types that serve for a column. Text-like columns are read
+// through a cast, so whatever prints as wanted serves.
+var (
+	textTypes    = []uint32{pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID}
+	integerTypes = []uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID}
+	timeTypes    = []uint32{pgtype.TimestamptzOID, pgtype.TimestampOID}
+	nativeTypes  = []uint32{pgtype.TextOID, pgtype.VarcharOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.UUIDOID, pgtype.TimestamptzOID, pgtype.TimestampOID}
+)
+
+type rule struct {
+	oids  []uint32
+	enum  bool
+	words string
+}
+
+func rules(column int) rule {
+	join := func(lists ...[]uint32) []uint32 { return slices.Concat(lists...) }
+	switch column {
+	case colID:
+		return rule{oids: join(integerTypes, []uint32{pgtype.UUIDOID, pgtype.TextOID, pgtype.VarcharOID}), words: "bigint, integer, uuid or text"}
+	case colExportedAt, colOccurredAt:
+		return rule{oids: timeTypes, words: "timestamp with time zone"}
+	case colTutorialID, colPortalID:
+		return rule{oids: join(integerTypes, textTypes, []uint32{pgtype.NumericOID}), words: "integer, bigint or text of digits"}
+	case colUserID, colAnonymousID:
+		return rule{oids: join(textTypes, integerTypes, []uint32{pgtype.NumericOID, pgtype.UUIDOID}), words: "text or a number"}
+	case colKind:
+		return rule{oids: textTypes, enum: true, words: "text"}
+	default:
+		return rule{oids: join(textTypes, []uint32{pgtype.UUIDOID}, integerTypes), enum: true, words: "text"}
+	}
+}
+
+// Look reads what the catalog says of the export. Everything that stands in the
+// way is a [fault.Precondition] that names table and column, what was expected, and the
+// remedy; several wrong columns come as one error.
+func Look(ctx context.Context, db postgres.DB, spec Spec) (*Table, error) {
+	rows, err := queries.New().ExportColumns(ctx, db, spec.Relation())
+	if err != nil {
+		return nil, explain(err, spec, "looking at table %s", spec.Relation())
+	}
+	if len(rows) == 0 {
+		return nil, fault.New(fault.Precondition, "looking for table %s: there is none in this database", spec.Relation()).
+			WithHint("Check interactions.url and interactions.table in the config; the table needs its schema's name in front.")
+	}
+	if !granted(rows) {
+		return nil, fault.New(fault.Precondition, "reading table %s: permission denied", spec.Relation()).
+			WithHint("%s", grantHint(spec))
+	}
+	// pg_class.relkind: f is a foreign table, v and m are views.
+	table := &Table{Spec: spec, HasKind: true, Foreign: rows[0].Relkind == "f", view: rows[0].Relkind == "v" || rows[0].Relkind == "m"}
+	var problems []string
+	for i := range numColumns {
+		if problem := table.take(i, rows); problem != "" {
+			problems = append(problems, problem)
+		}
+	}
+	if len(problems) > 0 {
+		return nil, fault.New(fault.Precondition, "reading table %s: %s", spec.Relation(), strings.Join(problems, "; ")).
+			WithHint("Map the names in the config, `columns: {canonical: yours}`, or read from a view that has the columns. The table has: %s.", columnNames(rows))
+	}
+	return table, nil
+}
+
+// take finds one canonical column in the catalog's rows and returns what is
+// wrong with it, or "".
+func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
+	canonical, name := Names[column], t.column(Names[column])
+	i := slices.IndexFunc(rows, func(r queries.ExportColumnsRow) bool { return r.Name == name })
+	if i < 0 {
+		if column == colKind && !t.Explicit[canonical] {
+			t.HasKind = false
+			return ""
+		}
+		return fmt.Sprintf("column %q (%s) is missing", name, canonical)
+	}
+	row := rows[i]
+	if !row.ColumnReadable {
+		return fmt.Sprintf("column %q (%s): permission denied", name, canonical)
+	}
+	oid := uint32(row.TypeOid) //nolint:gosec // G115: an oid has 32 bits.
+	wanted := rules(column)
+	if !slices.Contains(wanted.oids, oid) && (!wanted.enum || row.TypeKind != "e") {
+		return fmt.Sprintf("column %q (%s) is of type %s, expected %s", name, canonical, row.TypeName, wanted.words)
+	}
+	t.Columns[column] = Column{
+		Name: name, Type: row.TypeName, NotNull: row.NotNull,
+		oid: oid, native: slices.Contains(nativeTypes, oid) && row.TypeKind != "e", present: true,
+	}
+	if column == colID {
+		t.UniqueID = row.IsUnique
+	}
+	if oid == pgtype.TimestampOID {
+		t.Findings = append(t.Findings, Finding{
+			Code: "timestamp_without_time_zone",
+			Text: fmt.Sprintf("column %q (%s) is of type timestamp without time zone; it is read as UTC", name, canonical),
+			Hint: fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE timestamptz USING %[2]s AT TIME ZONE 'UTC';", t.Relation(), pgx.Identifier{name}.Sanitize()),
+		})
+	}
+	return ""
+}
+
+// withZone reports whether exported_at is a timestamptz.
+func (t *Table) withZone() bool { return t.Columns[colExportedAt].oid == pgtype.TimestamptzOID }
+
+func granted(rows []queries.ExportColumnsRow) bool {
+	return rows[0].Readable == nil || *rows[0].Readable
+}
+
+func grantHint(spec Spec) string {
+	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO <the loader's role>; GRANT SELECT ON %s TO <the loader's role>;",
+		pgx.Identifier{spec.Schema}.Sanitize(), spec.Relation())
+}
+
+func columnNames(rows []queries.ExportColumnsRow) string {
+	names := make([]string, len(rows))
+	for i, row := range rows {
+		names[i] = row.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// explain gives an error of the export's database its kind and remedy.
+func explain(err error, spec Spec, format string, args ...any) error {
+	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}
+	switch {
+	case postgres.Denied(err):
+		return e.WithHint("%s", grantHint(spec))
+	case postgres.Missing(err):
+		return e.WithHint("Check interactions.table in the config.")
+	}
+	return e
+}

@@ -1,0 +1,107 @@
+package loader
+
+import (
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/source"
+)
+
+// settledMargin stands between the watermark and the database's clock even if
+// nothing is open: a transaction that is being born is in no view yet. The safe
+// point has it built in.
+const settledMargin = 10 * time.Second
+
+// watermark decides, page by page, how far a run may move the stored watermark:
+// to the end of each page that lies wholly before its own safe point. The first page that
+// reaches beyond it fixes the watermark there for the rest of the run, for the safe
+// point of a later page says nothing about the places that the run has passed.
+type watermark struct {
+	at    time.Time
+	id    *string
+	set   bool
+	fixed bool
+	// heldBy is the number of prepared transactions that hold the watermark.
+	heldBy int64
+	// settled is how far the export was settled when its last page was read.
+	settled time.Time
+}
+
+func newWatermark(at *time.Time, id *string) *watermark {
+	w := &watermark{}
+	if at != nil {
+		w.at, w.id, w.set = *at, id, true
+	}
+	return w
+}
+
+// advance takes the safe point that was read before a page and the page's last
+// cursor, and returns the place to store, nil if the watermark stays.
+func (w *watermark) advance(point source.SafePoint, end source.Cursor) *ledger.Watermark {
+	if w.fixed {
+		return nil
+	}
+	if point.Prepared > 0 {
+		// A prepared transaction may commit rows anywhere below.
+		w.fixed, w.heldBy = true, point.Prepared
+		return nil
+	}
+	at, id := end.At, end.ID
+	if !end.At.Before(point.At) {
+		// Rows of the moment itself may still come, so it stands before them all.
+		at, id, w.fixed = point.At, nil, true
+	}
+	if !w.before(at, id) {
+		return nil
+	}
+	w.at, w.id, w.set = at, id, true
+	return &ledger.Watermark{At: at, ID: id}
+}
+
+// before reports whether the watermark would move forward. Two ids of the same
+// moment are not compared, that is the database's business: reading such rows
+// again is harmless.
+func (w *watermark) before(at time.Time, id *string) bool {
+	switch {
+	case !(source.Cursor{At: at}).Finite():
+		return false
+	case !w.set || w.at.Before(at):
+		return true
+	default:
+		return w.at.Equal(at) && w.id == nil && id != nil
+	}
+}
+
+// reachedEnd notes that the page read after point was the export's last.
+func (w *watermark) reachedEnd(point source.SafePoint, lookback time.Duration) {
+	switch {
+	case w.heldBy > 0 || point.Prepared > 0:
+		return
+	case w.fixed && w.at.Before(point.At):
+		w.settled = w.at
+	default:
+		w.settled = point.At
+	}
+	if !point.Visible {
+		// Only lookback vouches for late rows.
+		w.settled = w.settled.Add(settledMargin - max(lookback, settledMargin))
+	}
+}
+
+// completeUntil returns how far everything is mirrored or rejected, nil if the run
+// did not get to the end.
+func (w *watermark) completeUntil() *time.Time {
+	if w.settled.IsZero() {
+		return nil
+	}
+	return &w.settled
+}
+
+// after returns the watermark's time for the run's row, nil if there is none.
+func (w *watermark) after() *time.Time {
+	if !w.set {
+		return nil
+	}
+	at := w.at
+	return &at
+}

@@ -1,0 +1,29 @@
+-- name: SchemaLook :one
+-- Whose schema is it? ours: our version table is in it. strangers: some relations
+-- of a schema that has no such table.
+select
+    (to_regnamespace(@schema::text) is not null)::boolean as present,
+    has_database_privilege(current_database(), 'CREATE') as may_create,
+    current_user::text as role,
+    current_database()::text as database,
+    exists (
+        select from pg_class c
+        where c.relnamespace = to_regnamespace(@schema::text)::oid and c.relname = 'loader_schema_migrations'
+    ) as ours,
+    coalesce((
+        select string_agg(s.relname::text, ', ')
+        from (
+            select c.relname from pg_class c
+            where c.relnamespace = to_regnamespace(@schema::text)::oid and c.relkind in ('r', 'v', 'm', 'p', 'f')
+            order by c.relname limit 5
+        ) s
+    ), '')::text as strangers;
+
+-- name: MigrateTryLock :one
+-- A lock of the session, so it needs a direct connection. Tried, not waited for:
+-- a lock that is waited for in the server can't be given up by a deadline of ours.
+select pg_try_advisory_lock(hashtextextended('candu-loader:' || @schema::text, 0)) as locked;
+
+-- name: RolesMissing :many
+select r.name::text as name from unnest(@roles::text[]) as r (name)
+where not exists (select from pg_roles p where p.rolname = r.name);

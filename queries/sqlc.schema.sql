@@ -1,0 +1,20 @@
+-- For sqlc alone: tables that stand in no migration.
+
+-- Made by golang-migrate.
+create table loader_schema_migrations (version bigint not null primary key, dirty boolean not null);
+
+-- Postgres's own catalogs, with the columns that are used.
+create table pg_class (oid oid not null, relname name not null, relnamespace oid not null, relkind "char" not null);
+create table pg_attribute (
+    attrelid oid not null, attnum smallint not null, attname name not null, atttypid oid not null,
+    atttypmod integer not null, attnotnull boolean not null, attisdropped boolean not null
+);
+create table pg_type (oid oid not null, typtype "char" not null, typbasetype oid not null);
+create table pg_index (
+    indexrelid oid not null, indrelid oid not null, indisunique boolean not null, indisvalid boolean not null,
+    indpred text, indnkeyatts smallint not null, indkey smallint[] not null
+);
+create table pg_stat_activity (datname name, pid integer not null, backend_type text, xact_start timestamptz);
+create table pg_prepared_xacts (database name not null);
+create table pg_roles (rolname name not null);
+create table pg_stat_ssl (pid integer not null, ssl boolean not null);
