@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -95,14 +97,33 @@ func Unreachable(ctx context.Context, err error, name string, url secret.URL) er
 	return e.WithHint("%s", connectHint(err))
 }
 
-// cause drops pgx's own sentence about the connection, which repeats host, user
-// and database and says "failed to connect".
+// connectError is an error of connecting in few words.
+type connectError struct {
+	text string
+	err  error
+}
+
+func (e *connectError) Error() string { return e.text }
+func (e *connectError) Unwrap() error { return e.err }
+
+// cause shortens pgx's error: it repeats host, user and database, and says
+// everything once for each address and once more for the try without TLS.
 func cause(err error) error {
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
-		if inner := connect.Unwrap(); inner != nil {
-			return inner
+	if !errors.As(err, &connect) || connect.Unwrap() == nil {
+		return err
+	}
+	var lines []string
+	for line := range strings.Lines(connect.Unwrap().Error()) {
+		line = strings.TrimSpace(line)
+		for _, noise := range []string{": dial error: ", ": server error: "} {
+			if _, rest, found := strings.Cut(line, noise); found {
+				line = rest
+			}
+		}
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
-	return err
+	return &connectError{text: strings.Join(lines, "; "), err: err}
 }

@@ -83,8 +83,14 @@ func (u URL) String() string {
 	return keywordPassword.ReplaceAllString(s, "${1}"+mask)
 }
 
-// Format prints the masked value for every verb.
-func (u URL) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(u.String())) }
+// Format prints the masked value for every verb, in quotes for %q.
+func (u URL) Format(f fmt.State, verb rune) {
+	if verb == 'q' {
+		_, _ = fmt.Fprintf(f, "%q", u.String())
+		return
+	}
+	_, _ = f.Write([]byte(u.String()))
+}
 
 // MarshalJSON returns the masked value.
 func (u URL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String()) }
