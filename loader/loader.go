@@ -69,7 +69,7 @@ func (l *Loader) Ledger(ctx context.Context, src *config.Source) (*ledger.Ledger
 		pool, err := postgres.Open(ctx, l.config.Warehouse.URL, postgres.Options{
 			Name: "warehouse",
 			// One records, one renews the lease, one asks what was delivered.
-			MaxConns: int32(max(4, 3*min(len(l.config.Sources), 8))), //nolint:gosec // G115: at most 24.
+			MaxConns: int32(max(4, 3*min(len(l.config.Sources), 8))),
 		})
 		if err != nil {
 			return nil, err

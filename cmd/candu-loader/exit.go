@@ -64,7 +64,7 @@ func exitCode(err error, caught syscall.Signal) int {
 
 // flatten returns the errors that errors.Join put together.
 func flatten(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // The join itself is wanted.
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error
 		for _, e := range joined.Unwrap() {
 			all = append(all, flatten(e)...)

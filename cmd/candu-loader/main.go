@@ -33,7 +33,7 @@ func run() int {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		first := (<-signals).(syscall.Signal)
-		caught.Store(int32(first)) //nolint:gosec // G115: signals are small.
+		caught.Store(int32(first))
 		fmt.Fprintf(os.Stderr, "candu-loader: %s: finishing what is in flight; once more ends at once\n", first)
 		cancel()
 		second := (<-signals).(syscall.Signal)

@@ -51,7 +51,7 @@ func (a *app) openProgress(ctx context.Context, _ *loader.Loader) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	a.bars = &bars{log: log}
-	if file, ok := a.err.(*os.File); ok && term.IsTerminal(int(file.Fd())) && !a.json { //nolint:gosec // G115: a descriptor.
+	if file, ok := a.err.(*os.File); ok && term.IsTerminal(int(file.Fd())) && !a.json {
 		a.bars.progress = mpb.NewWithContext(context.WithoutCancel(ctx), mpb.WithOutput(io.Writer(file)), mpb.WithWidth(40))
 	}
 }
@@ -108,7 +108,7 @@ func (s *show) update(p loader.Progress) {
 			decor.AverageSpeed(0, "%.0f rows/s  ", decor.WCSyncSpace),
 			decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), "done"),
 		), mpb.BarRemoveOnComplete())
-		s.bar.DecoratorAverageAdjust(s.started)
+		_ = s.bar.DecoratorAverageAdjust(s.started)
 	}
 	s.bar.SetTotal(max(p.Expected, done)+1, false)
 	s.bar.SetCurrent(done)

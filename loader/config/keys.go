@@ -63,8 +63,8 @@ func (d *decoder) warehouse(v value, w *Warehouse) {
 		"migrate_url": d.setText(&migrate), "migrate_url_file": d.setFile(&migrateFile),
 		"readers": d.setTexts(&w.Readers),
 	})
-	w.URL = secret.URL(d.either(v, present, "url", direct, file))
-	w.MigrateURL = secret.URL(d.either(v, present, "migrate_url", migrate, migrateFile))
+	w.URL = secret.URL(d.either(present, "url", direct, file))
+	w.MigrateURL = secret.URL(d.either(present, "migrate_url", migrate, migrateFile))
 	if w.MigrateURL == "" {
 		w.MigrateURL = w.URL
 	}
@@ -80,7 +80,7 @@ func (d *decoder) warehouse(v value, w *Warehouse) {
 }
 
 // either returns the value of a key or of its _file twin; both are a problem.
-func (d *decoder) either(v value, present map[string]value, key, direct, file string) string {
+func (d *decoder) either(present map[string]value, key, direct, file string) string {
 	at, both := present[key]
 	if _, ok := present[key+"_file"]; ok {
 		if both {
@@ -130,11 +130,11 @@ func (d *decoder) checkHost(at value, endpoint, only string) {
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
 		d.problem(at, "Write "+only, "%q is not a URL of scheme and host", endpoint)
+	case strings.HasSuffix(u.Hostname(), "segmentapis.com"):
+		d.problem(at, "Write "+only, "%q is Segment's EU endpoint; Candu is a source of the US region, the events would be dropped", endpoint)
 	case u.Path != "" || u.RawQuery != "":
 		d.problem(at, fmt.Sprintf("Write %s://%s; the path is added.", u.Scheme, u.Host), "%q has a path, expected scheme and host alone", endpoint)
 	case endpoint == only || loopback(u.Hostname()):
-	case strings.HasSuffix(u.Hostname(), "segmentapis.com"):
-		d.problem(at, "Write "+only, "%q is Segment's EU endpoint; Candu is a source of the US region, the events would be dropped", endpoint)
 	default:
 		d.problem(at, "Write "+only, "%q is neither Segment's host nor this machine", endpoint)
 	}
@@ -194,7 +194,7 @@ func (d *decoder) source(v value, warehouse secret.URL) *Source {
 			}
 		},
 	})
-	s.WriteKey = secret.String(d.either(v, present, "write_key", key, keyFile))
+	s.WriteKey = secret.String(d.either(present, "write_key", key, keyFile))
 	d.sourceNames(v, s, present)
 	if at, ok := present["timezone"]; ok && zone != "" {
 		location, err := time.LoadLocation(zone)
@@ -311,7 +311,7 @@ func (d *decoder) interactions(v value, i *Interactions) {
 		"columns": func(v value) { columns = v },
 		"kinds":   func(v value) { d.kinds(v, &i.Kinds) },
 	})
-	if u := d.either(v, present, "url", direct, file); u != "" {
+	if u := d.either(present, "url", direct, file); u != "" {
 		i.URL = secret.URL(u)
 		d.checkURL(present, "url", i.URL)
 	}

@@ -55,7 +55,7 @@ type Server struct {
 // New returns a server that has seen nothing.
 func New(options Options) *Server {
 	s := &Server{options: options, store: newStore(!options.Forget), mux: http.NewServeMux()}
-	s.faults.dice = rand.New(rand.NewPCG(options.Seed, 1)) //nolint:gosec // G404: dice for tests.
+	s.faults.dice = rand.New(rand.NewPCG(options.Seed, 1))
 	s.mux.HandleFunc("POST /v1/batch", s.batch)
 	s.mux.HandleFunc("GET /v1/projects/{key}/settings", s.settings)
 	s.mux.HandleFunc("GET /stats", s.stats)

@@ -103,8 +103,7 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 // KindOf returns the kind that was given to err nearest to its surface, or
 // Failed if nobody gave one.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return Failed

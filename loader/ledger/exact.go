@@ -29,8 +29,8 @@ func (d *exactDriver) SetVersion(version int, dirty bool) error {
 }
 
 func (d *exactDriver) Run(file io.Reader) error {
-	clear := fmt.Sprintf("\n;update %s set dirty = false where version = %d;\n", versionTable, d.version)
-	return d.Driver.Run(io.MultiReader(file, strings.NewReader(clear)))
+	unmark := fmt.Sprintf("\n;update %s set dirty = false where version = %d;\n", versionTable, d.version)
+	return d.Driver.Run(io.MultiReader(file, strings.NewReader(unmark)))
 }
 
 // forced is how golang-migrate writes "no version".
@@ -46,5 +46,5 @@ func previous(files source.Driver, version uint) (int, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
-	return int(before), err //nolint:gosec // G115: the number of a file.
+	return int(before), err
 }

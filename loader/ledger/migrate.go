@@ -197,7 +197,7 @@ func (m *migrator) up(ctx context.Context) (from, to int, err error) {
 	case err != nil:
 		return 0, 0, m.explain(err, "reading the version of schema %q", m.id.Schema)
 	default:
-		from = int(version) //nolint:gosec // G115: the number of a file.
+		from = int(version)
 	}
 	if dirty {
 		// We hold the lock, and a migration clears its mark in its own
@@ -292,8 +292,7 @@ func (m *migrator) version(ctx context.Context) (int, error) {
 }
 
 func (m *migrator) explain(err error, format string, args ...any) error {
-	var known *fault.Error
-	if errors.As(err, &known) {
+	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
 	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}

@@ -141,8 +141,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		return nil, busy(l.id.Schema, lease, deref(row.HeldBy), row.HeldSince)
 	}
 	if err != nil {
-		var known *fault.Error
-		if errors.As(err, &known) {
+		if _, ok := errors.AsType[*fault.Error](err); ok {
 			return nil, err
 		}
 		return nil, l.explain(err, "beginning a run in schema %q", l.id.Schema)

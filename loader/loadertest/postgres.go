@@ -88,7 +88,7 @@ func (s *Server) initialize(ctx context.Context) error {
 	if err := s.own(s.dir); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "postgres", //nolint:gosec // G204: programs of this machine.
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "postgres",
 		"--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale", "--no-instructions")
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	s.demote(cmd)
@@ -123,7 +123,7 @@ func (s *Server) launch(ctx context.Context) error {
 	for _, setting := range s.options.Settings {
 		args = append(args, "-c", setting)
 	}
-	cmd := exec.Command("/bin/sh", args...) //nolint:gosec,noctx // G204: programs of this machine; Stop ends it.
+	cmd := exec.Command("/bin/sh", args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "DIR="+s.dir, "LOG="+filepath.Join(s.dir, "log"))
 	cmd.Dir = s.dir
 	hold, err := cmd.StdinPipe()
@@ -258,8 +258,8 @@ func programs() (string, error) {
 		dirs = append(dirs, dir)
 	}
 	if path, err := exec.LookPath("postgres"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, filepath.Dir(real))
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			dirs = append(dirs, filepath.Dir(target))
 		}
 	}
 	for _, pattern := range []string{

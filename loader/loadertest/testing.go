@@ -37,71 +37,71 @@ func Main(m *testing.M) int {
 }
 
 // Shared returns the server that Main started.
-func Shared(t testing.TB) *Server {
-	t.Helper()
+func Shared(tb testing.TB) *Server {
+	tb.Helper()
 	server := shared.Load()
-	require.NotNil(t, server, "TestMain must call loadertest.Main")
+	require.NotNil(tb, server, "TestMain must call loadertest.Main")
 	return server
 }
 
 // Database makes a database for one test and returns its URL. If the test fails
 // it is kept while the server lives, and its URL is logged.
-func Database(t testing.TB) string {
-	t.Helper()
-	return DatabaseOn(t, Shared(t))
+func Database(tb testing.TB) string {
+	tb.Helper()
+	return DatabaseOn(tb, Shared(tb))
 }
 
 // DatabaseOn is Database on a server of the test's own.
-func DatabaseOn(t testing.TB, server *Server) string {
-	t.Helper()
+func DatabaseOn(tb testing.TB, server *Server) string {
+	tb.Helper()
 	name := "t_" + strings.ReplaceAll(uuid.NewString()[:13], "-", "")
-	admin(t, server, "create database "+name)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the test's database: %s", server.URL(name, "postgres"))
+	admin(tb, server, "create database "+name)
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("the test's database: %s", server.URL(name, "postgres"))
 			return
 		}
-		admin(t, server, "drop database if exists "+name+" with (force)")
+		admin(tb, server, "drop database if exists "+name+" with (force)")
 	})
 	return server.URL(name, "postgres")
 }
 
 // Role makes a role that may log in, for one test, and returns its name.
-func Role(t testing.TB, server *Server, name string) string {
-	t.Helper()
+func Role(tb testing.TB, server *Server, name string) string {
+	tb.Helper()
 	name += "_" + uuid.NewString()[:8]
-	admin(t, server, "create role "+pgx.Identifier{name}.Sanitize()+" login")
+	admin(tb, server, "create role "+pgx.Identifier{name}.Sanitize()+" login")
 	return name
 }
 
-func admin(t testing.TB, server *Server, sql string) {
-	t.Helper()
+func admin(tb testing.TB, server *Server, sql string) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, server.URL("postgres", "postgres"))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	_, err = conn.Exec(ctx, sql)
-	require.NoError(t, err)
-	require.NoError(t, conn.Close(ctx))
+	require.NoError(tb, err)
+	require.NoError(tb, conn.Close(ctx))
 }
 
 // Pool connects for one test.
-func Pool(t testing.TB, url string) *pgxpool.Pool {
-	t.Helper()
+func Pool(tb testing.TB, url string) *pgxpool.Pool {
+	tb.Helper()
 	pool, err := pgxpool.New(context.Background(), url)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
+	require.NoError(tb, err)
+	tb.Cleanup(pool.Close)
 	return pool
 }
 
 // Segment starts a fake Segment for one test and returns it with its URL.
-func Segment(t testing.TB, options fakesegment.Options) (*fakesegment.Server, string) {
-	t.Helper()
+func Segment(tb testing.TB, options fakesegment.Options) (*fakesegment.Server, string) {
+	tb.Helper()
 	fake := fakesegment.New(options)
 	server := httptest.NewUnstartedServer(fake)
 	server.Config = fake.HTTP()
 	server.Start()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
 	})

@@ -27,8 +27,7 @@ const (
 
 // Code returns the SQLSTATE of err, "" if the server did not send it.
 func Code(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code
 	}
 	return ""
@@ -62,12 +61,10 @@ func TooSlow(err error) bool {
 //
 // A kind that err already has stays.
 func KindOf(err error) fault.Kind {
-	var known *fault.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*fault.Error](err); ok {
 		return known.Kind
 	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return kindOfCode(pg.Code)
 	}
 	switch {

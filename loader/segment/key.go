@@ -28,8 +28,7 @@ func CheckKey(ctx context.Context, cdn string, key secret.String) error {
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		// The client's own error quotes the URL, and with it the key.
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err
 		}
 		return fmt.Errorf("asking %s about the write key: %w", cdn, err)

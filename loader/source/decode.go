@@ -111,11 +111,11 @@ func (d *decoder) text(column int, raw []byte) (string, error) {
 func integer(raw []byte) (int64, error) {
 	switch len(raw) {
 	case 2:
-		return int64(int16(binary.BigEndian.Uint16(raw))), nil //nolint:gosec // G115: the wire form of int2.
+		return int64(int16(binary.BigEndian.Uint16(raw))), nil
 	case 4:
-		return int64(int32(binary.BigEndian.Uint32(raw))), nil //nolint:gosec // G115: the wire form of int4.
+		return int64(int32(binary.BigEndian.Uint32(raw))), nil
 	case 8:
-		return int64(binary.BigEndian.Uint64(raw)), nil //nolint:gosec // G115: the wire form of int8.
+		return int64(binary.BigEndian.Uint64(raw)), nil
 	}
 	return 0, errLength(raw)
 }
@@ -126,7 +126,7 @@ func timestamp(raw []byte) (time.Time, error) {
 	if len(raw) != 8 {
 		return time.Time{}, errLength(raw)
 	}
-	micros := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // G115: the wire form is signed.
+	micros := int64(binary.BigEndian.Uint64(raw))
 	switch micros {
 	case math.MaxInt64:
 		return positiveInfinity, nil

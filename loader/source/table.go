@@ -171,7 +171,7 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 	if !row.ColumnReadable {
 		return fmt.Sprintf("column %q (%s): permission denied", name, canonical)
 	}
-	oid := uint32(row.TypeOid) //nolint:gosec // G115: an oid has 32 bits.
+	oid := uint32(row.TypeOid)
 	wanted := rules(column)
 	if !slices.Contains(wanted.oids, oid) && (!wanted.enum || row.TypeKind != "e") {
 		return fmt.Sprintf("column %q (%s) is of type %s, expected %s", name, canonical, row.TypeName, wanted.words)

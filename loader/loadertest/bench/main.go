@@ -116,7 +116,7 @@ func (b *bench) measure(ctx context.Context, what string, delay, round int) (fig
 		return figure{}, err
 	}
 	defer stop()
-	cmd := exec.CommandContext(ctx, b.bin+"/candu-loader", "--config", "config.yaml", "run") //nolint:gosec // G204: our own program.
+	cmd := exec.CommandContext(ctx, b.bin+"/candu-loader", "--config", "config.yaml", "run")
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+b.server.URL("postgres", "postgres"), "CANDU_DEV_WRITE_KEY=k",
 		"SEGMENT_ENDPOINT="+url, "MAX_EVENTS_PER_SECOND=0")
 	cmd.Stderr = os.Stderr
@@ -163,7 +163,7 @@ func (b *bench) sink(ctx context.Context, delay int) (string, func(), error) {
 	} else {
 		args = append(args, "--count-only")
 	}
-	cmd := exec.CommandContext(ctx, b.bin+"/fake-segment", args...) //nolint:gosec // G204: our own program.
+	cmd := exec.CommandContext(ctx, b.bin+"/fake-segment", args...)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", nil, fmt.Errorf("starting the sink: %w", err)

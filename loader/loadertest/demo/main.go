@@ -77,7 +77,7 @@ func run(ctx context.Context, loader string) error {
 		"SEGMENT_ENDPOINT=http://"+listener.Addr().String(), "CANDU_LOADER_CONFIG=config.yaml")
 	command := func(args ...string) error {
 		fmt.Printf("$ candu-loader %s\n", strings.Join(args, " "))
-		cmd := exec.CommandContext(ctx, loader, args...) //nolint:gosec // G204: our own program.
+		cmd := exec.CommandContext(ctx, loader, args...)
 		cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stdout, os.Stderr
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.WaitDelay = time.Minute
@@ -158,4 +158,3 @@ func query(ctx context.Context, conn *pgx.Conn, sql string) error {
 	table.print(os.Stdout)
 	return nil
 }
-

@@ -1,0 +1,156 @@
+package config_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func environment(vars map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := vars[name]
+		return value, ok
+	}
+}
+
+// Each file has its errors beside it, as an operator reads them.
+func TestLoad_Errors(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Load(file, environment(map[string]string{"EMPTY": ""}))
+			require.Error(t, err)
+			require.Equal(t, fault.Config, fault.KindOf(err))
+			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
+			if *update {
+				require.NoError(t, os.WriteFile(golden, []byte(err.Error()+"\n"), 0o600))
+			}
+			want, rerr := os.ReadFile(golden)
+			require.NoError(t, rerr)
+			require.Equal(t, string(want), err.Error()+"\n")
+		})
+	}
+}
+
+func TestLoad_TheExample(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Load("../../config.yaml", environment(map[string]string{
+		"DATABASE_URL": "postgres://loader@db/warehouse", "CANDU_DEV_WRITE_KEY": "key",
+	}))
+	require.NoError(t, err)
+	require.Len(t, cfg.Sources, 1)
+	s := cfg.Sources[0]
+	require.Equal(t, "candu_dev", s.Schema)
+	require.Equal(t, cfg.Warehouse.URL, s.Interactions.URL)
+	require.Equal(t, config.Table{Schema: "public", Name: "candu_interactions"}, s.Interactions.Table)
+	require.Equal(t, 15*time.Minute, s.Lookback)
+	require.Equal(t, 5000, s.PageSize)
+	require.Equal(t, 1000, cfg.Segment.BatchSize)
+	require.Equal(t, 1000, cfg.Segment.MaxEventsPerSecond)
+	require.Equal(t, "https://api.segment.io", cfg.Segment.Endpoint)
+	require.Equal(t, "***", s.WriteKey.String())
+}
+
+func TestParse_AllKeys(t *testing.T) {
+	t.Parallel()
+	secretFile := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(secretFile, []byte("from-file\n"), 0o600))
+	cfg, err := config.Parse("x.yaml", []byte(`
+warehouse: {url: "host=db user=x password=hunter2", migrate_url: postgres://direct/db, readers: [analysts, "b i"]}
+segment: {endpoint: "http://127.0.0.1:8320/", batch_size: 250, concurrency: 8, max_events_per_second: 0, retry_for: 1d2h}
+sources:
+  - nickname: "Candu Prod (EU)"
+    write_key_file: `+secretFile+`
+    schedule: "15 3 * * 1-5"
+    timezone: Europe/Berlin
+    message_namespace: 6f1c2d3e-4a5b-4c6d-8e7f-901a2b3c4d5e
+    interactions: {url: "${EXPORT}", table: '"My Schema".rows', columns: {id: Key}, kinds: {view: [v, V], interaction: i}}
+    start_at: 2026-03-29
+    lookback: 0s
+    page_size: 1
+    integrations: {All: false, Mixpanel: {a: 1}}
+  - {nickname: B, write_key: "a$${b}", schema: other}
+http: {listen: "[::1]:9000"}
+`), environment(map[string]string{"EXPORT": "postgres://export/x: {y}"}))
+	require.NoError(t, err)
+	s := cfg.Sources[0]
+	require.Equal(t, "candu_prod_eu", s.Schema)
+	require.Equal(t, "from-file", s.WriteKey.Reveal())
+	require.Equal(t, "postgres://export/x: {y}", s.Interactions.URL.Reveal(), "a variable's value is no YAML")
+	require.Equal(t, config.Table{Schema: "My Schema", Name: "rows"}, s.Interactions.Table)
+	require.Equal(t, []string{"i"}, s.Interactions.Kinds.Interaction)
+	require.Equal(t, map[string]bool{"id": true}, s.Interactions.Mapped)
+	require.Equal(t, map[string]any{"All": false, "Mixpanel": map[string]any{"a": uint64(1)}}, s.Integrations)
+	require.Equal(t, "2026-03-28T23:00:00Z", s.StartAt.At.UTC().Format(time.RFC3339))
+	require.Equal(t, 26*time.Hour, cfg.Segment.RetryFor)
+	require.Equal(t, "http://127.0.0.1:8320", cfg.Segment.Endpoint)
+	require.Equal(t, "a${b}", cfg.Sources[1].WriteKey.Reveal())
+	require.Equal(t, "host=db user=x password=***", cfg.Warehouse.URL.String())
+	require.Equal(t, "postgres://direct/db", cfg.Warehouse.MigrateURL.Reveal())
+
+	_, err = cfg.Select([]string{"b"})
+	require.ErrorContains(t, err, `no source "b"`)
+	require.Contains(t, fault.HintOf(err), "Did you mean B?")
+}
+
+func TestSchemaName(t *testing.T) {
+	t.Parallel()
+	for nickname, want := range map[string]string{
+		"Candu_Prod": "candu_prod", "Candu Prod (EU)": "candu_prod_eu", "3doctors": "_3doctors", "__x__": "x", "a--b": "a_b",
+		"Café Événement": "caf_v_nement", strings.Repeat("ab", 40): strings.Repeat("ab", 23),
+	} {
+		name, err := config.SchemaName(nickname)
+		require.NoError(t, err)
+		require.Equal(t, want, name, nickname)
+	}
+	for _, nickname := range []string{"", "日本語", "___", "$$$"} {
+		_, err := config.SchemaName(nickname)
+		require.Error(t, err, nickname)
+	}
+}
+
+func TestSchemaName_IsAnIdentifier(t *testing.T) {
+	t.Parallel()
+	identifier := regexp.MustCompile(`^[a-z_][a-z0-9_]{0,45}$`)
+	rapid.Check(t, func(t *rapid.T) {
+		nickname := rapid.OneOf(rapid.String(), rapid.StringMatching(`[A-Za-z0-9_ .()-]{0,70}`)).Draw(t, "nickname")
+		name, err := config.SchemaName(nickname)
+		if err != nil {
+			return
+		}
+		require.Regexp(t, identifier, name)
+		again, err := config.SchemaName(name)
+		require.NoError(t, err)
+		require.Equal(t, name, again, "idempotent")
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.yaml")
+	require.NoError(f, err)
+	for _, file := range append(files, "../../config.yaml") {
+		text, err := os.ReadFile(file)
+		require.NoError(f, err)
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		cfg, err := config.Parse("fuzz.yaml", text, environment(nil))
+		require.Equal(t, err == nil, cfg != nil)
+	})
+}
