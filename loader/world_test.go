@@ -173,7 +173,10 @@ func (w *world) sample(t *testing.T, e loadertest.Export) {
 }
 
 // plain makes the usual export, empty, and rows are added by insert.
-func (w *world) plain(t *testing.T) { w.sample(t, loadertest.Export{}) }
+func (w *world) plain(t *testing.T) {
+	t.Helper()
+	w.sample(t, loadertest.Export{})
+}
 
 func (w *world) insert(t *testing.T, id int, exported time.Time) {
 	t.Helper()

@@ -20,13 +20,16 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := buildRootCmd().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "fake-segment:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func buildRootCmd() *cobra.Command {

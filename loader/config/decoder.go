@@ -286,10 +286,10 @@ func describe(node ast.Node) string {
 		return "a list"
 	case *ast.NullNode, nil:
 		return "nothing"
-	case ast.ScalarNode:
-		return fmt.Sprintf("%q", node.GetToken().Value)
 	case *ast.AliasNode:
 		return "an alias"
+	case ast.ScalarNode:
+		return fmt.Sprintf("%q", node.GetToken().Value)
 	default:
 		return "something else"
 	}

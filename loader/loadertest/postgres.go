@@ -78,7 +78,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		}
 	}
 	if err := s.launch(ctx); err != nil {
-		_ = os.RemoveAll(dir)
+		s.Stop()
 		return nil, err
 	}
 	return s, nil
@@ -187,31 +187,56 @@ func (s *Server) Address() string {
 
 // Stop ends the server and removes its directory.
 func (s *Server) Stop() {
-	if s.given != "" || s.process == nil {
+	if s.given != "" {
+		return
+	}
+	s.end()
+	_ = os.RemoveAll(s.dir) // The guard did it; unless the server was down.
+}
+
+// end kills the server by letting go of it. Every connection breaks, and nothing
+// is written any more.
+func (s *Server) end() {
+	if s.process == nil {
 		return
 	}
 	_ = s.hold.Close()
 	_ = s.process.Wait() // It was killed.
-	_ = os.RemoveAll(s.dir)
+	s.process = nil
 }
 
 // Crash kills the server as a power cut would, and starts it again on the same
 // directory and address.
 func (s *Server) Crash(ctx context.Context) error {
+	return errors.Join(s.Kill(), s.Restart(ctx))
+}
+
+// Kill kills the server as a power cut would; its directory stays. Without
+// [Options.Durable] what was committed last may be gone.
+func (s *Server) Kill() error {
 	if s.given != "" {
-		return errors.New("crashing a server that was given")
+		return errors.New("killing a server that was given: $CANDU_TEST_DATABASE_URL is set")
 	}
-	keep := filepath.Join(s.dir, "keep")
-	if err := os.WriteFile(keep, nil, 0o600); err != nil {
+	if err := os.WriteFile(s.keep(), nil, 0o600); err != nil {
 		return fmt.Errorf("keeping the directory: %w", err)
 	}
-	_ = s.hold.Close()
-	_ = s.process.Wait() // It was killed.
-	if err := os.Remove(keep); err != nil {
+	s.end()
+	return nil
+}
+
+// Restart starts a server that was killed, on the same directory and address.
+func (s *Server) Restart(ctx context.Context) error {
+	if s.given != "" || s.process != nil {
+		return errors.New("starting a server that runs")
+	}
+	if err := os.Remove(s.keep()); err != nil {
 		return fmt.Errorf("releasing the directory: %w", err)
 	}
 	return s.launch(ctx)
 }
+
+// keep is the file that tells the guard to leave the directory.
+func (s *Server) keep() string { return filepath.Join(s.dir, "keep") }
 
 // demote runs a program as the server's user, for Postgres refuses to run as
 // root.

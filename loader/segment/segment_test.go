@@ -219,8 +219,9 @@ func TestSend_RetryAfterHoldsAllSenders(t *testing.T) {
 	b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Status, Status: 429, RetryAfter: 1, Next: 1}}})
 	began := time.Now()
 	first := make(chan error, 1)
+	events := b.events(t, 1)
 	go func() {
-		_, err := b.sender.Send(context.Background(), nil, b.events(t, 1))
+		_, err := b.sender.Send(context.Background(), nil, events)
 		first <- err
 	}()
 	require.Eventually(t, func() bool { return b.gateway.Stats().PausedUntil.After(time.Now()) }, time.Second, time.Millisecond)
@@ -237,8 +238,9 @@ func TestSend_StopEndsWaitingButNotAnAttempt(t *testing.T) {
 	b.fake.SetFaults(status(500))
 	stop := make(chan struct{})
 	result := make(chan error, 1)
+	events := b.events(t, 1)
 	go func() {
-		_, err := b.sender.Send(context.Background(), stop, b.events(t, 1))
+		_, err := b.sender.Send(context.Background(), stop, events)
 		result <- err
 	}()
 	require.Eventually(t, func() bool { return b.fake.Stats().Requests == 1 }, 5*time.Second, time.Millisecond)

@@ -107,20 +107,19 @@ type rule struct {
 }
 
 func rules(column int) rule {
-	join := func(lists ...[]uint32) []uint32 { return slices.Concat(lists...) }
 	switch column {
 	case colID:
-		return rule{oids: join(integerTypes, []uint32{pgtype.UUIDOID, pgtype.TextOID, pgtype.VarcharOID}), words: "bigint, integer, uuid or text"}
+		return rule{oids: slices.Concat(integerTypes, []uint32{pgtype.UUIDOID, pgtype.TextOID, pgtype.VarcharOID}), words: "bigint, integer, uuid or text"}
 	case colExportedAt, colOccurredAt:
 		return rule{oids: timeTypes, words: "timestamp with time zone"}
 	case colTutorialID, colPortalID:
-		return rule{oids: join(integerTypes, textTypes, []uint32{pgtype.NumericOID}), words: "integer, bigint or text of digits"}
+		return rule{oids: slices.Concat(integerTypes, textTypes, []uint32{pgtype.NumericOID}), words: "integer, bigint or text of digits"}
 	case colUserID, colAnonymousID:
-		return rule{oids: join(textTypes, integerTypes, []uint32{pgtype.NumericOID, pgtype.UUIDOID}), words: "text or a number"}
+		return rule{oids: slices.Concat(textTypes, integerTypes, []uint32{pgtype.NumericOID, pgtype.UUIDOID}), words: "text or a number"}
 	case colKind:
 		return rule{oids: textTypes, enum: true, words: "text"}
 	default:
-		return rule{oids: join(textTypes, []uint32{pgtype.UUIDOID}, integerTypes), enum: true, words: "text"}
+		return rule{oids: slices.Concat(textTypes, []uint32{pgtype.UUIDOID}, integerTypes), enum: true, words: "text"}
 	}
 }
 
