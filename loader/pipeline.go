@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/drill"
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -173,6 +174,7 @@ func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan
 			return
 		case slots <- struct{}{}:
 		}
+		drill.At("between_pages")
 		page, err := p.reader.next(ctx)
 		if err != nil {
 			p.halt(err)
@@ -252,9 +254,9 @@ func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-
 				page.Watermark = nil
 			}
 			if err == nil && page.Any() {
-				err = postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error {
-					return p.run.Record(ctx, page)
-				})
+				drill.At("after_send")
+				err = p.commit(ctx, page)
+				drill.At("after_commit")
 			}
 			if err != nil {
 				p.halt(err)
@@ -265,6 +267,20 @@ func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-
 		p.tell()
 		<-slots
 	}
+}
+
+// commit records a page, through passing trouble of the database.
+func (p *pipeline) commit(ctx context.Context, page ledger.Page) error {
+	record := func(page ledger.Page) error {
+		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.run.Record(ctx, page) })
+	}
+	if drill.Without("one_transaction") {
+		if err := record(ledger.Page{Watermark: page.Watermark, Counters: page.Counters}); err != nil {
+			return err
+		}
+		drill.At("after_watermark")
+	}
+	return record(page)
 }
 
 func (p *pipeline) again(err error, wait time.Duration) {

@@ -30,7 +30,7 @@ type Export struct {
 	First int
 	// Start and End of occurred_at; default the 30 days before an hour ago.
 	Start, End time.Time
-	// Ties is how many rows share an exported_at; default 500.
+	// Ties is how many rows share an exported_at; default 1 % of them, at most 500.
 	Ties int
 	// Wide makes each text of that many bytes, for tests of memory.
 	Wide int
@@ -49,7 +49,7 @@ func (e Export) filled() Export {
 		e.First = 1
 	}
 	if e.Ties == 0 {
-		e.Ties = 500
+		e.Ties = min(500, max(1, e.Rows/100))
 	}
 	if e.End.IsZero() {
 		e.End = time.Now().Add(-time.Hour).Truncate(time.Hour)

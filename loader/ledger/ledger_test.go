@@ -1,0 +1,265 @@
+package ledger
+
+import (
+	"context"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/secret"
+)
+
+func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
+
+type testBundle struct {
+	url    secret.URL
+	db     *pgxpool.Pool
+	id     Identity
+	ledger *Ledger
+}
+
+func setup(t *testing.T) *testBundle {
+	t.Helper()
+	url := loadertest.Database(t)
+	b := &testBundle{url: secret.URL(url), db: loadertest.Pool(t, url), id: Identity{Nickname: "N", Schema: "Odd Name"}}
+	b.ledger = New(b.db, b.id)
+	return b
+}
+
+func (b *testBundle) migrate(t *testing.T) {
+	t.Helper()
+	_, err := Migrate(t.Context(), b.url, b.id)
+	require.NoError(t, err)
+}
+
+func (b *testBundle) open(t *testing.T) *Run {
+	t.Helper()
+	run, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
+	require.NoError(t, err)
+	return run
+}
+
+func (b *testBundle) one(t *testing.T, sql string) (value string) {
+	t.Helper()
+	require.NoError(t, b.ledger.InTx(t.Context(), func(tx pgx.Tx) error {
+		return tx.QueryRow(t.Context(), "select coalesce(("+sql+")::text, 'NULL')").Scan(&value)
+	}))
+	return value
+}
+
+func (b *testBundle) exec(t *testing.T, sql string) {
+	t.Helper()
+	require.NoError(t, b.ledger.InTx(t.Context(), func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), sql)
+		return err
+	}))
+}
+
+func TestMigrate_FromSeveralPlacesAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var wait sync.WaitGroup
+	errs := make([]error, 6)
+	for i := range errs {
+		wait.Go(func() {
+			id := b.id
+			id.Schema = []string{"one", "Two"}[i%2]
+			_, errs[i] = Migrate(t.Context(), b.url, id)
+		})
+	}
+	wait.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	var n int
+	require.NoError(t, b.db.QueryRow(t.Context(), "select count(*) from pg_tables where schemaname = 'public'").Scan(&n))
+	require.Zero(t, n, "nothing lands in public")
+	require.NoError(t, b.db.QueryRow(t.Context(), `select count(*) from "Two".loader_state where nickname = 'N'`).Scan(&n))
+	require.Equal(t, 1, n)
+}
+
+// Every table and column says what it means.
+func TestMigrate_EverythingHasAComment(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	require.Equal(t, "NULL", b.one(t, `
+		select string_agg(c.relname || coalesce('.' || a.attname, ''), ', ')
+		from pg_class c left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+		where c.relnamespace = '"Odd Name"'::regnamespace and c.relkind in ('r', 'v')
+		  and (obj_description(c.oid) is null or col_description(c.oid, a.attnum) is null)`))
+	require.Equal(t, `id varchar(1024) "C"`, b.one(t, `select attname || ' varchar(' || atttypmod - 4 || ') "' || collname || '"'
+		from pg_attribute join pg_collation on pg_collation.oid = attcollation where attrelid = 'screens'::regclass and attnum = 1`))
+	again, err := Migrate(t.Context(), b.url, b.id)
+	require.NoError(t, err)
+	require.Equal(t, again.From, again.To)
+	plan, _, err := Plan(t.Context(), b.url, b.id)
+	require.NoError(t, err)
+	require.Equal(t, plan.From, plan.To)
+}
+
+func TestMigrate_AFailedMigrationLeavesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	// A type of the name of one of our tables makes the file fail in its middle.
+	_, err := b.db.Exec(t.Context(), `create schema "Odd Name"; create type "Odd Name".loader_rejects as enum ('x')`)
+	require.NoError(t, err)
+	for range 2 {
+		_, err = Migrate(t.Context(), b.url, b.id)
+		require.ErrorContains(t, err, `migration 1 of schema "Odd Name" was rolled back, the schema is not made`)
+		require.NotContains(t, err.Error(), "irty")
+		require.NotContains(t, err.Error(), "create table", "the file is not shown")
+	}
+	_, err = b.db.Exec(t.Context(), `drop type "Odd Name".loader_rejects`)
+	require.NoError(t, err)
+	b.migrate(t)
+	require.Equal(t, "false", b.one(t, "select bool_or(dirty) from loader_schema_migrations"))
+}
+
+// A loader that died between golang-migrate's mark and the file leaves "dirty"; the
+// next one knows that the file was rolled back.
+func TestMigrate_HealsTheMarkOfADeadOne(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := b.db.Exec(t.Context(), `create schema "Odd Name"; set search_path to "Odd Name";
+		create table loader_schema_migrations (version bigint not null primary key, dirty boolean not null);
+		insert into loader_schema_migrations values (1, true)`)
+	require.NoError(t, err)
+	b.migrate(t)
+	b.open(t)
+}
+
+func TestMigrate_Refuses(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	other := b.id
+	other.Nickname = "Other"
+	_, err := Migrate(t.Context(), b.url, other)
+	require.ErrorContains(t, err, `schema "Odd Name" holds source "N", not "Other"`)
+	require.Equal(t, fault.Precondition, fault.KindOf(err))
+	other = b.id
+	other.Namespace = uuid.Max
+	_, err = New(b.db, other).OpenRun(t.Context(), RunOptions{Kind: Manual})
+	require.ErrorContains(t, err, "message_namespace")
+	require.Equal(t, fault.Config, fault.KindOf(err))
+	require.Equal(t, "0", b.one(t, "select count(*) from loader_runs"), "nothing is half-written")
+	other = b.id
+	other.Readers = []string{"nobody here"}
+	_, err = Migrate(t.Context(), b.url, other)
+	require.ErrorContains(t, err, `no role "nobody here"`)
+	b.exec(t, "update loader_schema_migrations set version = 99")
+	_, err = b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
+	require.ErrorContains(t, err, "version 99")
+}
+
+func TestOpenRun_NeedsAMigration(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
+	require.True(t, NotMigrated(err), "%v", err)
+	require.Equal(t, fault.Precondition, fault.KindOf(err))
+}
+
+func TestLease_OneHolderAtATime(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	var wait sync.WaitGroup
+	runs := make([]*Run, 8)
+	for i := range runs {
+		wait.Go(func() {
+			run, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
+			if err == nil {
+				runs[i] = run
+				return
+			}
+			if !fault.Is(err, fault.Busy) {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	var holder *Run
+	for _, run := range runs {
+		if run != nil {
+			require.Nil(t, holder, "two hold the lease")
+			holder = run
+		}
+	}
+	require.NotNil(t, holder)
+	_, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Backfill})
+	require.NoError(t, err, "a backfill has a lease of its own")
+	require.NoError(t, holder.Finish(t.Context(), End{Status: "succeeded"}))
+	require.NoError(t, holder.Finish(t.Context(), End{Status: "succeeded"}), "the answer got lost, it is finished again")
+	next := b.open(t)
+	require.Greater(t, next.token, holder.token)
+	require.Zero(t, next.Dead)
+}
+
+// What a loader records that lost its lease must not be committed.
+func TestRecord_IsFenced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	zombie := b.open(t)
+	b.exec(t, "update loader_leases set expires_at = clock_timestamp() - interval '1 hour'")
+	heir := b.open(t)
+	require.Equal(t, 1, heir.Dead)
+	require.WithinDuration(t, time.Now().Add(-time.Hour-LeaseTTL), heir.DeadSince, time.Minute)
+	require.Equal(t, "interrupted", b.one(t, "select status from loader_runs order by id limit 1"))
+
+	row := event.Interaction{ID: "1", UserID: "u"}
+	page := Page{
+		Mirrored:  []Mirrored{{Event: &event.Event{Kind: event.View, MessageID: "m", Row: &row, At: time.Now()}}},
+		Watermark: &Watermark{At: time.Now()},
+	}
+	require.Equal(t, fault.Busy, fault.KindOf(zombie.Record(t.Context(), page)))
+	require.Equal(t, fault.Busy, fault.KindOf(zombie.Finish(t.Context(), End{Status: "succeeded"})))
+	require.Equal(t, "0", b.one(t, "select count(*) from screens"))
+	require.Equal(t, "NULL", b.one(t, "select watermark_at from loader_state"))
+	require.NoError(t, heir.Record(t.Context(), page))
+	require.NoError(t, heir.Record(t.Context(), page), "recording again changes nothing")
+	require.Equal(t, "1", b.one(t, "select count(*) from screens"))
+}
+
+func TestRecord_TheWatermarkNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	run := b.open(t)
+	at := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	id := "7"
+	for _, step := range []struct {
+		mark Watermark
+		want string
+	}{
+		{Watermark{At: at}, "2026-01-02 -"},
+		{Watermark{At: at, ID: &id}, "2026-01-02 7"},
+		{Watermark{At: at}, "2026-01-02 7"},
+		{Watermark{At: at.AddDate(0, 0, -1), ID: &id}, "2026-01-02 7"},
+		{Watermark{At: at.AddDate(0, 0, 1)}, "2026-01-03 -"},
+	} {
+		require.NoError(t, run.Record(t.Context(), Page{Watermark: &step.mark}))
+		require.Equal(t, step.want, b.one(t, "select (watermark_at at time zone 'UTC')::date || ' ' || coalesce(watermark_id, '-') from loader_state"))
+	}
+}
+
+func TestKeep_EndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	run := b.open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, run.Keep(ctx))
+}

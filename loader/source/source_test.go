@@ -1,0 +1,239 @@
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/secret"
+)
+
+func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// table returns a table as Look finds it.
+func table(id uint32, withZone bool, kind bool, names map[string]string) *Table {
+	t := &Table{Spec: Spec{Schema: "public", Table: "candu_interactions", Columns: names}, HasKind: kind}
+	at := uint32(pgtype.TimestamptzOID)
+	if !withZone {
+		at = pgtype.TimestampOID
+	}
+	for i := range numColumns {
+		t.Columns[i] = Column{Name: t.column(Names[i]), oid: pgtype.TextOID, native: true, present: true}
+	}
+	t.Columns[colID].oid, t.Columns[colExportedAt].oid, t.Columns[colOccurredAt].oid = id, at, at
+	t.Columns[colUserID] = Column{Name: t.column("user_id"), oid: pgtype.NumericOID, present: true}
+	t.Columns[colKind].present = kind
+	return t
+}
+
+func TestSelects_Golden(t *testing.T) {
+	t.Parallel()
+	moment := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	plain := table(pgtype.Int8OID, true, true, nil)
+	odd := table(pgtype.UUIDOID, false, false, map[string]string{"id": `we"ird`, "exported_at": "Exported At"})
+	odd.Schema, odd.Table = "My Schema", "Rows; drop table x"
+	text := table(pgtype.TextOID, true, true, nil)
+	count, _ := plain.countSelect(After(moment, "7"))
+	estimate, _ := plain.estimateSelect(After(moment, "7"))
+	duplicates, _ := odd.duplicateSelect(At(moment))
+	all, _ := plain.duplicateSelect(Cursor{})
+	for name, sql := range map[string]string{
+		"page_beginning": plain.pageSelect(Cursor{}), "page_moment": plain.pageSelect(At(moment)), "page_after": plain.pageSelect(After(moment, "7")),
+		"page_text_id": text.pageSelect(After(moment, "7")), "page_odd_names": odd.pageSelect(After(moment, "7")),
+		"by_id": plain.idSelect(), "count": count, "estimate": estimate, "duplicates": duplicates, "duplicates_all": all,
+		"nulls": odd.nullsSelect(), "future": plain.futureSelect(),
+	} {
+		golden := filepath.Join("testdata", name+".sql")
+		if *update {
+			require.NoError(t, os.WriteFile(golden, []byte(sql+"\n"), 0o600))
+		}
+		want, err := os.ReadFile(golden)
+		require.NoError(t, err)
+		require.Equal(t, string(want), sql+"\n", name)
+	}
+}
+
+func open(t require.TestingT, url, relation string, pageSize int) *Source {
+	s, err := Open(context.Background(), Config{
+		URL: secret.URL(url), PageSize: pageSize, Log: slog.New(slog.DiscardHandler),
+		Spec: Spec{Schema: "public", Table: relation},
+	})
+	require.NoError(t, err)
+	return s
+}
+
+// Paging covers every row once, whatever the ids, ties, and page sizes.
+func TestPage_CoversEveryRowOnce(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	types := map[string]func(n int) string{
+		"bigint": func(n int) string { return fmt.Sprint(n*7919%10007 - 5000) },
+		"uuid":   func(n int) string { return uuid.NewSHA1(uuid.Nil, []byte(fmt.Sprint(n))).String() },
+		"text":   func(n int) string { return strings.Repeat("aB_é", n%3) + fmt.Sprint(n) },
+	}
+	n := 0
+	rapid.Check(t, func(t *rapid.T) {
+		n++
+		idType := rapid.SampledFrom([]string{"bigint", "uuid", "text"}).Draw(t, "type")
+		rows := rapid.IntRange(0, 60).Draw(t, "rows")
+		moments := rapid.IntRange(1, 10).Draw(t, "moments")
+		pageSize := rapid.IntRange(1, 20).Draw(t, "page size")
+		relation := fmt.Sprintf("t%d", n)
+		require.NoError(t, loadertest.Export{Table: "public." + relation, IDType: idType}.Create(context.Background(), db))
+		batch := &pgx.Batch{}
+		var want []string
+		for i := range rows {
+			id := types[idType](i)
+			want = append(want, id)
+			at := time.Date(2026, 1, 1, 0, 0, i%moments, i%moments*1000, time.UTC)
+			batch.Queue("insert into "+relation+" (id, kind, user_id, tutorial_id, occurred_at, exported_at) values ($1::text::"+idType+", 'view', 'u', 1, $2, $2)", id, at)
+		}
+		require.NoError(t, db.SendBatch(context.Background(), batch).Close())
+		s := open(t, url, relation, pageSize)
+		defer s.Close()
+		var got []string
+		for cursor, pages := (Cursor{}), 0; ; pages++ {
+			require.LessOrEqual(t, pages, rows+1, "it ends")
+			page, err := s.Page(context.Background(), cursor)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(page.Rows), pageSize)
+			for i := range page.Rows {
+				got = append(got, page.Rows[i].ID)
+				require.False(t, page.Rows[i].ExportedAt.Before(cursor.At) && !cursor.IsZero(), "in order")
+			}
+			cursor = page.Next
+			if page.Last {
+				break
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		require.Equal(t, len(want), len(got))
+		if len(want) > 0 {
+			require.Equal(t, want, got)
+		}
+		_, err := db.Exec(context.Background(), "drop table "+relation)
+		require.NoError(t, err)
+	})
+}
+
+// A page is bounded in bytes, and the next one asks for fewer rows.
+func TestPage_IsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	export := loadertest.Export{Rows: 600, Wide: 60_000}
+	require.NoError(t, export.Create(t.Context(), db))
+	require.NoError(t, export.Fill(t.Context(), db))
+	s := open(t, url, "candu_interactions", 5000)
+	defer s.Close()
+	rows := 0
+	for cursor := (Cursor{}); ; {
+		page, err := s.Page(t.Context(), cursor)
+		require.NoError(t, err)
+		require.Less(t, page.Bytes, PageBytes+100_000)
+		rows += len(page.Rows)
+		cursor = page.Next
+		if page.Last {
+			break
+		}
+	}
+	require.Equal(t, 600, rows)
+	require.Less(t, s.limit, 500)
+}
+
+// Every statement that a run makes on the export uses the index, however large the
+// table is.
+func TestPage_UsesTheIndex(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	export := loadertest.Export{Rows: 50_000}
+	require.NoError(t, export.Create(t.Context(), db))
+	require.NoError(t, export.Fill(t.Context(), db))
+	s := open(t, url, "candu_interactions", 1000)
+	defer s.Close()
+	at := time.Now().Add(-15 * 24 * time.Hour)
+	for _, cursor := range []Cursor{{}, At(at), After(at, "25000")} {
+		_, args := s.table.after(cursor)
+		var plan string
+		require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+s.table.pageSelect(cursor), append(args, 1000)...).Scan(&plan))
+		require.Contains(t, plan, "candu_interactions_exported_at_id_idx", plan)
+		require.NotContains(t, plan, `"Sort"`, plan)
+	}
+	var plan string
+	require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+s.table.nullsSelect(), 10).Scan(&plan))
+	require.NotContains(t, plan, "Seq Scan", plan)
+	indexed, err := s.Indexed(t.Context())
+	require.NoError(t, err)
+	require.True(t, indexed)
+}
+
+// The page is read again, with fewer rows, when the server gives up on it.
+func TestPage_IsReadAgainWhenTheServerGivesUp(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	export := loadertest.Export{Rows: 2_000}
+	require.NoError(t, export.Create(t.Context(), db))
+	require.NoError(t, export.Fill(t.Context(), db))
+	// The view raises what a standby raises on a recovery conflict, twice.
+	for _, sql := range []string{
+		// Locks of the session outlive the error, so they can count.
+		`create function conflict() returns boolean language plpgsql as $$
+			declare tries bigint := (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid());
+			begin
+				if tries < 2 then
+					perform pg_advisory_lock(tries);
+					raise exception 'canceling statement due to conflict with recovery' using errcode = '40001';
+				end if;
+				return true;
+			end $$`,
+		"create view conflicts as select * from candu_interactions where (select conflict())",
+	} {
+		_, err := db.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	s := open(t, url, "conflicts", 1000)
+	defer s.Close()
+	page, err := s.Page(t.Context(), Cursor{})
+	require.NoError(t, err)
+	require.Len(t, page.Rows, 125, "500, halved twice")
+}
+
+func TestObject_KeepsNullsAndTypes(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	require.NoError(t, loadertest.Export{}.Create(t.Context(), db))
+	_, err := db.Exec(t.Context(), `insert into candu_interactions (id, kind, event_name, tutorial_id, occurred_at, exported_at)
+		values (-9223372036854775808, 'x', '', 7, 'infinity', '2026-01-02 03:04:05.000001+00')`)
+	require.NoError(t, err)
+	s := open(t, url, "candu_interactions", 10)
+	defer s.Close()
+	page, err := s.Page(t.Context(), Cursor{})
+	require.NoError(t, err)
+	object, err := page.Object(0)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"id": -9223372036854775808, "kind": "x", "user_id": null, "anonymous_id": null, "tutorial_id": 7, "segment_id": null,
+		"portal_id": null, "version_id": null, "event_name": "", "occurred_at": "infinity", "exported_at": "2026-01-02T03:04:05.000001Z"}`, string(object))
+	require.True(t, json.Valid(object))
+}

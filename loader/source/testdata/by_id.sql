@@ -1,0 +1,3 @@
+select "id", "exported_at", "occurred_at", "kind", "user_id"::text, "anonymous_id", "tutorial_id", "segment_id", "portal_id", "version_id", "event_name"
+from "public"."candu_interactions"
+where "id" = any ($1::text[]::bigint[])

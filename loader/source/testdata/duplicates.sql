@@ -1,0 +1,7 @@
+select "we""ird"::text
+from "My Schema"."Rows; drop table x"
+where "Exported At" >= $1::timestamp
+group by "we""ird"
+having count(*) > 1
+order by 1
+limit 1

@@ -1,0 +1,5 @@
+select "id", "exported_at", "occurred_at", "kind", "user_id"::text, "anonymous_id", "tutorial_id", "segment_id", "portal_id", "version_id", "event_name"
+from "public"."candu_interactions"
+where ("exported_at", "id") > ($1::timestamptz, $2::text)
+order by "exported_at", "id"
+limit $3
