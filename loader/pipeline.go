@@ -184,7 +184,11 @@ func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan
 			return
 		}
 		next := &parcel{page: page}
-		if next.sorted, err = p.sorter.sort(ctx, page); err != nil {
+		err = postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) (err error) {
+			next.sorted, err = p.sorter.sort(ctx, page)
+			return err
+		})
+		if err != nil {
 			p.halt(err)
 			return
 		}
@@ -284,7 +288,7 @@ func (p *pipeline) commit(ctx context.Context, page ledger.Page) error {
 }
 
 func (p *pipeline) again(err error, wait time.Duration) {
-	p.log.Warn("recording a page is tried again", "error", err, "wait", wait)
+	p.log.Warn("asking the warehouse is tried again", "error", err, "wait", wait)
 }
 
 // page makes of a parcel what is to be recorded; complete is false if some of

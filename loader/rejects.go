@@ -8,6 +8,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
@@ -87,7 +88,11 @@ func (r *rejectsReader) next(ctx context.Context) (*source.Page, error) {
 	if r.done {
 		return nil, nil
 	}
-	rejects, err := r.book.Rejects(ctx, r.after, r.reason, rejectsPage)
+	var rejects []ledger.Reject
+	err := postgres.Retry(ctx, recordTimeout, nil, func(ctx context.Context) (err error) {
+		rejects, err = r.book.Rejects(ctx, r.after, r.reason, rejectsPage)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

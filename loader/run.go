@@ -20,6 +20,9 @@ import (
 // (https://segment.com/docs/guides/duplicate-data/).
 const deliveryMemory = 24 * time.Hour
 
+// migrateTimeout bounds one try to migrate, the wait for another one's included.
+const migrateTimeout = 10 * time.Minute
+
 // RunOptions says how to run.
 type RunOptions struct {
 	// Kind is ledger.Manual or ledger.Scheduled; "" means manual.
@@ -121,6 +124,7 @@ func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.Ru
 	if err != nil {
 		return nil, err
 	}
+	opts.Holder = ledger.Holder()
 	var run *ledger.Run
 	open := func(ctx context.Context) error {
 		run, err = book.OpenRun(ctx, opts)
@@ -128,7 +132,11 @@ func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.Ru
 	}
 	err = postgres.Retry(ctx, recordTimeout, nil, open)
 	if ledger.NotMigrated(err) {
-		if _, err := l.Migrate(ctx, src); err != nil {
+		err = postgres.Retry(ctx, migrateTimeout, nil, func(ctx context.Context) error {
+			_, err := l.Migrate(ctx, src)
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 		err = postgres.Retry(ctx, recordTimeout, nil, open)
@@ -238,7 +246,8 @@ func (j *runJob) begin(ctx context.Context) error {
 			}
 			at = point.Clock
 		}
-		if err := j.run.Start(ctx, at); err != nil {
+		err := postgres.Retry(ctx, recordTimeout, nil, func(ctx context.Context) error { return j.run.Start(ctx, at) })
+		if err != nil {
 			return err
 		}
 		state.StartAt, state.WatermarkAt = &at, &at

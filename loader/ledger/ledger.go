@@ -38,18 +38,27 @@ type Ledger struct {
 	pool  *pgxpool.Pool
 	id    Identity
 	begin string
-	q     *queries.Queries
+	// record begins the transactions that record pages.
+	record string
+	q      *queries.Queries
 }
+
+// idleTimeout is after what time the server ends a transaction of ours that does
+// nothing: a loader that was stopped in its middle must not hold up the one that takes over
+// when the lease runs out.
+const idleTimeout = "10s"
 
 // New returns the ledger of a schema. It does not connect.
 func New(pool *pgxpool.Pool, id Identity) *Ledger {
+	begin := "begin; set local search_path to " + pgx.Identifier{id.Schema}.Sanitize()
 	return &Ledger{
 		pool: pool,
 		id:   id,
 		// Both in one round trip. The path is exactly one schema: with a second
 		// one, a missing table would be looked for in the wrong place.
-		begin: "begin; set local search_path to " + pgx.Identifier{id.Schema}.Sanitize(),
-		q:     queries.New(),
+		begin:  begin,
+		record: begin + "; set local idle_in_transaction_session_timeout to '" + idleTimeout + "'",
+		q:      queries.New(),
 	}
 }
 

@@ -68,7 +68,7 @@ func (p *Page) Any() bool {
 func (r *Run) Record(ctx context.Context, page Page) error {
 	q := r.ledger.q
 	screens, interactions := columns(page)
-	err := r.ledger.InTx(ctx, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: r.ledger.record}, func(tx pgx.Tx) error {
 		if len(screens.Ids) > 0 {
 			if _, err := q.MirrorScreens(ctx, tx, screens); err != nil {
 				return err

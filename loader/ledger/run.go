@@ -59,6 +59,9 @@ type RunOptions struct {
 	From, To *time.Time
 	// Version of the program.
 	Version string
+	// Holder is how the holder of the lease is called; "" makes a name. Whoever tries
+	// again because an answer got lost must give the same name.
+	Holder string
 }
 
 // Counters are the numbers of a run so far.
@@ -92,8 +95,9 @@ type Run struct {
 // Ledger returns the ledger of the run's schema.
 func (r *Run) Ledger() *Ledger { return r.ledger }
 
-// holder names this process to whoever is refused.
-func holder() string {
+// Holder returns a name for a holder of a lease: host, process, and a part of its
+// own for each call.
+func Holder() string {
 	return fmt.Sprintf("%s:%d:%s", hostname(), os.Getpid(), uuid.NewString()[:8])
 }
 
@@ -117,11 +121,14 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.Holder == "" {
+		opts.Holder = Holder()
+	}
 	lease := opts.Kind.Lease()
 	var row queries.RunOpenRow
 	err = l.InTx(ctx, func(tx pgx.Tx) error {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
-			Lease: lease, Holder: holder(), Ttl: interval(LeaseTTL), Kind: string(opts.Kind),
+			Lease: lease, Holder: opts.Holder, Idle: idleTimeout, Ttl: interval(LeaseTTL), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
 			Host: hostname(), Version: opts.Version,
 		})
@@ -226,7 +233,7 @@ func (r *Run) Finish(ctx context.Context, end End) error {
 	err := r.ledger.InTx(ctx, func(tx pgx.Tx) (err error) {
 		c := end.Counters
 		rows, err = r.ledger.q.RunFinish(ctx, tx, queries.RunFinishParams{
-			ID: r.ID, Lease: r.lease, Token: r.token, Status: end.Status,
+			ID: r.ID, Lease: r.lease, Token: r.token, Status: end.Status, Idle: idleTimeout,
 			RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
 			Batches: c.Batches, Retries: c.Retries,
 			WatermarkAfter: end.WatermarkAfter, CompleteUntil: end.CompleteUntil, Error: orNil(end.Err),

@@ -61,9 +61,11 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{config: config, reader: reader, limit: min(config.PageSize, firstLimit)}
-	err = reader.Read(ctx, func(db postgres.DB) (err error) {
-		s.table, err = Look(ctx, db, config.Spec)
-		return err
+	err = s.retry(ctx, func(ctx context.Context) error {
+		return reader.Read(ctx, func(db postgres.DB) (err error) {
+			s.table, err = Look(ctx, db, config.Spec)
+			return err
+		})
 	})
 	if err != nil {
 		reader.Close()

@@ -1,0 +1,76 @@
+//go:build unix
+
+package torture_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// startBouncer starts a PgBouncer in transaction mode in front of the world's
+// server and returns its address. Three connections for all make clients share them.
+func startBouncer(t *testing.T, w *world) string {
+	t.Helper()
+	program, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		program = "/usr/sbin/pgbouncer"
+	}
+	dir, err := os.MkdirTemp("/tmp", "candu-bouncer-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	host, port, err := net.SplitHostPort(w.server.Address())
+	require.NoError(t, err)
+	_, listen, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	ini := filepath.Join(dir, "pgbouncer.ini")
+	require.NoError(t, os.WriteFile(ini, fmt.Appendf(nil, `[databases]
+postgres = host=%s port=%s user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %s
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+`, host, port, listen), 0o644))
+	cmd := exec.Command(program, "-q", ini)
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if os.Getuid() == 0 {
+		// It refuses to run as root.
+		require.NoError(t, os.Chmod(dir, 0o755))
+		nobody, err := user.Lookup("nobody")
+		require.NoError(t, err)
+		uid, err := strconv.ParseUint(nobody.Uid, 10, 32)
+		require.NoError(t, err)
+		gid, err := strconv.ParseUint(nobody.Gid, 10, 32)
+		require.NoError(t, err)
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	require.NoError(t, cmd.Start(), "install pgbouncer: make setup")
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	require.Eventually(t, func() bool {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	return address
+}

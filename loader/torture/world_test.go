@@ -1,0 +1,309 @@
+//go:build unix
+
+package torture_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/fakesegment"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
+)
+
+// long is the version of `make torture`; the short one is part of `make test`.
+var long = os.Getenv("CANDU_TORTURE") == "long"
+
+// times returns how often something is done.
+func times(short, inTheLongVersion int) int {
+	if long {
+		return inTheLongVersion
+	}
+	return short
+}
+
+// program is the loader's path, built with the tag drill.
+var program string
+
+func TestMain(m *testing.M) { os.Exit(build(m)) }
+
+func build(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "candu-torture-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	program = filepath.Join(dir, "candu-loader")
+	cmd := exec.Command("go", "build", "-tags", "drill", "-o", program, "github.com/candu-loader/candu-loader/cmd/candu-loader")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building candu-loader: %s\n%s", err, out)
+		return 1
+	}
+	code := m.Run()
+	if code == 0 {
+		total.print()
+	}
+	return code
+}
+
+// world is one scenario's surroundings: a Postgres of its own behind a proxy, and a
+// fake Segment behind another.
+type world struct {
+	server   *loadertest.Server
+	db       *pgxpool.Pool
+	fake     *fakesegment.Server
+	postgres *toxiproxy.Proxy
+	segment  *toxiproxy.Proxy
+	config   string
+	url      string
+	seed     uint64
+	dice     *rand.Rand
+
+	mu        sync.Mutex
+	watermark string
+	kills     int
+}
+
+// setup makes a world. settings go into the source's part of the config, segment
+// into that of Segment. The seed is printed; $CANDU_TORTURE_SEED repeats one.
+func setup(t *testing.T, settings, segment string) *world {
+	t.Helper()
+	w := &world{seed: uint64(time.Now().UnixNano())}
+	if text := os.Getenv("CANDU_TORTURE_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err)
+		w.seed = seed
+	}
+	t.Logf("seed %d; repeat with CANDU_TORTURE_SEED=%[1]d", w.seed)
+	w.dice = rand.New(rand.NewPCG(w.seed, 2))
+	server, err := loadertest.Start(t.Context(), loadertest.Options{TCP: true, Durable: true})
+	require.NoError(t, err)
+	t.Cleanup(server.Stop)
+	w.server = server
+	w.db = loadertest.Pool(t, server.URL("postgres", "postgres"))
+
+	w.fake = fakesegment.New(fakesegment.Options{Seed: w.seed, Forget: true})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	web := w.fake.HTTP()
+	go func() { _ = web.Serve(listener) }()
+	t.Cleanup(func() { _ = web.Close() })
+
+	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	w.postgres = toxiproxy.NewProxy(proxies, "postgres", "127.0.0.1:0", server.Address())
+	w.segment = toxiproxy.NewProxy(proxies, "segment", "127.0.0.1:0", listener.Addr().String())
+	for _, proxy := range []*toxiproxy.Proxy{w.postgres, w.segment} {
+		require.NoError(t, proxy.Start())
+		t.Cleanup(proxy.Stop)
+	}
+	w.url = "postgres://postgres@" + w.postgres.Listen + "/postgres?sslmode=disable"
+	w.configure(t, w.url, w.url, settings, segment)
+	return w
+}
+
+// configure writes the config.
+func (w *world) configure(t *testing.T, url, migrateURL, settings, segment string) {
+	t.Helper()
+	w.config = filepath.Join(t.TempDir(), "config.yaml")
+	text := fmt.Sprintf(`warehouse: {url: %q, migrate_url: %q}
+segment: {endpoint: "http://%s", max_events_per_second: 0, %s}
+sources:
+  - {nickname: Candu, write_key: k, %s}
+`, url, migrateURL, w.segment.Listen, segment, settings)
+	require.NoError(t, os.WriteFile(w.config, []byte(text), 0o600))
+}
+
+// run is one process of the loader.
+type run struct {
+	cmd    *exec.Cmd
+	output *bytes.Buffer
+}
+
+func (w *world) start(t *testing.T, env ...string) *run {
+	t.Helper()
+	r := &run{cmd: exec.Command(program, "--config", w.config, "run"), output: &bytes.Buffer{}}
+	r.cmd.Env = append(os.Environ(), env...)
+	r.cmd.Stdout, r.cmd.Stderr = r.output, r.output
+	require.NoError(t, r.cmd.Start())
+	return r
+}
+
+// wait returns the exit code, -1 if a signal ended it.
+func (r *run) wait() int {
+	_ = r.cmd.Wait() // The code says it.
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// load runs the loader to its end and expects success.
+func (w *world) load(t *testing.T) {
+	t.Helper()
+	r := w.start(t)
+	require.Zero(t, r.wait(), r.output.String())
+	w.checkWatermark(t)
+}
+
+// bury does what time would do: the lease of a loader that is dead runs out.
+func (w *world) bury(t *testing.T) {
+	t.Helper()
+	_, err := w.db.Exec(t.Context(), `do $$ begin
+		if to_regclass('candu.loader_leases') is not null then
+			update candu.loader_leases set expires_at = clock_timestamp() - interval '1 second' where expires_at > clock_timestamp();
+		end if; end $$`)
+	require.NoError(t, err)
+}
+
+func (w *world) one(t *testing.T, sql string) string {
+	t.Helper()
+	var value *string
+	require.NoError(t, w.db.QueryRow(context.Background(), "select ("+sql+")::text").Scan(&value), sql)
+	if value == nil {
+		return ""
+	}
+	return *value
+}
+
+func (w *world) number(t *testing.T, sql string) int {
+	t.Helper()
+	n, err := strconv.Atoi(w.one(t, sql))
+	require.NoError(t, err)
+	return n
+}
+
+// checkWatermark proves that the watermark never went back.
+func (w *world) checkWatermark(t *testing.T) {
+	t.Helper()
+	if w.one(t, "to_regclass('candu.loader_state') is not null") != "true" || w.number(t, "select count(*) from candu.loader_state") == 0 {
+		return
+	}
+	now := w.one(t, `select to_char(watermark_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') from candu.loader_state`)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	require.GreaterOrEqual(t, now, w.watermark, "the watermark went back")
+	w.watermark = now
+}
+
+// missing lists rows of the export that are not in exactly one place.
+const misplaced = `
+	select count(*) from candu_interactions e
+	left join (
+		select id, count(*) as n from (
+			select loader_interaction_id as id from candu.screens
+			union all select loader_interaction_id from candu.tracks
+			union all select interaction_id from candu.loader_rejects) p
+		group by id) m on m.id = e.id::text
+	where coalesce(m.n, 0) <> 1`
+
+// faults are what a scenario did to the loader.
+type faults struct{ Kills, Faults, Rows, Resent int }
+
+// settle runs the loader to its end and checks the invariants.
+func (w *world) settle(t *testing.T, mayResend int) {
+	t.Helper()
+	w.bury(t)
+	w.load(t)
+	w.load(t)
+	require.Zero(t, w.number(t, misplaced), "export = mirror + rejects")
+	accepted := w.fake.Accepted()
+	slices.Sort(accepted)
+	rows, err := w.db.Query(t.Context(), "select id from candu.screens union all select id from candu.tracks order by 1")
+	require.NoError(t, err)
+	var mirror []string
+	for rows.Next() {
+		var id string
+		require.NoError(t, rows.Scan(&id))
+		mirror = append(mirror, id)
+	}
+	require.NoError(t, rows.Err())
+	require.True(t, slices.Equal(accepted, mirror), "every messageId accepted once: %d at Segment, %d in the mirror", len(accepted), len(mirror))
+	require.Zero(t, w.number(t, "select count(*) from candu.loader_runs where status = 'running'"), "no run is left running")
+	stats := w.fake.Stats()
+	require.Zero(t, stats.Invalid)
+	require.LessOrEqual(t, int(stats.Duplicates), mayResend, "what was sent twice was in flight")
+	total.add(faults{Kills: w.kills, Rows: w.number(t, "select count(*) from candu_interactions"), Resent: int(stats.Duplicates), Faults: int(stats.Requests - stats.Statuses[http.StatusOK])})
+}
+
+// report adds up all scenarios.
+type report struct {
+	mu sync.Mutex
+	faults
+	Commits int
+	Slowest time.Duration
+}
+
+var total report
+
+func (r *report) add(f faults) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Kills += f.Kills
+	r.Rows += f.Rows
+	r.Resent += f.Resent
+	r.Faults += f.Faults
+}
+
+func (r *report) recovery(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Slowest = max(r.Slowest, d)
+}
+
+func (r *report) commits(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Commits += n
+}
+
+func (r *report) print() {
+	version := "short"
+	if long {
+		version = "long"
+	}
+	fmt.Printf(`torture, %s version: every invariant held
+  kill -9              %d
+  failed requests      %d
+  commits interleaved  %d
+  rows                 %d
+  lost                 0
+  doubled in the mirror 0
+  re-sent              %d (same messageId, dropped by Segment)
+  slowest recovery     %s
+`, version, r.Kills, r.Faults, r.Commits, r.Rows, r.Resent, r.Slowest.Round(time.Millisecond))
+}
+
+func sample(t *testing.T, w *world, rows, first int) {
+	t.Helper()
+	e := loadertest.Export{Rows: rows, First: first}
+	if first <= 1 {
+		require.NoError(t, e.Create(t.Context(), w.db))
+	}
+	require.NoError(t, e.Fill(t.Context(), w.db))
+}
+
+func (r *run) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		require.NoError(t, err)
+	}
+}
+
+func contains(output *bytes.Buffer, text string) bool { return strings.Contains(output.String(), text) }
