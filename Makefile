@@ -3,14 +3,18 @@
 GO       ?= go
 # More flags for go test, for example TESTFLAGS='-run TestRun -v'.
 TESTFLAGS ?=
-# The race detector needs a C compiler; without it tests still run.
-RACE     := $(shell command -v gcc cc clang >/dev/null 2>&1 && echo -race)
+# The race detector needs a C compiler; without it tests still run. Not :=, for setup-test
+# may install one first.
+RACE      = $(shell { command -v gcc || command -v cc || command -v clang; } >/dev/null 2>&1 && echo -race)
+# The commit that bench-compare compares with, and how often it measures.
+BASE     ?= HEAD~1
+COUNT    ?= 6
 TOOL     := $(GO) tool -modfile=.ci
 
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test vet lint generate verify-generated bench torture clean
+.PHONY: help setup setup-test build demo test vet lint generate verify-generated bench bench-compare torture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -29,6 +33,7 @@ demo: setup build ## Watch 100,000 interactions go from Postgres to a fake Segme
 
 test: setup-test ## Run all tests, with the race detector
 	@mkdir -p bin
+	@[ -n "$(RACE)" ] || echo "test: NO C COMPILER, SO THE RACE DETECTOR IS OFF" >&2
 	@bash -c 'set -o pipefail; $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) ./... | tee bin/test.log'
 
 vet: ## Run go vet
@@ -45,6 +50,9 @@ verify-generated: ## Fail if generated code is not current
 
 bench: setup ## Run the benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-compare: setup ## Compare the benchmarks of the parts with another commit (BASE=HEAD~1, COUNT=6)
+	@GO='$(GO)' .ci/bench-compare '$(BASE)' '$(COUNT)'
 
 torture: setup-test build ## Try to break the guarantees, the long version
 	CANDU_TORTURE=long $(GO) test -count=1 -timeout 120m -v ./loader/torture

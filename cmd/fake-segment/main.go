@@ -4,12 +4,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -37,6 +34,7 @@ func buildRootCmd() *cobra.Command {
 		listen string
 		opts   fakesegment.Options
 		fault  fakesegment.Fault
+		poison fakesegment.Poison
 		delay  time.Duration
 		quiet  bool
 	)
@@ -51,8 +49,9 @@ func buildRootCmd() *cobra.Command {
   GET    /events?type=&after=&limit=   accepted events
   DELETE /events                       forgets everything
   PUT    /faults                       makes trouble, for example {"faults":[{"kind":"status","status":503,"share":0.1}]}
-                                       kinds: status reset_before reset_after cut hang drop redirect delay
-                                       {"poison":[{"user_id":"u1"}]} answers 400 for these events
+                                       kinds: status reset_before reset_after cut hang drop redirect delay slow
+                                       {"poison":[{"user_id":"u1"}]} answers 400 for these events; also by
+                                       message_id and event_name
   DELETE /faults                       ends it`,
 		Example: `  fake-segment --listen 127.0.0.1:8320
   fake-segment --fault status --fault-status 429 --fault-retry-after 2 --fault-share 0.05`,
@@ -68,16 +67,27 @@ func buildRootCmd() *cobra.Command {
 			if fault.Kind == "" && delay > 0 {
 				fault.Kind = fakesegment.Delay
 			}
+			var faults fakesegment.Faults
 			if fault.Kind != "" {
-				server.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{fault}})
+				faults.Faults = []fakesegment.Fault{fault}
 			}
+			if poison != (fakesegment.Poison{}) {
+				faults.Poison = []fakesegment.Poison{poison}
+			}
+			if err := faults.Validate(); err != nil {
+				return fmt.Errorf("reading flags: %w", err)
+			}
+			server.SetFaults(faults)
 			return serve(cmd.Context(), cmd.OutOrStdout(), listen, server)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&listen, "listen", "127.0.0.1:8320", "address; port 0 chooses one and prints it")
 	flags.StringSliceVar(&opts.WriteKeys, "write-key", nil, "write keys that are known; none = any")
+	flags.BoolVar(&opts.Strict, "strict", false, "answer 400 to more than 2,500 events, which Segment answers with 200 and drops")
+	flags.IntVar(&opts.Keep, "keep", 100_000, "how many events to keep for /events, 0 = all; ids are always kept")
 	flags.BoolVar(&opts.Forget, "forget", false, "keep ids and numbers, no events")
+	flags.BoolVar(&opts.TLS, "tls", false, "serve HTTPS with a certificate that nobody signed")
 	flags.BoolVar(&opts.CountOnly, "count-only", false, "count events and look at nothing, for benchmarks")
 	flags.Uint64Var(&opts.Seed, "seed", 1, "seed of the faults' dice")
 	flags.BoolVar(&quiet, "quiet", false, "don't log refused requests")
@@ -86,27 +96,23 @@ func buildRootCmd() *cobra.Command {
 	flags.IntVar(&fault.RetryAfter, "fault-retry-after", 0, "Retry-After in seconds of --fault status")
 	flags.Float64Var(&fault.Share, "fault-share", 0, "part of the requests that it hits, 0 = all")
 	flags.IntVar(&fault.Next, "fault-next", 0, "only that many requests, 0 = no end")
+	flags.IntVar(&fault.Skip, "fault-skip", 0, "let that many requests go by first")
+	flags.StringVar(&poison.MessageID, "refuse-message", "", "answer 400 for the event with this messageId")
+	flags.StringVar(&poison.UserID, "refuse-user", "", "answer 400 for events of this userId")
+	flags.StringVar(&poison.EventName, "refuse-event", "", "answer 400 for events with this eventName")
 	flags.DurationVar(&delay, "delay", 0, "answer time")
 	return cmd
 }
 
 // serve serves until ctx is done.
 func serve(ctx context.Context, out io.Writer, listen string, server *fakesegment.Server) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
-	if err != nil {
-		return fmt.Errorf("listening on %q: %w", listen, err)
+	if err := server.Start(ctx, listen); err != nil {
+		return err
 	}
-	_, _ = fmt.Fprintf(out, "fake-segment listens on http://%s\n", listener.Addr())
-	srv := server.HTTP()
-	stop := context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		_ = srv.Shutdown(ctx) // What hangs on purpose is cut off.
-		_ = srv.Close()
-	})
-	defer stop()
-	if err := srv.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving on %q: %w", listen, err)
-	}
+	_, _ = fmt.Fprintf(out, "fake-segment listens on %s\n", server.URL())
+	<-ctx.Done()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	server.Shutdown(ctx)
 	return nil
 }

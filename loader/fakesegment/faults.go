@@ -1,13 +1,19 @@
 package fakesegment
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"time"
 )
 
 // Fault kinds, besides an HTTP status.
@@ -25,9 +31,12 @@ const (
 	Drop = "drop"
 	// Redirect answers 302 to another place.
 	Redirect = "redirect"
-	// Delay only waits.
+	// Delay only waits. Slow accepts, and waits between the bytes of its answer.
 	Delay = "delay"
+	Slow  = "slow"
 )
+
+var kinds = []string{Status, ResetBefore, ResetAfter, Cut, Hang, Drop, Redirect, Delay, Slow}
 
 // Fault is trouble for some requests.
 type Fault struct {
@@ -37,13 +46,15 @@ type Fault struct {
 	Status int `json:"status,omitempty"`
 	// RetryAfter is the header of that answer in seconds; 0 = none.
 	RetryAfter int `json:"retry_after,omitempty"`
-	// DelayMillis is waited before anything else.
+	// DelayMillis is waited before anything else; of kind slow, for each byte.
 	DelayMillis int `json:"delay_millis,omitempty"`
 	// Share is the part of the requests that it hits, 0 to 1.
 	Share float64 `json:"share,omitempty"`
 	// Next is how many of the next requests it hits; then it is over. With Share 0 and Next
 	// 0 it hits all.
 	Next int `json:"next,omitempty"`
+	// Skip is how many requests go by before the first one that may be hit.
+	Skip int `json:"skip,omitempty"`
 }
 
 // Poison chooses events that are answered with Status, 400 if it is 0. Fields
@@ -51,10 +62,17 @@ type Fault struct {
 type Poison struct {
 	MessageID string `json:"message_id,omitempty"`
 	UserID    string `json:"user_id,omitempty"`
+	EventName string `json:"event_name,omitempty"`
 	Status    int    `json:"status,omitempty"`
 }
 
-// Faults is all the trouble there is.
+func (p Poison) hits(e *Event) bool {
+	return (p.MessageID == "" || p.MessageID == e.ID()) && (p.UserID == "" || p.UserID == text(e.UserID)) &&
+		(p.EventName == "" || p.EventName == e.eventName())
+}
+
+// Faults is all the trouble there is. Of several faults the first that hits a request
+// counts.
 type Faults struct {
 	Faults []Fault  `json:"faults,omitempty"`
 	Poison []Poison `json:"poison,omitempty"`
@@ -73,8 +91,25 @@ func (s *Server) SetFaults(f Faults) {
 	s.faults.now = Faults{Faults: slices.Clone(f.Faults), Poison: slices.Clone(f.Poison)}
 }
 
-// draw returns the trouble for the next request, nil for none.
-func (f *faults) draw() *Fault {
+// Validate finds what is no fault.
+func (f Faults) Validate() error {
+	for _, fault := range f.Faults {
+		switch {
+		case !slices.Contains(kinds, fault.Kind):
+			return fmt.Errorf("fault kind %q is none of %s", fault.Kind, strings.Join(kinds, ", "))
+		case fault.Kind == Status && (fault.Status < 200 || fault.Status > 599):
+			return fmt.Errorf("fault status %d is not from 200 to 599", fault.Status)
+		case fault.Share < 0 || fault.Share > 1:
+			return fmt.Errorf("fault share %v is not from 0 to 1", fault.Share)
+		case fault.Next < 0 || fault.Skip < 0:
+			return errors.New("fault next and skip can't be negative")
+		}
+	}
+	return nil
+}
+
+// draw returns the trouble for the next request, the zero value for none.
+func (f *faults) draw() Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.now.Faults {
@@ -82,6 +117,9 @@ func (f *faults) draw() *Fault {
 		switch {
 		case fault.Next < 0:
 			continue // It is over.
+		case fault.Skip > 0:
+			fault.Skip--
+			continue
 		case fault.Share > 0 && f.dice.Float64() >= fault.Share:
 			continue
 		case fault.Next > 0:
@@ -89,10 +127,9 @@ func (f *faults) draw() *Fault {
 				fault.Next = -1
 			}
 		}
-		drawn := *fault
-		return &drawn
+		return *fault
 	}
-	return nil
+	return Fault{}
 }
 
 // poisoned returns the status for an event that was chosen, or 0.
@@ -100,18 +137,19 @@ func (f *faults) poisoned(e *Event) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range f.now.Poison {
-		if (p.MessageID == "" || p.MessageID == e.ID()) && (p.UserID == "" || p.UserID == text(e.UserID)) {
-			if p.Status == 0 {
-				return http.StatusBadRequest
-			}
-			return p.Status
+		if p.hits(e) {
+			return cmp.Or(p.Status, http.StatusBadRequest)
 		}
 	}
 	return 0
 }
 
-// before makes the trouble that comes before accepting; true = that was all.
-func (s *Server) before(w http.ResponseWriter, r *http.Request, f *Fault) bool {
+// before waits, and makes the trouble that comes before accepting; true = that was
+// all.
+func (s *Server) before(w http.ResponseWriter, r *http.Request, f Fault) bool {
+	if f.Kind != Slow && !wait(r, f.DelayMillis) {
+		panic(http.ErrAbortHandler)
+	}
 	switch f.Kind {
 	case Status:
 		if f.RetryAfter > 0 {
@@ -125,23 +163,54 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, f *Fault) bool {
 		s.sever(w, "")
 	case Hang:
 		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
 	default:
 		return false
 	}
 	return true
 }
 
-// after makes the trouble that comes after accepting.
-func (s *Server) after(w http.ResponseWriter, f *Fault) bool {
+// wait is false if the client went away meanwhile.
+func wait(r *http.Request, millis int) bool {
+	if millis <= 0 {
+		return true
+	}
+	timer := time.NewTimer(time.Duration(millis) * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+const success = `{"success": true}`
+
+// after answers what was accepted, with the trouble that comes then.
+func (s *Server) after(w http.ResponseWriter, r *http.Request, f Fault) {
 	switch f.Kind {
 	case ResetAfter:
 		s.sever(w, "")
+		return
 	case Cut:
-		s.sever(w, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 18\r\n\r\n{\"succ")
-	default:
-		return false
+		s.sever(w, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "+strconv.Itoa(len(success))+"\r\n\r\n"+success[:5])
+		return
 	}
-	return true
+	s.store.status(http.StatusOK)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(success)))
+	if f.Kind != Slow {
+		_, _ = io.WriteString(w, success) // A client that went away needs no answer.
+		return
+	}
+	for i := range success {
+		if !wait(r, f.DelayMillis) {
+			return
+		}
+		_, _ = io.WriteString(w, success[i:i+1])
+		_ = http.NewResponseController(w).Flush()
+	}
 }
 
 // sever breaks the connection with a RST, after some last words.
@@ -166,7 +235,11 @@ func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
 	var f Faults
 	decoder := json.NewDecoder(r.Body)
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&f); err != nil {
+	err := decoder.Decode(&f)
+	if err == nil {
+		err = f.Validate()
+	}
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}

@@ -6,18 +6,20 @@
 package fakesegment
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // The documented limits. A request may have 500 KB; of the two readings the
@@ -32,29 +34,41 @@ const (
 type Options struct {
 	// WriteKeys are the keys it knows; none = any key.
 	WriteKeys []string
+	// Strict answers 400 to more than 2,500 events, which Segment answers with
+	// 200 and drops.
+	Strict bool
+	// Keep is how many events are kept for /events; 0 = all. Ids are always kept.
+	Keep int
 	// Forget keeps no events, only ids and numbers.
 	Forget bool
 	// CountOnly looks at nothing: it counts events and answers 200, as cheaply as
 	// it can. For benchmarks.
 	CountOnly bool
+	// TLS makes Start serve HTTPS with a certificate that nobody signed.
+	TLS bool
 	// Seed of the faults' dice.
 	Seed uint64
-	// Log is told of each request; nil = nobody.
+	// Log is told of each request that is refused; nil = nobody.
 	Log *slog.Logger
 }
 
-// Server is the stand-in. It is an [http.Handler].
+// Server is the stand-in. It is an [http.Handler], and can serve itself.
 type Server struct {
 	options     Options
 	store       *store
 	faults      faults
 	mux         *http.ServeMux
 	connections atomic.Int64
+	serving     serving
 }
 
 // New returns a server that has seen nothing.
 func New(options Options) *Server {
-	s := &Server{options: options, store: newStore(!options.Forget), mux: http.NewServeMux()}
+	keep := cmp.Or(options.Keep, math.MaxInt)
+	if options.Forget {
+		keep = 0
+	}
+	s := &Server{options: options, store: newStore(keep), mux: http.NewServeMux()}
 	s.faults.dice = rand.New(rand.NewPCG(options.Seed, 1))
 	s.mux.HandleFunc("POST /v1/batch", s.batch)
 	s.mux.HandleFunc("GET /v1/projects/{key}/settings", s.settings)
@@ -69,27 +83,13 @@ func New(options Options) *Server {
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// HTTP returns a server around the handler, which counts connections.
-func (s *Server) HTTP() *http.Server {
-	return &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: 10 * time.Second,
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				s.connections.Add(1)
-			}
-		},
-		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
-	}
-}
-
 // batch is the tracking API.
 func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
+	s.store.request()
 	if s.options.CountOnly {
 		s.count(w, r)
 		return
 	}
-	s.store.request()
 	key, _, ok := r.BasicAuth()
 	switch {
 	case !ok || key == "":
@@ -103,48 +103,48 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, http.StatusBadRequest, "Content-Type must be application/json")
 		return
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, 4*MaxBatchBytes))
-	if err != nil {
-		return // The client went away.
+	body := bodies.Get().(*bytes.Buffer)
+	defer bodies.Put(body)
+	body.Reset()
+	if _, err := body.ReadFrom(io.LimitReader(r.Body, 4*MaxBatchBytes)); err != nil {
+		panic(http.ErrAbortHandler) // The client went away.
 	}
 	f := s.faults.draw()
-	if f != nil && f.DelayMillis > 0 {
-		select {
-		case <-time.After(time.Duration(f.DelayMillis) * time.Millisecond):
-		case <-r.Context().Done():
-			return
-		}
-	}
-	if f != nil && s.before(w, r, f) {
+	if s.before(w, r, f) {
 		return
 	}
-	if len(body) > MaxBatchBytes {
+	if body.Len() > MaxBatchBytes {
 		s.answer(w, http.StatusBadRequest, "batch of more than 500 KB")
 		return
 	}
-	var request request
-	if err := json.Unmarshal(body, &request); err != nil || len(request.Batch) == 0 {
+	events, ok := parse(body.Bytes())
+	if !ok {
 		s.answer(w, http.StatusBadRequest, "malformed JSON or empty batch")
 		return
 	}
-	if status, detail := s.refuses(request.Batch); status != 0 {
+	if status, detail := s.refuses(events); status != 0 {
 		s.answer(w, status, detail)
 		return
 	}
-	if f == nil || f.Kind != Drop {
-		s.store.accept(request.Batch)
+	// Of a batch that is too long the real API's page says that it "rejects the
+	// event", with a 200. Here that loses the batch.
+	if f.Kind == Drop || len(events) > MaxEvents {
+		s.store.dropped(len(events))
+	} else {
+		s.store.accept(events)
 	}
-	if f != nil && s.after(w, f) {
-		return
-	}
-	s.store.status(http.StatusOK)
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = io.WriteString(w, `{"success": true}`)
+	s.after(w, r, f)
 }
+
+// bodies are buffers for requests; what is kept of them is copied.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // refuses finds what is answered with 400: an event that is too large, or one
 // that the test chose.
 func (s *Server) refuses(batch []Event) (int, string) {
+	if s.options.Strict && len(batch) > MaxEvents {
+		return http.StatusBadRequest, "more than 2,500 events"
+	}
 	for i := range batch {
 		if len(batch[i].raw) > MaxEventBytes {
 			return http.StatusBadRequest, "event of more than 32 KB"
@@ -170,11 +170,12 @@ func (s *Server) answer(w http.ResponseWriter, status int, detail string) {
 // and so has the batch.
 func (s *Server) count(w http.ResponseWriter, r *http.Request) {
 	n := countEvents(r.Body) - 1
-	if f := s.faults.draw(); f != nil && f.DelayMillis > 0 {
-		time.Sleep(time.Duration(f.DelayMillis) * time.Millisecond)
+	f := s.faults.draw()
+	if s.before(w, r, f) {
+		return
 	}
 	s.store.counted(n)
-	_, _ = io.WriteString(w, `{"success": true}`)
+	s.after(w, r, f)
 }
 
 // settings is the CDN's answer about a write key.
@@ -198,7 +199,7 @@ func (s *Server) Stats() Stats {
 // in the order in which they came.
 func (s *Server) Accepted() []string { return s.store.ids() }
 
-// Events returns the accepted events as they came, oldest first.
+// Events returns the accepted events that were kept, as they came, oldest first.
 func (s *Server) Events() []Event { return s.store.list("", 0, 0) }
 
 func (s *Server) stats(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Stats()) }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -45,6 +46,7 @@ type Server struct {
 	bin     string
 	port    int
 	options Options
+	log     *os.File // has no name, so it can't be left behind
 	process *exec.Cmd
 	hold    io.Closer
 	given   string // the URL of $CANDU_TEST_DATABASE_URL
@@ -67,24 +69,29 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		return nil, fmt.Errorf("making the server's directory: %w", err)
 	}
 	s := &Server{dir: dir, bin: bin, options: options}
-	if err := s.initialize(ctx); err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, err
+	if err = s.initialize(ctx); err == nil {
+		err = s.launch(ctx)
 	}
-	if options.TCP {
-		if s.port, err = freePort(); err != nil {
-			_ = os.RemoveAll(dir)
-			return nil, err
-		}
-	}
-	if err := s.launch(ctx); err != nil {
+	if err != nil {
 		s.Stop()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Server) initialize(ctx context.Context) error {
+// initialize makes the server's files and chooses its port.
+func (s *Server) initialize(ctx context.Context) (err error) {
+	if s.log, err = os.CreateTemp("", "candu-pg-log-"); err != nil {
+		return fmt.Errorf("making the server's log: %w", err)
+	}
+	if err := os.Remove(s.log.Name()); err != nil {
+		return fmt.Errorf("making the server's log: %w", err)
+	}
+	if s.options.TCP {
+		if s.port, err = freePort(); err != nil {
+			return err
+		}
+	}
 	if err := s.own(s.dir); err != nil {
 		return err
 	}
@@ -102,7 +109,7 @@ func (s *Server) initialize(ctx context.Context) error {
 // which it does even if we are killed. Programs in the background get /dev/null as their
 // input, hence the third descriptor.
 const guard = `exec 3<&0
-"$@" >>"$LOG" 2>&1 3<&- & p=$!
+"$@" 3<&- & p=$!
 (cat <&3 >/dev/null; kill -QUIT $p) 2>/dev/null &
 wait $p
 [ -e "$DIR/keep" ] || rm -rf "$DIR"`
@@ -124,8 +131,9 @@ func (s *Server) launch(ctx context.Context) error {
 		args = append(args, "-c", setting)
 	}
 	cmd := exec.Command("/bin/sh", args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "DIR="+s.dir, "LOG="+filepath.Join(s.dir, "log"))
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "DIR="+s.dir)
 	cmd.Dir = s.dir
+	cmd.Stdout, cmd.Stderr = s.log, s.log
 	hold, err := cmd.StdinPipe()
 	if err != nil {
 		return fmt.Errorf("holding the server: %w", err)
@@ -151,11 +159,22 @@ func (s *Server) await(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log")) // Only to explain.
-			return fmt.Errorf("waiting for the server: %w: %s", err, log)
+			return fmt.Errorf("waiting for the server: %w: %s", err, s.Log())
 		case <-tick.C:
+			if _, err := os.Stat(s.dir); err != nil {
+				return fmt.Errorf("starting the server: it ended at once: %s", s.Log())
+			}
 		}
 	}
+}
+
+// Log returns what the server logged, which is little unless Settings want more.
+func (s *Server) Log() string {
+	if s.log == nil {
+		return ""
+	}
+	text, _ := io.ReadAll(io.NewSectionReader(s.log, 0, math.MaxInt64)) // Only to explain.
+	return string(text)
 }
 
 // URL returns the URL of a database for a user.
@@ -191,7 +210,10 @@ func (s *Server) Stop() {
 		return
 	}
 	s.end()
-	_ = os.RemoveAll(s.dir) // The guard did it; unless the server was down.
+	_ = os.RemoveAll(s.dir) // The guard did it, unless the server was down.
+	if s.log != nil {
+		_ = s.log.Close()
+	}
 }
 
 // end kills the server by letting go of it. Every connection breaks, and nothing
@@ -208,7 +230,10 @@ func (s *Server) end() {
 // Crash kills the server as a power cut would, and starts it again on the same
 // directory and address.
 func (s *Server) Crash(ctx context.Context) error {
-	return errors.Join(s.Kill(), s.Restart(ctx))
+	if err := s.Kill(); err != nil {
+		return err
+	}
+	return s.Restart(ctx)
 }
 
 // Kill kills the server as a power cut would; its directory stays. Without

@@ -5,7 +5,6 @@ package loadertest
 import (
 	"context"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -98,12 +97,7 @@ func Pool(tb testing.TB, url string) *pgxpool.Pool {
 func Segment(tb testing.TB, options fakesegment.Options) (*fakesegment.Server, string) {
 	tb.Helper()
 	fake := fakesegment.New(options)
-	server := httptest.NewUnstartedServer(fake)
-	server.Config = fake.HTTP()
-	server.Start()
-	tb.Cleanup(func() {
-		server.CloseClientConnections()
-		server.Close()
-	})
-	return fake, server.URL
+	require.NoError(tb, fake.Start(context.Background(), "127.0.0.1:0"))
+	tb.Cleanup(fake.Close)
+	return fake, fake.URL()
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -26,18 +27,20 @@ type outcome struct {
 	retryAfter time.Duration
 	sentAt     time.Time
 	receivedAt time.Time
-	// lost are events that analytics-go could not encode, by messageId.
+	// lost are events that analytics-go finds too large, by messageId.
 	lost map[string]error
-	err  error
+	// err is why the batch was not accepted, nil if it was.
+	err error
 }
 
 // attempt sends a batch once, with a client of its own, and waits for the
 // outcome. A client that is closed sends what it has and does not try again: the only
 // way to have analytics-go v3.3.0 say what became of a batch, with a fresh sentAt on
-// each attempt.
-func (s *Sender) attempt(ctx context.Context, batch []event.Event) outcome {
+// each attempt. The error is about our own doing, which no further attempt mends.
+func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, error) {
 	g := s.gateway
-	via := &recorder{base: g.transport, ctx: ctx}
+	transport := g.transport.Load()
+	via := &recorder{base: transport, ctx: ctx, timeout: g.config.Timeout}
 	results := &callback{}
 	client, err := analytics.NewWithConfig(s.key.Reveal(), analytics.Config{
 		Endpoint:  g.config.Endpoint,
@@ -52,33 +55,38 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) outcome {
 		DefaultContext: &analytics.Context{Extra: map[string]any{"integration": s.integration}},
 	})
 	if err != nil {
-		return outcome{err: fmt.Errorf("making an analytics client: %w", err)}
+		return outcome{}, fmt.Errorf("making an analytics client: %w", err)
 	}
-	out := outcome{sentAt: time.Now()}
 	for i := range batch {
 		if err := client.Enqueue(s.message(&batch[i])); err != nil {
-			results.lose(batch[i].MessageID, err)
+			results.Failure(nil, err) // Its reasons are checked by package event.
 		}
 	}
+	// Close sends, and with it stamps sentAt.
+	out := outcome{sentAt: time.Now()}
 	if err := client.Close(); err != nil {
-		return outcome{err: fmt.Errorf("closing the analytics client: %w", err)}
+		return outcome{}, fmt.Errorf("closing the analytics client: %w", err)
 	}
 	out.lost = results.lost
 	out.status, out.retryAfter, out.receivedAt = via.status, via.retryAfter, via.receivedAt
-	switch {
-	case via.status >= 200 && via.status < 300 && results.accepted+len(results.lost) == len(batch) && via.requests == 1:
-	case via.err != nil:
-		out.err = via.err
-	case via.requests == 0 && len(results.lost) == len(batch):
-	default:
-		out.err = results.err
-		if out.err == nil {
-			out.err = fmt.Errorf("%d of %d events accounted for after %d requests", results.accepted, len(batch), via.requests)
-		}
+	requests := via.requests.Load()
+	if requests > 0 {
+		g.stats.request(out.status)
+		g.renew(transport, out.status == 0 || out.status >= 500)
 	}
-	g.stats.request(out.status)
-	g.renew(out.err != nil && (out.status == 0 || out.status >= 500))
-	return out
+	good := out.status >= 200 && out.status < 300
+	switch {
+	case requests == 1 && via.err != nil:
+		out.err = via.err
+	case requests == 1 && out.status != 0 && !good:
+		out.err = fmt.Errorf("answer %d", out.status)
+	case requests <= 1 && good == (requests == 1) && results.accepted+len(results.lost) == len(batch):
+	case results.err != nil:
+		return out, fmt.Errorf("encoding a batch of %d events: %w", len(batch), results.err)
+	default:
+		return out, fmt.Errorf("encoding a batch of %d events: analytics-go accounts for %d", len(batch), results.accepted+len(results.lost))
+	}
+	return out, nil
 }
 
 // verdict is what to do after an attempt.
@@ -121,8 +129,10 @@ func judge(out outcome) verdict {
 func refusal(endpoint string, out outcome) error {
 	switch status := out.status; {
 	case status == 0:
-		return fault.Wrap(fault.Precondition, out.err, "sending to %s", endpoint).(*fault.Error). //nolint:errorlint // Wrap made it.
-														WithHint("The server's certificate can't be trusted: check segment.endpoint, the machine's CA certificates, and proxies in between.")
+		return &fault.Error{
+			Kind: fault.Precondition, Err: out.err, Text: "sending to " + endpoint,
+			Hint: "The server's certificate can't be trusted: check segment.endpoint, the machine's CA certificates, and proxies in between.",
+		}
 	case status == 401 || status == 403:
 		return fault.New(fault.Precondition, "sending to %s: answer %d, the write key was refused", endpoint, status).
 			WithHint("Check write_key: in Segment under Connections > Sources > your source > Settings > API Keys.")
@@ -142,7 +152,7 @@ func isTLS(err error) bool {
 		host      x509.HostnameError
 		record    tls.RecordHeaderError
 	)
-	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &record)
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &record)
 }
 
 // callback counts what analytics-go says of its messages. It is called from several
@@ -151,7 +161,8 @@ type callback struct {
 	mu       sync.Mutex
 	accepted int
 	lost     map[string]error
-	err      error
+	// err is one of those that are about the whole batch.
+	err error
 }
 
 // Success implements [analytics.Callback].
@@ -163,22 +174,16 @@ func (c *callback) Success(analytics.Message) {
 
 // Failure implements [analytics.Callback].
 func (c *callback) Failure(m analytics.Message, err error) {
-	if errors.Is(err, analytics.ErrMessageTooBig) {
-		c.lose(messageID(m), err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !errors.Is(err, analytics.ErrMessageTooBig) {
+		c.err = err
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.err = err
-}
-
-func (c *callback) lose(id string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.lost == nil {
 		c.lost = map[string]error{}
 	}
-	c.lost[id] = err
+	c.lost[messageID(m)] = err
 }
 
 func messageID(m analytics.Message) string {

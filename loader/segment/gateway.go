@@ -12,22 +12,18 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/time/rate"
-
-	"github.com/candu-loader/candu-loader/loader/fault"
 )
 
 const (
 	// maxRetryAfter caps what a Retry-After may ask for, as Segment's own
 	// libraries do.
 	maxRetryAfter = 300 * time.Second
-	// renewEvery is how often idle connections are closed, so that the host's name
+	// renewEvery is how often connections are replaced, so that the host's name
 	// is looked up again: Segment's addresses change without notice
 	// (https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/).
 	renewEvery = time.Hour
-	// slotsPerSecond and slack keep the rate limit, see newLimiter.
-	slotsPerSecond = 10
-	slack          = 1.006
+	// defaultTimeout is generous: it ends what hangs, not what is slow.
+	defaultTimeout = 30 * time.Second
 )
 
 // Config says how to deliver.
@@ -42,6 +38,9 @@ type Config struct {
 	MaxEventsPerSecond int
 	// RetryFor is how long one batch is tried, from its first attempt on.
 	RetryFor time.Duration
+	// Timeout bounds one attempt, from connecting to the last byte of the answer;
+	// zero means 30 s.
+	Timeout time.Duration
 	// Version is sent as context.integration.version.
 	Version string
 	// Log is told of requests that are tried again; nil = nobody.
@@ -49,19 +48,21 @@ type Config struct {
 
 	// firstWait and maxWait bound the backoff; zero means 0.5 s and 60 s.
 	firstWait, maxWait time.Duration
+	// dial connects; nil means TCP.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Gateway is what all senders of a process share: connections, the rate limit,
 // and the pause that Segment may ask for. It is safe for concurrent use.
 type Gateway struct {
 	config    Config
-	transport *http.Transport
-	limiter   *rate.Limiter // nil = no limit
+	transport atomic.Pointer[http.Transport]
+	pace      *pace // nil = no limit
 	batchSize int
 
-	// pausedUntil is in unix nanoseconds.
+	// pausedUntil and renewedAt are in unix nanoseconds.
 	pausedUntil atomic.Int64
-	lastRenewal atomic.Int64
+	renewedAt   atomic.Int64
 	stats       stats
 }
 
@@ -75,73 +76,80 @@ func NewGateway(config Config) *Gateway {
 	if config.firstWait == 0 {
 		config.firstWait, config.maxWait = 500*time.Millisecond, time.Minute
 	}
+	if config.Timeout == 0 {
+		config.Timeout = defaultTimeout
+	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{config: config, stats: stats{byStatus: map[int]int64{}}}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
-	g.transport = &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			g.stats.connections.Add(1)
-			return dialer.DialContext(ctx, network, address)
-		},
-		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: config.Concurrency,
-		MaxConnsPerHost:     config.Concurrency,
-		IdleConnTimeout:     90 * time.Second,
-		TLSHandshakeTimeout: 10 * time.Second,
+	if config.dial == nil {
+		config.dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	}
-	g.limiter, g.batchSize = newLimiter(config.MaxEventsPerSecond, config.BatchSize)
-	g.lastRenewal.Store(time.Now().UnixNano())
+	g := &Gateway{config: config, stats: stats{byStatus: map[int]int64{}}}
+	g.pace, g.batchSize = newPace(config.MaxEventsPerSecond, config.BatchSize)
+	g.transport.Store(g.newTransport())
+	g.renewedAt.Store(time.Now().UnixNano())
 	return g
 }
 
-// newLimiter cuts each second into slots of equal size, and lets one request of
-// at most a slot's events through in each. The slots stand a little more than their share
-// of a second apart, so no second, wherever it begins, holds more than the
-// limit, and yet more than 99 % of it is used. A plain bucket of events would let a burst
-// and a second's worth through within one second.
-func newLimiter(perSecond, batchSize int) (*rate.Limiter, int) {
-	if perSecond <= 0 {
-		return nil, batchSize
+func (g *Gateway) newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := g.config.dial(ctx, network, address)
+			if err == nil {
+				g.stats.connections.Add(1)
+			}
+			return conn, err
+		},
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: g.config.Concurrency,
+		MaxConnsPerHost:     g.config.Concurrency,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
 	}
-	size := min(batchSize, max(1, perSecond/slotsPerSecond))
-	slots := max(1, perSecond/size)
-	return rate.NewLimiter(rate.Limit(float64(slots)/slack), 1), size
 }
 
 // Concurrency returns how many batches may be in flight.
 func (g *Gateway) Concurrency() int { return g.config.Concurrency }
 
-// BatchSize returns the greatest number of events of one request.
+// BatchSize returns the greatest number of events of one request; with a rate
+// limit it is at most a tenth of it.
 func (g *Gateway) BatchSize() int { return g.batchSize }
 
 // Close closes idle connections. Nothing may be under way.
-func (g *Gateway) Close() { g.transport.CloseIdleConnections() }
+func (g *Gateway) Close() { g.transport.Load().CloseIdleConnections() }
 
-// admit waits for the pause to end and for a slot of the rate limit.
-func (g *Gateway) admit(ctx context.Context, stop <-chan struct{}) error {
+// admit waits until due, for the pause of all senders to end, and for a slot of
+// the rate limit. The error is of kind [fault.Interrupted], or errLate if until, unless
+// it is zero, passes before the pause ends.
+func (g *Gateway) admit(ctx context.Context, stop <-chan struct{}, due, until time.Time) error {
 	for {
-		pause := time.Until(time.Unix(0, g.pausedUntil.Load()))
-		if pause <= 0 {
-			break
+		select {
+		case <-stop:
+			return errStopped()
+		default:
 		}
-		if err := wait(ctx, stop, pause); err != nil {
+		due = g.afterPause(due)
+		if !until.IsZero() && due.After(until) {
+			return errLate
+		}
+		if delay := time.Until(due); delay > 0 {
+			if err := wait(ctx, stop, delay); err != nil {
+				return err
+			}
+			continue // The pause may have become longer meanwhile.
+		}
+		if g.pace == nil {
+			return nil
+		}
+		began := time.Now()
+		err := g.pace.wait(ctx, stop)
+		g.stats.limited.Add(int64(time.Since(began)))
+		if err != nil || !g.afterPause(due).After(due) {
 			return err
 		}
 	}
-	if g.limiter == nil {
-		return nil
-	}
-	slot := g.limiter.Reserve()
-	delay := slot.Delay()
-	g.stats.limited.Add(int64(delay))
-	if err := wait(ctx, stop, delay); err != nil {
-		slot.Cancel()
-		return err
-	}
-	return nil
 }
 
 // pause holds all senders back for d from now on.
@@ -155,31 +163,24 @@ func (g *Gateway) pause(d time.Duration) {
 	}
 }
 
-// renew closes idle connections after trouble, and now and then anyway.
-func (g *Gateway) renew(trouble bool) {
-	now := time.Now().UnixNano()
-	last := g.lastRenewal.Load()
-	if !trouble && now-last < int64(renewEvery) {
-		return
+// afterPause returns the end of the pause, or due if that is later.
+func (g *Gateway) afterPause(due time.Time) time.Time {
+	if end := time.Unix(0, g.pausedUntil.Load()); end.After(due) {
+		return end
 	}
-	if g.lastRenewal.CompareAndSwap(last, now) {
-		g.transport.CloseIdleConnections()
-	}
+	return due
 }
 
-// wait sleeps for d unless ctx or stop ends it.
-func wait(ctx context.Context, stop <-chan struct{}, d time.Duration) error {
-	if d <= 0 {
-		return nil
+// renew replaces the connections after trouble on one of them, and every hour anyway.
+// Those that are busy are closed as soon as they are idle. used is what the trouble
+// was with; who comes second finds it replaced already.
+func (g *Gateway) renew(used *http.Transport, trouble bool) {
+	now := time.Now().UnixNano()
+	if !trouble && now-g.renewedAt.Load() < int64(renewEvery) {
+		return
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-stop:
-		return fault.New(fault.Interrupted, "waiting to send: interrupted")
-	case <-ctx.Done():
-		return fault.Wrap(fault.Interrupted, context.Cause(ctx), "waiting to send")
+	if g.transport.CompareAndSwap(used, g.newTransport()) {
+		g.renewedAt.Store(now)
+		used.CloseIdleConnections()
 	}
 }

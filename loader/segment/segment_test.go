@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
@@ -198,9 +201,10 @@ func TestSend_RefusingEverythingIsNotAboutTheEvents(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	b.fake.SetFaults(status(400))
-	_, err := b.sender.Send(t.Context(), nil, b.events(t, 300))
+	d, err := b.sender.Send(t.Context(), nil, b.events(t, 300))
 	require.Equal(t, fault.Precondition, fault.KindOf(err))
 	require.Contains(t, fault.HintOf(err), "write_key")
+	require.Empty(t, d.Refused, "nothing is rejected")
 }
 
 func TestSend_GivesUpAfterRetryFor(t *testing.T) {
@@ -213,56 +217,6 @@ func TestSend_GivesUpAfterRetryFor(t *testing.T) {
 	require.Greater(t, b.fake.Stats().Requests, int64(1))
 }
 
-func TestSend_RetryAfterHoldsAllSenders(t *testing.T) {
-	t.Parallel()
-	b := setup(t, nil)
-	b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Status, Status: 429, RetryAfter: 1, Next: 1}}})
-	began := time.Now()
-	first := make(chan error, 1)
-	events := b.events(t, 1)
-	go func() {
-		_, err := b.sender.Send(context.Background(), nil, events)
-		first <- err
-	}()
-	require.Eventually(t, func() bool { return b.gateway.Stats().PausedUntil.After(time.Now()) }, time.Second, time.Millisecond)
-	other := b.gateway.Sender("another", b.rules.Message)
-	_, err := other.Send(t.Context(), nil, b.events(t, 2)[1:])
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, time.Since(began), time.Second, "another source waits too")
-	require.NoError(t, <-first)
-}
-
-func TestSend_StopEndsWaitingButNotAnAttempt(t *testing.T) {
-	t.Parallel()
-	b := setup(t, func(c *Config) { c.firstWait, c.maxWait = time.Hour, time.Hour; c.RetryFor = 3 * time.Hour })
-	b.fake.SetFaults(status(500))
-	stop := make(chan struct{})
-	result := make(chan error, 1)
-	events := b.events(t, 1)
-	go func() {
-		_, err := b.sender.Send(context.Background(), stop, events)
-		result <- err
-	}()
-	require.Eventually(t, func() bool { return b.fake.Stats().Requests == 1 }, 5*time.Second, time.Millisecond)
-	close(stop)
-	require.Equal(t, fault.Interrupted, fault.KindOf(<-result))
-
-	b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 50}}})
-	d, err := b.sender.Send(t.Context(), stop, b.events(t, 1))
-	require.NoError(t, err, "what is under way is finished")
-	require.Len(t, d.Accepted, 1)
-}
-
-func TestSend_AHalfOpenConnectionEndsWithTheContext(t *testing.T) {
-	t.Parallel()
-	b := setup(t, nil)
-	b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Hang}}})
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := b.sender.Send(ctx, nil, b.events(t, 1))
-	require.Equal(t, fault.Interrupted, fault.KindOf(err))
-}
-
 func TestSend_WrongTLSIsNotRetried(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewTLSServer(http.NotFoundHandler())
@@ -272,6 +226,71 @@ func TestSend_WrongTLSIsNotRetried(t *testing.T) {
 	_, err := b.sender.Send(t.Context(), nil, b.events(t, 1))
 	require.Equal(t, fault.Precondition, fault.KindOf(err))
 	require.Contains(t, fault.HintOf(err), "certificate")
+
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	b = setup(t, func(c *Config) { c.Endpoint = "https" + strings.TrimPrefix(plain.URL, "http") })
+	_, err = b.sender.Send(t.Context(), nil, b.events(t, 1))
+	require.Equal(t, fault.Precondition, fault.KindOf(err), "%v", err)
+}
+
+func TestSend_WhereNobodyListensIsRetried(t *testing.T) {
+	t.Parallel()
+	for _, endpoint := range []string{"http://127.0.0.1:1", "http://nowhere.invalid"} {
+		b := setup(t, func(c *Config) { c.Endpoint, c.RetryFor = endpoint, 10*time.Millisecond })
+		_, err := b.sender.Send(t.Context(), nil, b.events(t, 1))
+		require.Equal(t, fault.Retryable, fault.KindOf(err), "%v", err)
+		require.Zero(t, b.gateway.Stats().Connections)
+	}
+}
+
+// What can't be encoded never could be: it is neither tried again nor taken for
+// accepted.
+func TestSend_WhatCannotBeEncodedIsNoPassingTrouble(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	rules := event.NewRules(uuid.Max, nil, false, map[string]any{"Mixpanel": math.NaN()})
+	d, err := b.gateway.Sender("write-key", rules.Message).Send(t.Context(), nil, b.events(t, 3))
+	require.Equal(t, fault.Failed, fault.KindOf(err))
+	require.ErrorContains(t, err, "NaN")
+	require.Empty(t, d)
+	require.Zero(t, b.fake.Stats().Requests)
+}
+
+// What was counted by package event is what analytics-go puts on the wire, to the
+// byte: the greatest event it allows goes through.
+func TestSend_SizeIsThatOnTheWire(t *testing.T) {
+	t.Parallel()
+	var batch []json.RawMessage
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var body struct{ Batch []json.RawMessage }
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		batch = body.Batch
+	}))
+	t.Cleanup(server.Close)
+	b := setup(t, func(c *Config) { c.Endpoint = server.URL })
+	rapid.Check(t, func(rt *rapid.T) {
+		row := event.Interaction{
+			ID: "1", Kind: rapid.SampledFrom([]string{"view", "interaction"}).Draw(rt, "kind"), TutorialID: "-12",
+			UserID: "u" + rapid.String().Draw(rt, "user"), AnonymousID: rapid.String().Draw(rt, "anonymous"), SegmentID: rapid.String().Draw(rt, "segment"),
+			PortalID: "007", VersionID: "<\u2028\x01>", EventName: "&" + rapid.String().Draw(rt, "name"),
+			OccurredAt: time.UnixMicro(rapid.Int64Range(0, 253402300799999999).Draw(rt, "at")),
+		}
+		made, reject := b.rules.Convert(&row)
+		require.Nil(rt, reject)
+		greatest := row
+		greatest.UserID += strings.Repeat("x", event.MaxBytes-made.Size)
+		full, reject := b.rules.Convert(&greatest)
+		require.Nil(rt, reject)
+		require.Equal(rt, event.MaxBytes, full.Size)
+		events := []event.Event{made, full}
+		_, err := b.sender.Send(t.Context(), nil, events)
+		require.NoError(rt, err)
+		require.Len(rt, batch, len(events))
+		for i := range events {
+			require.Len(rt, batch[i], events[i].Size)
+		}
+	})
 }
 
 func TestSend_KeepsConnections(t *testing.T) {
@@ -282,6 +301,24 @@ func TestSend_KeepsConnections(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 1, b.gateway.Stats().Connections)
+}
+
+func TestSend_OpensAtMostConcurrencyConnections(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	events := b.events(t, 3)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 20 {
+				_, err := b.sender.Send(context.Background(), nil, events)
+				require.NoError(t, err)
+			}
+		})
+	}
+	group.Wait()
+	require.LessOrEqual(t, b.gateway.Stats().Connections, int64(4))
+	require.EqualValues(t, 160, b.gateway.Stats().Requests[200])
 }
 
 func TestCut(t *testing.T) {
@@ -303,12 +340,11 @@ func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{1, 7, 100, 999, 1000, 25_000} {
 		synctest.Test(t, func(t *testing.T) {
-			limiter, size := newLimiter(limit, 1000)
-			g := &Gateway{limiter: limiter}
+			pace, size := newPace(limit, 1000)
 			var arrivals []time.Time
 			began := time.Now()
 			for time.Since(began) < time.Minute {
-				require.NoError(t, g.admit(t.Context(), nil))
+				require.NoError(t, pace.wait(t.Context(), nil))
 				arrivals = append(arrivals, time.Now())
 			}
 			first := 0
@@ -323,6 +359,21 @@ func TestRateLimit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A timer that fires late must not let the requests behind it crowd the next second.
+func TestRateLimit_ALateRequestHoldsThoseBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pace, _ := newPace(1000, 1000)
+		require.NoError(t, pace.wait(t.Context(), nil))
+		late := time.Now().Add(90 * time.Millisecond)
+		pace.left[0] = late
+		for range slotsPerSecond {
+			require.NoError(t, pace.wait(t.Context(), nil))
+		}
+		require.Equal(t, late.Add(time.Second), time.Now())
+	})
 }
 
 func TestRetryAfter(t *testing.T) {
@@ -341,10 +392,23 @@ func TestCheckKey(t *testing.T) {
 	t.Cleanup(server.Close)
 	require.NoError(t, CheckKey(t.Context(), server.URL, "good"))
 	require.ErrorIs(t, CheckKey(t.Context(), server.URL, "hunter2"), ErrUnknownKey)
-	err := CheckKey(t.Context(), "http://127.0.0.1:1", "hunter2")
-	require.Error(t, err)
-	require.NotContains(t, err.Error(), "hunter2")
-	http.DefaultClient.CloseIdleConnections()
+
+	for _, code := range []int{302, 403, 500} {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "http://[bad"+r.URL.Path)
+			w.WriteHeader(code)
+		}))
+		t.Cleanup(other.Close)
+		err := CheckKey(t.Context(), other.URL, "hunter2")
+		require.ErrorContains(t, err, strconv.Itoa(code))
+		require.NotErrorIs(t, err, ErrUnknownKey)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+	for _, cdn := range []string{"http://127.0.0.1:1", "://", "nowhere"} {
+		err := CheckKey(t.Context(), cdn, "hunter2")
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
 }
 
 func BenchmarkSend(b *testing.B) {

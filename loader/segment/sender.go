@@ -2,6 +2,7 @@ package segment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -83,77 +84,108 @@ func (s *Sender) Cut(events []event.Event) int {
 	return len(events)
 }
 
+// errLate means that the time for retries is up.
+var errLate = errors.New("the time for retries is up")
+
+// consignment is a batch on its way: what all requests for it and its halves share.
+type consignment struct {
+	*Sender
+	stop <-chan struct{}
+	// until ends the retries, zero before the first attempt.
+	until     time.Time
+	delivered Delivery
+}
+
 // Send delivers a batch, and tries again as long as it makes sense: for RetryFor
 // from the first attempt. An answer of 400 or 413 halves the batch until the
 // event that is to blame is alone.
 //
 // With an error, the Delivery still says what was accepted before it. Its kind is
 // [fault.Retryable] if the time was up, [fault.Precondition] if Segment refuses this
-// source, [fault.Interrupted] if stop was closed (what is under way is then finished,
-// but nothing is tried again) or ctx is done (everything ends at once).
+// source (then no single event counts as refused), [fault.Interrupted] if stop was
+// closed (what is under way is then finished, but no request is begun) or ctx is done
+// (everything ends at once).
 func (s *Sender) Send(ctx context.Context, stop <-chan struct{}, batch []event.Event) (Delivery, error) {
-	var d Delivery
-	err := s.deliver(ctx, stop, batch, 0, &d)
-	return d, err
+	c := consignment{Sender: s, stop: stop}
+	err := c.deliver(ctx, batch, 0)
+	if fault.Is(err, fault.Precondition) {
+		c.delivered.Refused = nil
+	}
+	return c.delivered, err
 }
 
 // deliver sends batch, whose first event has the index offset in the Delivery.
-func (s *Sender) deliver(ctx context.Context, stop <-chan struct{}, batch []event.Event, offset int, d *Delivery) error {
-	out, err := s.insist(ctx, stop, batch, d)
+func (c *consignment) deliver(ctx context.Context, batch []event.Event, offset int) error {
+	out, err := c.insist(ctx, batch)
 	if err != nil {
 		return err
 	}
 	switch judge(out) {
 	case accepted:
-		s.accept(out, batch, offset, d)
+		c.accept(out, batch, offset, &c.delivered)
 		return nil
 	case halve:
 		if len(batch) == 1 {
-			return s.refuse(offset, fmt.Sprintf("Segment answered %d %s", out.status, http.StatusText(out.status)), d)
+			return c.refuse(offset, fmt.Sprintf("Segment answered %d %s", out.status, http.StatusText(out.status)), &c.delivered)
 		}
 		middle := len(batch) / 2
-		if err := s.deliver(ctx, stop, batch[:middle], offset, d); err != nil {
+		if err := c.deliver(ctx, batch[:middle], offset); err != nil {
 			return err
 		}
-		return s.deliver(ctx, stop, batch[middle:], offset+middle, d)
+		return c.deliver(ctx, batch[middle:], offset+middle)
 	default:
-		return refusal(s.gateway.config.Endpoint, out)
+		return refusal(c.gateway.config.Endpoint, out)
 	}
 }
 
 // insist repeats the attempt while the answer is a passing trouble.
-func (s *Sender) insist(ctx context.Context, stop <-chan struct{}, batch []event.Event, d *Delivery) (outcome, error) {
-	g := s.gateway
+func (c *consignment) insist(ctx context.Context, batch []event.Event) (outcome, error) {
+	g := c.gateway
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval, waits.Multiplier = g.config.firstWait, g.config.maxWait, 2
-	deadline := time.Now().Add(g.config.RetryFor)
+	if err := c.admit(ctx, batch, time.Time{}, errLate); err != nil {
+		return outcome{}, err
+	}
 	for {
-		if err := g.admit(ctx, stop); err != nil {
-			return outcome{}, err
-		}
-		out := s.attempt(ctx, batch)
-		if judge(out) != again {
-			return out, nil
+		out, err := c.attempt(ctx, batch)
+		if err != nil || judge(out) != again {
+			return out, err
 		}
 		if ctx.Err() != nil {
 			return out, fault.Wrap(fault.Interrupted, context.Cause(ctx), "sending a batch")
 		}
-		pause := max(waits.NextBackOff(), out.retryAfter)
+		// The jitter goes beyond the cap.
+		pause := max(min(waits.NextBackOff(), g.config.maxWait), out.retryAfter)
 		if out.retryAfter > 0 || out.status == http.StatusTooManyRequests {
 			// Whoever is next would get the same answer.
 			g.pause(pause)
 		}
-		if time.Now().Add(pause).After(deadline) {
-			return out, fault.Wrap(fault.Retryable, out.err, "sending a batch of %d events for %s", len(batch), g.config.RetryFor).(*fault.Error). //nolint:errorlint // Wrap made it.
-																				WithHint("Segment was not reachable or did not accept for longer than segment.retry_for. Nothing is lost: the next run goes on from here.")
+		due := g.afterPause(time.Now().Add(pause))
+		if !due.After(c.until) {
+			g.config.Log.Warn("a batch will be sent again", "status", out.status, "error", out.err, "wait", time.Until(due).Round(time.Millisecond))
 		}
-		g.config.Log.Warn("a batch is sent again", "status", out.status, "error", out.err, "wait", pause.Round(time.Millisecond))
-		if err := wait(ctx, stop, pause); err != nil {
+		if err := c.admit(ctx, batch, due, out.err); err != nil {
 			return out, err
 		}
-		d.Retries++
+		c.delivered.Retries++
 		g.stats.retries.Add(1)
 	}
+}
+
+// admit waits for the next attempt to be due, if that is in time; cause is what
+// went wrong before.
+func (c *consignment) admit(ctx context.Context, batch []event.Event, due time.Time, cause error) error {
+	err := c.gateway.admit(ctx, c.stop, due, c.until)
+	if errors.Is(err, errLate) {
+		return &fault.Error{
+			Kind: fault.Retryable, Err: cause, Text: fmt.Sprintf("sending a batch of %d events for %s", len(batch), c.gateway.config.RetryFor),
+			Hint: "Segment was not reachable or did not accept for longer than segment.retry_for. Nothing is lost: the next run goes on from here.",
+		}
+	}
+	if err == nil && c.until.IsZero() {
+		c.until = time.Now().Add(c.gateway.config.RetryFor)
+	}
+	return err
 }
 
 // accept notes what one request brought through. Events that analytics-go could not

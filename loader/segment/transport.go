@@ -4,29 +4,35 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
 // maxAnswer bounds how much of an answer is read.
 const maxAnswer = 1 << 20
 
-var errRedirect = errors.New("redirected")
+var (
+	errRedirect      = errors.New("redirected")
+	errSecondRequest = errors.New("a second request of one attempt")
+)
 
 // recorder is the transport of one attempt. analytics-go tells of a failed
 // request only as text, follows redirects (turning a POST into a GET, whose 200 it
 // takes for success) and leaves bodies unread, which costs the connection. This
 // one remembers status and Retry-After, refuses redirects, and drains bodies.
-//
-// The time limit is analytics-go's own, 10 s for an attempt.
 type recorder struct {
 	base http.RoundTripper
 	// ctx ends the attempt early; the client's requests carry no context of ours.
 	ctx context.Context //nolint:containedctx // One attempt long; the client has no other way in.
+	// timeout bounds the attempt.
+	timeout time.Duration
 
-	requests   int
+	// requests counts; only the first one goes out, and writes what follows.
+	requests   atomic.Int64
 	status     int
 	retryAfter time.Duration
 	receivedAt time.Time
@@ -35,32 +41,48 @@ type recorder struct {
 
 // RoundTrip implements [http.RoundTripper].
 func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancel(req.Context())
-	defer cancel()
-	defer context.AfterFunc(r.ctx, cancel)()
+	if r.requests.Add(1) > 1 {
+		return nil, errSecondRequest
+	}
+	res, err := r.exchange(req)
+	r.err = err
+	return res, err
+}
 
-	r.requests++
-	res, err := r.base.RoundTrip(req.WithContext(ctx))
+func (r *recorder) exchange(req *http.Request) (*http.Response, error) {
+	// Neither the request's own context nor its Cancel: analytics-go puts a limit
+	// of 10 s on them, which a batch over a slow line may need alone to be sent.
+	ctx, cancel := context.WithTimeoutCause(r.ctx, r.timeout, fmt.Errorf("no answer within %s", r.timeout))
+	defer cancel()
+	req = req.WithContext(ctx)
+	req.Cancel = nil //nolint:staticcheck // SA1019: deprecated, but the way in which http.Client keeps its Timeout.
+	res, err := r.base.RoundTrip(req)
 	if err != nil {
-		r.err = err
-		return nil, err
+		return nil, why(ctx, err)
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	_ = res.Body.Close() // It was read, nothing can be lost.
-	r.receivedAt = time.Now()
 	if err != nil {
 		// Cut off in the middle: nobody knows whether it was accepted.
-		r.err = err
-		return nil, err
+		return nil, why(ctx, err)
 	}
+	r.receivedAt = time.Now()
 	r.status = res.StatusCode
 	r.retryAfter = retryAfter(res.Header, r.receivedAt)
 	if res.StatusCode >= 300 && res.StatusCode < 400 {
-		r.err = errRedirect
 		return nil, errRedirect
 	}
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	return res, nil
+}
+
+// why returns the reason for which ctx ended, if it did, for the transport's own
+// error then only says that it ended.
+func why(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // retryAfter reads seconds or a date (RFC 9110, section 10.2.3), 0 if there is

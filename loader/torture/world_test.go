@@ -292,7 +292,9 @@ func (r *report) print() {
 
 func sample(t *testing.T, w *world, rows, first int) {
 	t.Helper()
-	e := loadertest.Export{Rows: rows, First: first}
+	// A row a second, so that what comes later was exported later.
+	start := time.Now().AddDate(0, 0, -20).Truncate(24 * time.Hour).Add(time.Duration(first) * time.Second)
+	e := loadertest.Export{Rows: rows, First: first, Start: start, End: start.Add(time.Duration(rows) * time.Second)}
 	if first <= 1 {
 		require.NoError(t, e.Create(t.Context(), w.db))
 	}
