@@ -57,6 +57,8 @@ type pipeline struct {
 	progress func(ledger.Counters)
 
 	counters counters
+	// base is what an earlier part of the same run counted.
+	base ledger.Counters
 	// stop is closed when no further page is wanted: a signal, or a failure.
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -102,6 +104,9 @@ func (l *Loader) newPipeline(src *config.Source, run *ledger.Run, export *source
 		sorter: &sorter{ledger: run.Ledger(), hasRejects: run.HasRejects, rules: made},
 	}
 }
+
+// snapshot returns the run's numbers so far.
+func (p *pipeline) snapshot() ledger.Counters { return plus(p.base, p.counters.snapshot()) }
 
 // halt stops the reading and remembers the first reason.
 func (p *pipeline) halt(err error) {
@@ -240,7 +245,7 @@ func (p *pipeline) send(ctx context.Context, b *batch) {
 
 func (p *pipeline) tell() {
 	if p.progress != nil {
-		p.progress(p.counters.snapshot())
+		p.progress(p.snapshot())
 	}
 }
 
@@ -327,6 +332,6 @@ func (p *pipeline) page(next *parcel) (page ledger.Page, complete bool, err erro
 		p.counters.read.Add(int64(len(page.Mirrored) + len(page.Rejected)))
 	}
 	p.counters.rejected.Add(int64(len(page.Rejected)))
-	page.Counters = p.counters.snapshot()
+	page.Counters = p.snapshot()
 	return page, complete, nil
 }

@@ -67,7 +67,7 @@ func (l *Loader) RetryRejects(ctx context.Context, src *config.Source, reason st
 		flow.sorter.hasRejects, flow.sorter.retrying = true, true
 		return flow.flow(hard, ctx)
 	})
-	end := ledger.End{Status: status(err), Counters: flow.counters.snapshot(), WatermarkAfter: run.State.WatermarkAt, Err: text(err)}
+	end := ledger.End{Status: status(err), Counters: flow.snapshot(), WatermarkAfter: run.State.WatermarkAt, Err: text(err)}
 	err = errors.Join(err, l.finish(hard, run, end, err))
 	summary.close(run, end, started)
 	return summary, err

@@ -229,7 +229,7 @@ func (j *runJob) do(hard, soft context.Context) error {
 	flow := j.loader.newPipeline(j.src, j.run, j.export, j.log, j.src.Integrations)
 	flow.reader, flow.limit, flow.progress = j, j.opts.Limit, j.progress
 	err := flow.flow(hard, soft)
-	j.counters = flow.counters.snapshot()
+	j.counters = flow.snapshot()
 	j.limited = flow.limited
 	return err
 }
@@ -237,23 +237,42 @@ func (j *runJob) do(hard, soft context.Context) error {
 // begin decides where to read from, and looks for what must not be passed over.
 func (j *runJob) begin(ctx context.Context) error {
 	state := j.run.State
+	first, err := j.decideStart(ctx, &state)
+	if err != nil {
+		return err
+	}
+	if first {
+		err := postgres.Retry(ctx, recordTimeout, nil, func(ctx context.Context) error { return j.run.Start(ctx, *state.StartAt) })
+		if err != nil {
+			return err
+		}
+	}
+	return j.look(ctx)
+}
+
+// decideStart sets the cursor. first is true if this is the source's first run and it
+// does not begin at the beginning: then its start is to be stored.
+func (j *runJob) decideStart(ctx context.Context, state *ledger.State) (first bool, err error) {
 	if state.WatermarkAt == nil && state.StartAt == nil && j.src.StartAt.Mode != config.StartBeginning {
 		at := j.src.StartAt.At
 		if j.src.StartAt.Mode == config.StartNow {
 			point, err := j.export.SafePoint(ctx)
 			if err != nil {
-				return err
+				return false, err
 			}
 			at = point.Clock
 		}
-		err := postgres.Retry(ctx, recordTimeout, nil, func(ctx context.Context) error { return j.run.Start(ctx, at) })
-		if err != nil {
-			return err
-		}
 		state.StartAt, state.WatermarkAt = &at, &at
 		j.mark = newWatermark(&at, nil)
+		first = true
 	}
-	j.cursor = startCursor(state, j.src.Lookback)
+	j.cursor = startCursor(*state, j.src.Lookback)
+	j.mark.onward = j.cursor.ID != nil
+	return first, nil
+}
+
+// look looks for what must not be passed over.
+func (j *runJob) look(ctx context.Context) error {
 	if err := j.export.CheckUnique(ctx, j.cursor); err != nil {
 		return err
 	}

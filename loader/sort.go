@@ -21,6 +21,9 @@ type sorter struct {
 	// resend sends what is in the mirror too.
 	resend bool
 
+	// empty is true while there is no mirror that could be asked.
+	empty bool
+
 	// last is the greatest messageId that the mirror held when the run began or
 	// that this run has sent: ids begin with the time, so a greater one is new.
 	last   string
@@ -92,7 +95,7 @@ func (s *sorter) dropDelivered(ctx context.Context, out *sorted) error {
 	if s.resend || len(out.events) == 0 {
 		return nil
 	}
-	if !s.asked {
+	if !s.asked && !s.empty {
 		last, err := s.ledger.LastID(ctx)
 		if err != nil {
 			return err
@@ -109,8 +112,10 @@ func (s *sorter) dropDelivered(ctx context.Context, out *sorted) error {
 		}
 	}
 	found := make(map[string]struct{}, len(ask)/8)
-	if err := s.ledger.Delivered(ctx, ask, found); err != nil {
-		return err
+	if !s.empty {
+		if err := s.ledger.Delivered(ctx, ask, found); err != nil {
+			return err
+		}
 	}
 	s.last = last
 	s.mu.Lock()

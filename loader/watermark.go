@@ -22,6 +22,9 @@ type watermark struct {
 	id    *string
 	set   bool
 	fixed bool
+	// onward is true once all that is read lies beyond the watermark, so that ids of
+	// the same moment need not be compared, which is the database's business.
+	onward bool
 	// heldBy is the number of prepared transactions that hold the watermark.
 	heldBy int64
 	// settled is how far the export was settled when its last page was read.
@@ -55,13 +58,12 @@ func (w *watermark) advance(point source.SafePoint, end source.Cursor) *ledger.W
 	if !w.before(at, id) {
 		return nil
 	}
-	w.at, w.id, w.set = at, id, true
+	w.at, w.id, w.set, w.onward = at, id, true, true
 	return &ledger.Watermark{At: at, ID: id}
 }
 
-// before reports whether the watermark would move forward. Two ids of the same
-// moment are not compared, that is the database's business: reading such rows
-// again is harmless.
+// before reports whether the watermark would move forward. Where it can't tell, it
+// would not: reading rows again is harmless.
 func (w *watermark) before(at time.Time, id *string) bool {
 	switch {
 	case !(source.Cursor{At: at}).Finite():
@@ -69,7 +71,7 @@ func (w *watermark) before(at time.Time, id *string) bool {
 	case !w.set || w.at.Before(at):
 		return true
 	default:
-		return w.at.Equal(at) && w.id == nil && id != nil
+		return w.at.Equal(at) && id != nil && (w.id == nil || w.onward)
 	}
 }
 

@@ -19,6 +19,7 @@ const sourcesAtOnce = 4
 
 func (a *app) buildRunCmd() *cobra.Command {
 	var opts loader.RunOptions
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "run [NICKNAME...]",
 		Short: "Load what came since the watermark, once",
@@ -31,11 +32,24 @@ What a run recorded stays, however it ends; the next one goes on from there.`,
   candu-loader run Candu_Prod --limit 1000
   candu-loader run --json`,
 		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
+			if dryRun {
+				return a.previewRuns(ctx, l, sources, opts)
+			}
 			return a.run(ctx, l, sources, opts)
 		}),
 	}
 	cmd.Flags().IntVar(&opts.Limit, "limit", 0, "end after that many rows that are new; 0 = no limit")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send and write nothing")
 	return cmd
+}
+
+func (a *app) previewRuns(ctx context.Context, l *loader.Loader, sources []*config.Source, opts loader.RunOptions) error {
+	var errs []error
+	for _, src := range sources {
+		preview, err := l.PreviewRun(ctx, src, opts)
+		errs = append(errs, a.preview(preview, err))
+	}
+	return errors.Join(errs...)
 }
 
 // runResult is a source's part of run --json.

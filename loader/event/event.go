@@ -197,6 +197,21 @@ func (r *Rules) Message(e *Event) analytics.Message {
 	}
 }
 
+// JSON returns the event as it is sent.
+func (r *Rules) JSON(e *Event) ([]byte, error) {
+	// What Enqueue of the client sets, nobody else may.
+	switch m := r.Message(e).(type) {
+	case analytics.Screen:
+		m.Type = "screen"
+		return json.Marshal(m)
+	case analytics.Track:
+		m.Type = "track"
+		return json.Marshal(m)
+	default:
+		return nil, fmt.Errorf("encoding a message of type %T", m)
+	}
+}
+
 // Present returns s, or "" if it is blank: blank texts count as missing.
 func Present(s string) string {
 	if blank(s) {

@@ -234,11 +234,6 @@ func (m *migrator) failed(version int, err error) error {
 	if previous, perr := previousOf(version); perr == nil && previous > 0 {
 		before = "unchanged at version " + strconv.Itoa(previous)
 	}
-	// golang-migrate's text shows the whole file.
-	var file database.Error
-	if errors.As(err, &file) && file.OrigErr != nil {
-		err = file.OrigErr
-	}
 	e := m.explain(err, "migration %d of schema %q was rolled back, the schema is %s", version, m.id.Schema, before)
 	return e
 }
@@ -292,6 +287,10 @@ func (m *migrator) version(ctx context.Context) (int, error) {
 }
 
 func (m *migrator) explain(err error, format string, args ...any) error {
+	// golang-migrate's own error shows the whole file, and hides its cause.
+	if file, ok := errors.AsType[database.Error](err); ok && file.OrigErr != nil {
+		err = file.OrigErr
+	}
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}

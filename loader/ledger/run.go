@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,8 @@ type RunOptions struct {
 	SlotAt *time.Time
 	// From and To are the range of a backfill or repair, nil = open.
 	From, To *time.Time
+	// Lease is taken instead of the kind's own; "" = the kind's.
+	Lease string
 	// Version of the program.
 	Version string
 	// Holder is how the holder of the lease is called; "" makes a name. Whoever tries
@@ -124,7 +127,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	if opts.Holder == "" {
 		opts.Holder = Holder()
 	}
-	lease := opts.Kind.Lease()
+	lease := cmp.Or(opts.Lease, opts.Kind.Lease())
 	var row queries.RunOpenRow
 	err = l.InTx(ctx, func(tx pgx.Tx) error {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{

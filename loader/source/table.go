@@ -193,7 +193,10 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 }
 
 // withZone reports whether exported_at is a timestamptz.
-func (t *Table) withZone() bool { return t.Columns[colExportedAt].oid == pgtype.TimestamptzOID }
+func (t *Table) withZone() bool { return t.Columns[colExportedAt].zoned() }
+
+// zoned reports whether a time column is a timestamptz.
+func (c Column) zoned() bool { return c.oid == pgtype.TimestamptzOID }
 
 func granted(rows []queries.ExportColumnsRow) bool {
 	return rows[0].Readable == nil || *rows[0].Readable

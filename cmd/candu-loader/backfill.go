@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+)
+
+func (a *app) buildBackfillCmd() *cobra.Command {
+	var (
+		opts         loader.BackfillOptions
+		from, to, by string
+		integrations string
+		dryRun       bool
+	)
+	cmd := &cobra.Command{
+		Use:   "backfill NICKNAME --from D [--to D]",
+		Short: "Send the rows of a date range that are not in the mirror",
+		Long: `Sends the rows whose occurred_at is in [from, to) and that are not in the mirror. A
+date without a time is midnight in the source's time zone; RFC 3339 works too; without
+--to the range ends now.
+
+It never moves the watermark, and leaves rows that the watermark has not reached to
+the next run. It may run beside the scheduled run. Ended early, call it again: what
+is mirrored is passed over at reading speed.`,
+		Example: `  candu-loader backfill Candu_Prod --from 2026-01-01 --to 2026-02-01
+  candu-loader backfill Candu_Prod --from 2025-01-01 --dry-run
+  candu-loader backfill Candu_Prod --from 2025-01-01 --integrations '{"All":false}'`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
+			src := sources[0]
+			var err error
+			if opts.From, opts.To, err = parseRange(from, to, src.Location); err != nil {
+				return err
+			}
+			switch by {
+			case "occurred_at":
+			case "exported_at":
+				opts.ByExported = true
+			default:
+				return usage("--by %q: expected occurred_at or exported_at", by)
+			}
+			if integrations != "" {
+				if err := json.Unmarshal([]byte(integrations), &opts.Integrations); err != nil {
+					return usage(`--integrations %q: expected JSON such as {"All":false}`, integrations)
+				}
+			}
+			if dryRun {
+				preview, err := l.PreviewBackfill(ctx, src, opts)
+				return a.preview(preview, err)
+			}
+			return a.backfill(ctx, l, src, opts)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&from, "from", "", "start of the range, inclusive")
+	flags.StringVar(&to, "to", "", "end of the range, exclusive; default now")
+	flags.StringVar(&by, "by", "occurred_at", "what the range is about: occurred_at or exported_at")
+	flags.BoolVar(&opts.Resend, "resend", false, "send rows that are in the mirror too, with the same messageIds")
+	flags.StringVar(&integrations, "integrations", "", "Segment's integrations object for this backfill alone, as JSON")
+	flags.BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send nothing")
+	_ = cmd.MarkFlagRequired("from")
+	return cmd
+}
+
+// parseRange reads --from and --to; either may be left out.
+func parseRange(from, to string, location *time.Location) (start, end *time.Time, err error) {
+	parse := func(flag, text string) (*time.Time, error) {
+		if text == "" {
+			return nil, nil
+		}
+		moment, err := config.ParseTime(text, location)
+		if err != nil {
+			return nil, usage("%s %s", flag, err)
+		}
+		return &moment, nil
+	}
+	if start, err = parse("--from", from); err != nil {
+		return nil, nil, err
+	}
+	if end, err = parse("--to", to); err != nil {
+		return nil, nil, err
+	}
+	if end == nil {
+		now := time.Now()
+		end = &now
+	}
+	if start != nil && !start.Before(*end) {
+		return nil, nil, usage("the range is empty: --from %s is not before --to %s", start.Format(time.RFC3339), end.Format(time.RFC3339))
+	}
+	return start, end, nil
+}
+
+// backfillResult is backfill --json.
+type backfillResult struct {
+	loader.BackfillSummary
+	Error *jsonError `json:"error"`
+}
+
+func (a *app) backfill(ctx context.Context, l *loader.Loader, src *config.Source, opts loader.BackfillOptions) error {
+	a.openProgress(ctx, l)
+	show := a.show(src.Nickname)
+	opts.Progress = show.update
+	summary, err := l.Backfill(ctx, src, opts)
+	show.end()
+	a.closeProgress()
+	if a.json {
+		return errors.Join(err, a.printJSON(backfillResult{summary, asJSON(err)}))
+	}
+	if summary.RunID == 0 {
+		return err
+	}
+	a.printf("%s\n", summaryLine(summary.Summary))
+	if summary.RowsRead == 0 && err == nil {
+		a.printf("%s: the range has no rows that a run has passed\n", src.Nickname)
+	}
+	if summary.Pending > 0 {
+		a.printf("%s: %d rows of the range are not reached by the watermark yet; the next run sends them\n", src.Nickname, summary.Pending)
+	}
+	if summary.Left > 0 {
+		a.printf("%s: %d rows of the range were left to the run that is under way\n", src.Nickname, summary.Left)
+	}
+	if summary.MissingIndex != "" {
+		a.printf("%s: no index serves the range, so the whole export was read. For the next time: %s\n", src.Nickname, summary.MissingIndex)
+	}
+	return err
+}
+
+// preview prints what would be done.
+func (a *app) preview(p loader.Preview, err error) error {
+	if a.json {
+		return errors.Join(err, a.printJSON(p))
+	}
+	if err != nil {
+		return err
+	}
+	a.printf("%s: dry run, nothing was sent or written\n", p.Source)
+	if !p.Migrated {
+		a.printf("  schema %s is not there yet; a run makes it\n", p.Schema)
+	}
+	a.printf("  %-18s %d\n  %-18s %d\n  %-18s %d\n", "rows read", p.RowsRead, "already delivered", p.AlreadyDelivered, "to send", p.ToSend)
+	if p.Pending > 0 {
+		a.printf("  %-18s %d (the watermark has not reached them; the next run sends them)\n", "pending", p.Pending)
+	}
+	for _, r := range p.Rejects {
+		a.printf("  %-18s %d %s\n", "would be rejected", r.Rows, r.Reason)
+		for _, example := range r.Examples {
+			a.printf("  %-18s   %s\n", "", example)
+		}
+	}
+	a.printf("  %-18s %d, %d bytes of events\n", "requests", p.Requests, p.Bytes)
+	if p.SecondsAtLimit > 0 {
+		a.printf("  %-18s %s at the rate limit\n", "takes about", duration(p.SecondsAtLimit))
+	}
+	if len(p.Days) > 0 {
+		a.printf("\n  %-12s %-22s %10s\n", "day", "event", "to send")
+		for _, d := range p.Days {
+			a.printf("  %-12s %-22s %10d\n", d.Day, d.Event, d.ToSend)
+		}
+		a.printf("\n  the first events, as they would be sent:\n")
+		for _, sample := range p.Samples {
+			a.printf("  %s\n", sample)
+		}
+	}
+	return nil
+}
