@@ -178,6 +178,7 @@ func TestExamples(t *testing.T) {
 	require.Len(t, files, len(plausible))
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
 			require.True(t, strings.HasPrefix(string(text), "-- Choose the schema first: set search_path to "), "it says how to choose the schema")
