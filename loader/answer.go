@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
 )
 
 // selectRow decides whether the next run reads the row, as the run itself would.
@@ -113,7 +114,7 @@ func (x *explainer) rejected() string {
 		return text + "the export could not be asked for its row."
 	case out.Row == nil:
 		return text + "its row is gone from the export, so it can't be tried again."
-	case out.Event != nil && string(r.Reason) != "refused_by_segment":
+	case out.Event != nil && r.Reason != string(event.RefusedBySegment):
 		return text + fmt.Sprintf("its row was mended since, and `candu-loader rejects retry %s` sends it.", out.Source)
 	}
 	return text + fmt.Sprintf("mend the row in the export, then run `candu-loader rejects retry %s`.", out.Source)

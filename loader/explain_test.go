@@ -43,7 +43,7 @@ func TestExplain_Delivered(t *testing.T) {
 		require.Equal(t, "12345", x.InteractionID)
 		require.Equal(t, vector, x.MessageID)
 		require.Equal(t, "interaction", x.Event.Kind)
-		require.Equal(t, x.Event.Bytes, len(x.Event.JSON))
+		require.Len(t, x.Event.JSON, x.Event.Bytes)
 		var sent struct {
 			MessageID  string `json:"messageId"`
 			Properties map[string]any
