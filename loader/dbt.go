@@ -1,0 +1,128 @@
+package loader
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+)
+
+// The part of dbt's sources.yml that we write
+// (https://docs.getdbt.com/reference/source-properties).
+type (
+	dbtFile struct {
+		Version int         `yaml:"version"`
+		Sources []dbtSource `yaml:"sources"`
+	}
+	dbtSource struct {
+		Name          string       `yaml:"name"`
+		Description   string       `yaml:"description"`
+		Schema        string       `yaml:"schema"`
+		LoadedAtField string       `yaml:"loaded_at_field"`
+		Freshness     dbtFreshness `yaml:"freshness"`
+		Tables        []dbtTable   `yaml:"tables"`
+	}
+	dbtFreshness struct {
+		WarnAfter  dbtPeriod `yaml:"warn_after"`
+		ErrorAfter dbtPeriod `yaml:"error_after"`
+	}
+	dbtPeriod struct {
+		Count  int    `yaml:"count"`
+		Period string `yaml:"period"`
+	}
+	dbtTable struct {
+		Name        string      `yaml:"name"`
+		Description string      `yaml:"description"`
+		Freshness   *dbtNone    `yaml:"freshness,omitempty"`
+		Columns     []dbtColumn `yaml:"columns"`
+	}
+	dbtColumn struct {
+		Name        string `yaml:"name"`
+		Description string `yaml:"description"`
+		Quote       bool   `yaml:"quote,omitempty"`
+		Tests       []any  `yaml:"tests,omitempty"`
+	}
+)
+
+// dbtNone is written as null, by which a table without a time of loading declines the
+// source's freshness.
+type dbtNone struct{}
+
+// MarshalYAML implements [yaml.InterfaceMarshaler].
+func (*dbtNone) MarshalYAML() (any, error) { return nil, nil }
+
+// DBTSources returns a sources.yml for dbt with the schemas of those sources. It asks
+// no database.
+func DBTSources(sources []*config.Source) ([]byte, error) {
+	relations, err := ledger.Relations()
+	if err != nil {
+		return nil, err
+	}
+	file := dbtFile{Version: 2}
+	for _, src := range sources {
+		warn := warnAfter(src)
+		source := dbtSource{
+			Name: src.Schema, Schema: src.Schema, LoadedAtField: "received_at",
+			Description: fmt.Sprintf("Candu's interactions as Segment accepted them for source %s, mirrored by candu-loader.", src.Nickname),
+			Freshness:   dbtFreshness{WarnAfter: dbtPeriod{warn, "hour"}, ErrorAfter: dbtPeriod{2 * warn, "hour"}},
+		}
+		for _, name := range []string{"tracks", "tutorial_interaction", "screens", "tutorial_view", "tutorial_daily"} {
+			source.Tables = append(source.Tables, dbtTableOf(relations[name]))
+		}
+		file.Sources = append(file.Sources, source)
+	}
+	text, err := yaml.MarshalWithOptions(file, yaml.IndentSequence(true))
+	if err != nil {
+		return nil, fmt.Errorf("encoding sources.yml: %w", err)
+	}
+	return text, nil
+}
+
+func dbtTableOf(relation ledger.Relation) dbtTable {
+	table := dbtTable{Name: relation.Name, Description: relation.Comment, Freshness: &dbtNone{}}
+	for _, c := range relation.Columns {
+		column := dbtColumn{Name: c.Name, Description: c.Comment, Quote: c.Name == "timestamp"}
+		switch c.Name {
+		case "id":
+			column.Tests = []any{"unique", "not_null"}
+		case "received_at":
+			table.Freshness = nil // As the source.
+		case "event":
+			column.Tests = accepted("tutorial_interaction")
+		case "event_text":
+			column.Tests = accepted(event.InteractionName)
+		case "name":
+			column.Tests = accepted(event.ViewName)
+		case "day", "tutorial_id":
+			column.Tests = []any{"not_null"}
+		}
+		table.Columns = append(table.Columns, column)
+	}
+	return table
+}
+
+func accepted(value string) []any {
+	return []any{map[string]any{"accepted_values": map[string][]string{"values": {value}}}}
+}
+
+// warnAfter is after how many hours without a new event something is wrong: two slots
+// of the schedule, and not before a day, for users sleep.
+func warnAfter(src *config.Source) int {
+	const day = 24
+	if src.Cron == nil {
+		return day
+	}
+	longest := time.Duration(0)
+	// A Monday, so that the same schedule always gives the same file.
+	slot := src.Cron.Next(time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC))
+	for range 50 {
+		next := src.Cron.Next(slot)
+		longest = max(longest, next.Sub(slot))
+		slot = next
+	}
+	return max(day, 2*int(longest.Hours()))
+}
