@@ -56,6 +56,7 @@ this source; 130/143 interrupted.`,
 	root.SetErr(a.err)
 	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(), a.buildStatusCmd(), a.buildRejectsCmd(),
 		a.buildExplainCmd(), a.buildDBTCmd())
+	a.completeNicknames(root)
 	return root
 }
 
