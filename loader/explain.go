@@ -103,10 +103,7 @@ type Selection struct {
 //
 // Without the export it tells what the ledger knows.
 func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (Explanation, error) {
-	x := &explainer{src: src, out: Explanation{
-		Source: src.Nickname, Schema: src.Schema, Asked: id, InteractionID: id,
-		Mirror: []ledger.MirrorRow{}, Runs: []ledger.RunRecord{}, Running: []ledger.RunRecord{},
-	}}
+	x := &explainer{src: src, out: Explanation{Source: src.Nickname, Schema: src.Schema, Asked: id, InteractionID: id}}
 	book, err := l.Ledger(ctx, src)
 	if err != nil {
 		return x.out, err
@@ -139,6 +136,10 @@ func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (Ex
 				src.Interactions.Table, src.Schema)
 	}
 	x.conclude()
+	// For machines: none is an empty list.
+	x.out.Mirror = append([]ledger.MirrorRow{}, x.out.Mirror...)
+	x.out.Runs = append([]ledger.RunRecord{}, x.out.Runs...)
+	x.out.Running = append([]ledger.RunRecord{}, x.out.Running...)
 	return x.out, nil
 }
 
@@ -177,7 +178,7 @@ func (x *explainer) explain(ctx context.Context) error {
 		return err
 	}
 	history, err := x.book.History(ctx, 1)
-	x.out.Running = append(x.out.Running, history.Running...)
+	x.out.Running = history.Running
 	return err
 }
 
@@ -339,8 +340,6 @@ func (x *explainer) findOutcome(ctx context.Context) (err error) {
 		if run != nil {
 			out.Runs = []ledger.RunRecord{*run}
 		}
-	default:
-		out.Mirror = []ledger.MirrorRow{}
 	}
 	return err
 }

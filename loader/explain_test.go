@@ -197,6 +197,21 @@ func TestExplain_Excluded(t *testing.T) {
 	require.Equal(t, loader.InMirror, w.explain(t, "2").Place)
 }
 
+// Before the first migration nobody knows the namespace, and so no messageId.
+func TestExplain_WithoutNamespace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.plain(t)
+	w.insert(t, 1, time.Now().Add(-time.Hour))
+	x := w.explain(t, "1")
+	require.Equal(t, loader.Pending, x.Place)
+	require.Empty(t, x.MessageID)
+	require.NotContains(t, string(x.Event.JSON), "messageId")
+	text, err := json.Marshal(x)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"mirror":[],"reject":null,"runs":[],"running":[]`)
+}
+
 func TestExplain_Nowhere(t *testing.T) {
 	t.Parallel()
 	w := known(t)
