@@ -205,6 +205,8 @@ func TestBrokenNetwork(t *testing.T) {
 	r := w.start(t)
 	done := make(chan int, 1)
 	go func() { done <- r.wait() }()
+	// A server that can't be reached at the start is a precondition, exit 3.
+	require.Eventually(t, func() bool { return w.fake.Stats().Accepted > 0 }, time.Minute, time.Millisecond)
 	code := -2
 	for broken := 0; code == -2; broken++ {
 		timer := time.NewTimer(time.Duration(30+w.dice.IntN(120)) * time.Millisecond)

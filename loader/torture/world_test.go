@@ -229,7 +229,7 @@ type faults struct{ Kills, Faults, Rows, Resent int }
 // settle runs the loader to its end and checks the invariants.
 func (w *world) settle(t *testing.T, mayResend int) {
 	t.Helper()
-	w.bury(t)
+	w.expire(t)
 	w.load(t)
 	w.load(t)
 	require.Zero(t, w.number(t, misplaced), "export = mirror + rejects")
