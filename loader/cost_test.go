@@ -12,7 +12,7 @@ import (
 // An hourly run that finds nothing must cost next to nothing.
 func TestRun_AnEmptyRunTakesFewStatements(t *testing.T) {
 	t.Parallel()
-	server, err := loadertest.Start(t.Context(), loadertest.Options{Settings: []string{"log_statement=all"}})
+	server, err := loadertest.Start(t.Context(), loadertest.Options{Settings: []string{"log_statement=all", "log_min_messages=log"}})
 	require.NoError(t, err)
 	t.Cleanup(server.Stop)
 	w := newWorld(t, settings{url: loadertest.DatabaseOn(t, server), source: "lookback: 0s"})

@@ -54,7 +54,7 @@ this source; 130/143 interrupted.`,
 	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(), a.buildStatusCmd(), a.buildRejectsCmd())
+	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(), a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd())
 	return root
 }
 
