@@ -11,6 +11,18 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+// How far the mirror is complete; one row, for the line "complete until" of a dashboard.
+type LoaderFreshness struct {
+	// The last run that reached the end of the export found everything exported before this moment. NULL = no run did yet.
+	CompleteUntil *time.Time
+	// exported_at of the watermark: every row below it is in the mirror or was rejected. NULL = nothing yet.
+	WatermarkAt *time.Time
+	// When a run that loads what came since the watermark last succeeded. NULL = none did yet.
+	LastSuccessAt interface{}
+	// Time since complete_until.
+	Lag int32
+}
+
 // candu-loader: who works on this source; a lease that is not renewed runs out after 30 s.
 type LoaderLease struct {
 	// run or backfill.
@@ -260,6 +272,24 @@ type Track struct {
 	UserID *string
 	// candu-loader: the id of the row in the export. Segment's own tables don't have this column.
 	LoaderInteractionID *string
+}
+
+// What happened with each tutorial on each day (UTC); a day without an event has no row.
+type TutorialDaily struct {
+	// The day in UTC on which users did it.
+	Day pgtype.Date
+	// tutorialId: the tutorial.
+	TutorialID *int64
+	// How often the tutorial was shown.
+	Views int64
+	// To how many people: by user_id, without one by anonymous_id.
+	Viewers int64
+	// How often somebody clicked in it.
+	Interactions int64
+	// How many people did: by user_id, without one by anonymous_id.
+	InteractingUsers int64
+	// interactions / views; NULL on a day without views. One view may lead to several interactions, so it may be over 1.
+	InteractionRate int32
 }
 
 // tutorial.interaction: what users clicked in tutorials, one row an event.

@@ -125,6 +125,13 @@ type Reject struct {
 	Attempts      int32           `json:"attempts"`
 }
 
+func rejectOf(r queries.LoaderReject) Reject {
+	return Reject{
+		InteractionID: r.InteractionID, Reason: r.Reason, Detail: r.Detail, Interaction: r.Interaction,
+		RunID: r.RunID, FirstSeenAt: r.FirstSeenAt, LastSeenAt: r.LastSeenAt, Attempts: r.Attempts,
+	}
+}
+
 // Rejects returns a page of rejects in the order of the rows' ids, after the one
 // given; reason "" means any.
 func (l *Ledger) Rejects(ctx context.Context, after, reason string, limit int32) ([]Reject, error) {
@@ -132,10 +139,7 @@ func (l *Ledger) Rejects(ctx context.Context, after, reason string, limit int32)
 	err := l.InTx(ctx, func(tx pgx.Tx) error {
 		rows, err := l.q.RejectsList(ctx, tx, queries.RejectsListParams{After: after, Reason: orNil(reason), Count: limit})
 		for _, r := range rows {
-			rejects = append(rejects, Reject{
-				InteractionID: r.InteractionID, Reason: r.Reason, Detail: r.Detail, Interaction: r.Interaction,
-				RunID: r.RunID, FirstSeenAt: r.FirstSeenAt, LastSeenAt: r.LastSeenAt, Attempts: r.Attempts,
-			})
+			rejects = append(rejects, rejectOf(r))
 		}
 		return err
 	})

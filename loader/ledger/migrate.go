@@ -31,7 +31,7 @@ const lockPatience = 2 * time.Minute
 
 // readable is what the readers may see: the mirror and the views, not the
 // ledger's own tables.
-var readable = []string{"tracks", "tutorial_interaction", "screens", "tutorial_view"}
+var readable = []string{"tracks", "tutorial_interaction", "screens", "tutorial_view", "tutorial_daily", "loader_freshness"}
 
 // Migration says what Migrate did, or would do.
 type Migration struct {

@@ -44,6 +44,13 @@ func Missing(err error) bool {
 // Denied reports whether err says that the role lacks a privilege.
 func Denied(err error) bool { return Code(err) == insufficientPrivilege }
 
+// NoSuchValue reports whether err says that a text is no value of the type that it was
+// cast to: malformed, or out of the type's range.
+func NoSuchValue(err error) bool {
+	code := Code(err)
+	return code == "22P02" || code == "22003"
+}
+
 // TooSlow reports whether the server gave up on a statement that took too long
 // for it: statement_timeout, or a standby that had to go on replaying
 // ("canceling statement due to conflict with recovery"). A smaller page may

@@ -1,0 +1,142 @@
+package loader
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+)
+
+// selectRow decides whether the next run reads the row, as the run itself would.
+func (x *explainer) selectRow() {
+	exported := x.row.ExportedAt
+	s := &Selection{
+		WatermarkAt: x.state.WatermarkAt, WatermarkID: x.state.WatermarkID, StartAt: x.state.StartAt,
+		LookbackSeconds: x.src.Lookback.Seconds(),
+	}
+	x.out.Selection = s
+	if x.src.Cron != nil {
+		s.NextSlot = new(x.src.Cron.Next(time.Now()))
+	}
+	first := x.state.WatermarkAt == nil && x.state.StartAt == nil
+	if first && x.src.StartAt.Mode == config.StartDate {
+		s.StartAt = &x.src.StartAt.At
+	}
+	cursor := startCursor(x.state, x.src.Lookback)
+	if !cursor.IsZero() {
+		s.ReadsFrom = &cursor.At
+	}
+	if mark := s.WatermarkAt; mark != nil && !exported.IsZero() {
+		s.Passed = exported.Before(*mark) || exported.Equal(*mark) && s.WatermarkID != nil && !idLess(*s.WatermarkID, x.row.ID)
+	}
+	switch {
+	case exported.IsZero():
+		s.Why = "its exported_at is NULL, and such a row is never read"
+	case s.StartAt != nil && exported.Before(*s.StartAt):
+		s.Why = "it was exported before start_at " + stamp(*s.StartAt)
+	case first && x.src.StartAt.Mode == config.StartNow && exported.Before(time.Now()):
+		s.Why = "start_at is now, and it was exported before the first run"
+	case first:
+		s.NextRunReadsIt, s.Why = true, "no run has read anything yet"
+	case exported.Before(cursor.At) || exported.Equal(cursor.At) && cursor.ID != nil && !idLess(*cursor.ID, x.row.ID):
+		s.Why = fmt.Sprintf("the watermark %s passed it by more than lookback %s", stamp(*s.WatermarkAt), x.src.Lookback)
+	case s.Passed:
+		s.NextRunReadsIt = true
+		s.Why = fmt.Sprintf("the watermark %s passed it, but by no more than lookback %s", stamp(*s.WatermarkAt), x.src.Lookback)
+	default:
+		s.NextRunReadsIt, s.Why = true, fmt.Sprintf("the watermark %s has not reached it", stamp(*s.WatermarkAt))
+	}
+}
+
+// idLess orders ids as the export does if they are numbers; of texts the database's
+// collation may think otherwise, which only matters between rows of the watermark's own moment.
+func idLess(a, b string) bool {
+	if len(a) != len(b) && strings.Trim(a+b, "0123456789") == "" {
+		return len(a) < len(b)
+	}
+	return a < b
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.999999Z") }
+
+// conclude says where the event is.
+func (x *explainer) conclude() {
+	out := &x.out
+	switch {
+	case len(out.Mirror) > 0:
+		out.Place, out.Answer = InMirror, x.mirrored()
+	case out.Reject != nil:
+		out.Place, out.Answer = InRejects, x.rejected()
+	case out.Selection.NextRunReadsIt:
+		out.Place, out.Answer = Pending, x.pending()
+	case out.ExportedAt == nil || out.Selection.StartAt != nil && out.ExportedAt.Before(*out.Selection.StartAt) || out.Selection.WatermarkAt == nil:
+		out.Place, out.Answer = Excluded, "It was not sent and will not be: "+out.Selection.Why+"."
+	default:
+		out.Place = Missing
+		out.Answer = fmt.Sprintf("It was not sent: %s, so it probably was committed late; `candu-loader verify %s --repair` sends it.",
+			out.Selection.Why, out.Source)
+	}
+}
+
+func (x *explainer) mirrored() string {
+	out := &x.out
+	row := out.Mirror[0]
+	var b strings.Builder
+	b.WriteString("Segment accepted it")
+	if row.ReceivedAt != nil {
+		b.WriteString(" on " + stamp(*row.ReceivedAt))
+	}
+	for i, run := range out.Runs {
+		fmt.Fprintf(&b, "%s run %d", map[bool]string{true: " in", false: " or"}[i == 0], run.ID)
+	}
+	fmt.Fprintf(&b, ", and it stands in %s.%s under id %s", out.Schema, row.Table, row.MessageID)
+	switch {
+	case out.ExportError != "":
+		b.WriteString("; the export could not be asked for its row")
+	case out.Row == nil:
+		b.WriteString("; its row is gone from the export")
+	case out.MessageID != row.MessageID:
+		b.WriteString("; its row was changed in the export since, and would make another event today")
+	case out.Selection != nil && !out.Selection.Passed && out.ExportedAt != nil:
+		b.WriteString("; the watermark has not reached it yet, so that rows which commit late are found: runs read it again and pass over it")
+	}
+	return b.String() + "."
+}
+
+func (x *explainer) rejected() string {
+	out := &x.out
+	r := out.Reject
+	text := fmt.Sprintf("It was not sent: %s (%s), tried %s, last on %s; ", r.Reason, r.Detail, times(r.Attempts), stamp(r.LastSeenAt))
+	switch {
+	case out.ExportError != "":
+		return text + "the export could not be asked for its row."
+	case out.Row == nil:
+		return text + "its row is gone from the export, so it can't be tried again."
+	case out.Event != nil && r.Reason != "refused_by_segment":
+		return text + fmt.Sprintf("its row was mended since, and `candu-loader rejects retry %s` sends it.", out.Source)
+	}
+	return text + fmt.Sprintf("mend the row in the export, then run `candu-loader rejects retry %s`.", out.Source)
+}
+
+func times(n int32) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+func (x *explainer) pending() string {
+	out := &x.out
+	what := "sends it"
+	if out.WouldReject != nil {
+		what = fmt.Sprintf("will reject it (%s: %s)", out.WouldReject.Reason, out.WouldReject.Detail)
+	}
+	switch {
+	case len(out.Running) > 0:
+		return fmt.Sprintf("It waits: %s, and run %d, which is under way, or the next one %s.", out.Selection.Why, out.Running[0].ID, what)
+	case out.Selection.NextSlot != nil:
+		return fmt.Sprintf("It waits: %s, and the next run, planned for %s, %s.", out.Selection.Why, stamp(*out.Selection.NextSlot), what)
+	}
+	return fmt.Sprintf("It waits: %s, and the next run %s (`candu-loader run %s`).", out.Selection.Why, what, out.Source)
+}

@@ -1,0 +1,2 @@
+drop view loader_freshness;
+drop view tutorial_daily;
