@@ -48,7 +48,8 @@ generate: ## Make the Go code of queries/*.sql again
 verify-generated: ## Fail if generated code is not current
 	cd queries && $(GO) tool -modfile=../.ci/sqlc.mod sqlc diff
 
-bench: setup ## Run the benchmarks of the parts
+bench: setup build ## Measure whole runs of a million rows, then the parts
+	@$(GO) run ./loader/loadertest/bench -out bin/bench.json $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 bench-compare: setup ## Compare the benchmarks of the parts with another commit (BASE=HEAD~1, COUNT=6)

@@ -19,6 +19,9 @@ type BackfillOptions struct {
 	// ByExported. A nil To is now.
 	From, To   *time.Time
 	ByExported bool
+	// Repair makes it a run of kind repair, which takes the run's lease for all of
+	// it, for rows that verify found missing.
+	Repair bool
 	// Resend sends rows that are in the mirror too, with the same messageIds; the
 	// mirror stays as it is.
 	Resend bool
@@ -63,7 +66,10 @@ func (l *Loader) Backfill(ctx context.Context, src *config.Source, opts Backfill
 	if _, err := book.State(ctx); err != nil {
 		return summary, err
 	}
-	run, err := l.openRun(ctx, src, ledger.RunOptions{Kind: ledger.Backfill, From: opts.From, To: opts.To, Version: Version})
+	if opts.Repair {
+		summary.Kind = ledger.Repair
+	}
+	run, err := l.openRun(ctx, src, ledger.RunOptions{Kind: summary.Kind, From: opts.From, To: opts.To, Version: Version})
 	if err != nil {
 		return summary, err
 	}
@@ -108,6 +114,14 @@ func (j *backfillJob) do(hard, soft context.Context, run *ledger.Run, summary *B
 	}
 	if all.UpTo.IsZero() {
 		return nil
+	}
+	if j.opts.Repair {
+		// It holds the run's lease: no run reads these rows meanwhile.
+		reader, _, err := j.export.Range(hard, all)
+		if err != nil {
+			return err
+		}
+		return j.flow(hard, soft, run, reader)
 	}
 	border := all.UpTo.At.Add(-j.src.Lookback)
 	near := all

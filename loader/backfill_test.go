@@ -150,3 +150,14 @@ func TestPreview(t *testing.T) {
 	require.Equal(t, w.one(t, "select count(*) - 2 from candu_interactions where occurred_at < '2026-01-03'"), strconv.FormatInt(p.ToSend, 10))
 	require.Equal(t, "1", w.one(t, "select count(*) from candu_test.loader_runs"))
 }
+
+func TestBackfill_Repair(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{source: "lookback: 5d"})
+	january(t, w, 300)
+	w.run(t)
+	w.lose(t, "true")
+	require.EqualValues(t, 300, w.backfill(t, loader.BackfillOptions{From: day(1), Repair: true}).Sent)
+	require.Equal(t, "repair succeeded", w.one(t, "select kind || ' ' || status from candu_test.loader_runs order by id desc limit 1"))
+	w.settled(t, "candu_interactions", "id")
+}

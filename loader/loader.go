@@ -87,8 +87,13 @@ func (l *Loader) identity(src *config.Source) ledger.Identity {
 
 // Source opens the export of a source and looks at its table.
 func (l *Loader) Source(ctx context.Context, src *config.Source) (*source.Source, error) {
+	return l.sourceFor(ctx, src, 0)
+}
+
+// sourceFor is Source with another time limit for each statement; 0 = the usual one.
+func (l *Loader) sourceFor(ctx context.Context, src *config.Source, timeout time.Duration) (*source.Source, error) {
 	return source.Open(ctx, source.Config{
-		URL: src.Interactions.URL, PageSize: src.PageSize, Log: l.log.With("source", src.Nickname),
+		URL: src.Interactions.URL, Timeout: timeout, PageSize: src.PageSize, Log: l.log.With("source", src.Nickname),
 		Spec: source.Spec{
 			Schema: src.Interactions.Table.Schema, Table: src.Interactions.Table.Name,
 			Columns: src.Interactions.Columns, Explicit: src.Interactions.Mapped,

@@ -22,7 +22,7 @@ http: {listen: "${NO_SUCH_LISTEN:-127.0.0.1:8321}"}`)
 		return lines[:len(lines)-1]
 	}
 	prod, eu := "Candu_Prod\tschema candu_prod", "Candu Prod (EU)\tschema candu_eu"
-	for _, command := range []string{"check", "migrate", "run", "status", "dbt", "backfill --from 2026-01-01", "explain", "rejects list", "rejects retry"} {
+	for _, command := range []string{"check", "migrate", "run", "status", "dbt", "verify", "backfill --from 2026-01-01", "explain", "rejects list", "rejects retry"} {
 		words := strings.Fields(command)
 		require.Equal(t, []string{prod, eu}, complete(append(words, "")...), command)
 		require.Equal(t, []string{prod}, complete(append(words, "candu_")...), command)

@@ -26,8 +26,8 @@ func run() int {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	var caught atomic.Int32
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -35,7 +35,7 @@ func run() int {
 		first := (<-signals).(syscall.Signal)
 		caught.Store(int32(first))
 		fmt.Fprintf(os.Stderr, "candu-loader: %s: finishing what is in flight; once more ends at once\n", first)
-		cancel()
+		cancel(fmt.Errorf("signal: %s", first))
 		second := (<-signals).(syscall.Signal)
 		os.Exit(signalBase + int(second))
 	}()

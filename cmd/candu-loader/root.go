@@ -54,8 +54,8 @@ this source; 130/143 interrupted.`,
 	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(), a.buildStatusCmd(), a.buildRejectsCmd(),
-		a.buildExplainCmd(), a.buildDBTCmd())
+	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(),
+		a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd(), a.buildExplainCmd(), a.buildDBTCmd())
 	a.completeNicknames(root)
 	return root
 }

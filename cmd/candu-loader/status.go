@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fatih/color"
 	"github.com/spf13/cobra"
 
 	"github.com/candu-loader/candu-loader/loader"
@@ -15,12 +16,42 @@ import (
 )
 
 func (a *app) buildStatusCmd() *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use:   "status [NICKNAME...]",
 		Short: "Show watermark, lag, last runs, rejects and the next slot",
 		Example: `  candu-loader status
   candu-loader status Candu_Prod --json`,
-		RunE: a.with(a.status),
+		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
+			if watch {
+				return a.watchStatus(ctx, l, sources)
+			}
+			return a.status(ctx, l, sources)
+		}),
+	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every 2 s, until interrupted")
+	return cmd
+}
+
+// watchEvery is how often status --watch looks.
+const watchEvery = 2 * time.Second
+
+func (a *app) watchStatus(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		if !a.json {
+			a.printf("\x1b[H\x1b[2J") // Home, and clear the screen.
+		}
+		// What is wrong stands on the screen, and may pass.
+		if err := a.status(ctx, l, sources); err != nil && ctx.Err() == nil {
+			a.report(done{err})
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
 	}
 }
 
@@ -119,7 +150,7 @@ func statusText(s loader.Status, now time.Time) string {
 }
 
 func runLine(r ledger.RunRecord, now time.Time) string {
-	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, r.Status, ago(r.StartedAt, now))
+	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, paint(r.Status), ago(r.StartedAt, now))
 	if r.FinishedAt != nil {
 		text += ", took " + duration(r.FinishedAt.Sub(r.StartedAt).Seconds())
 	}
@@ -132,6 +163,19 @@ func runLine(r ledger.RunRecord, now time.Time) string {
 		text += ": " + first
 	}
 	return text
+}
+
+// paint colours a run's status on a terminal, unless $NO_COLOR is set.
+func paint(status string) string {
+	switch status {
+	case "succeeded":
+		return color.GreenString(status)
+	case "failed":
+		return color.RedString(status)
+	case "interrupted":
+		return color.YellowString(status)
+	}
+	return status
 }
 
 func ago(t, now time.Time) string {

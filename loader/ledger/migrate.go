@@ -287,10 +287,7 @@ func (m *migrator) version(ctx context.Context) (int, error) {
 }
 
 func (m *migrator) explain(err error, format string, args ...any) error {
-	// golang-migrate's own error shows the whole file, and hides its cause.
-	if file, ok := errors.AsType[database.Error](err); ok && file.OrigErr != nil {
-		err = file.OrigErr
-	}
+	err = bare(err)
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
@@ -304,6 +301,18 @@ func (m *migrator) explain(err error, format string, args ...any) error {
 		return e.WithHint("Migrations can't go through a transaction pooler: set warehouse.migrate_url to the server itself.")
 	}
 	return e
+}
+
+// bare returns the cause of golang-migrate's own error, which shows the whole file
+// and has no Unwrap. It comes as a value and as a pointer.
+func bare(err error) error {
+	if file, ok := errors.AsType[database.Error](err); ok && file.OrigErr != nil {
+		return file.OrigErr
+	}
+	if file, ok := errors.AsType[*database.Error](err); ok && file.OrigErr != nil {
+		return file.OrigErr
+	}
+	return err
 }
 
 func newer(schema string, version, latest int) error {

@@ -17,6 +17,8 @@ type Range struct {
 	From, To *time.Time
 	// ExportedFrom is inclusive, ExportedBefore exclusive; nil = open.
 	ExportedFrom, ExportedBefore *time.Time
+	// NoDay takes only rows whose occurred_at is no day that Segment takes.
+	NoDay bool
 	// UpTo is the watermark; only rows at or below it count. A nil ID ends before
 	// every id of that moment.
 	UpTo Cursor
@@ -74,6 +76,9 @@ func (t *Table) within(r Range) *conditions {
 	if r.To != nil {
 		t.moment(c, column, "<", *r.To)
 	}
+	if r.NoDay {
+		c.add("(" + t.dayExpression() + ") is null")
+	}
 	if r.ExportedFrom != nil {
 		t.moment(c, colExportedAt, ">=", *r.ExportedFrom)
 	}
@@ -86,11 +91,7 @@ func (t *Table) within(r Range) *conditions {
 // rangeSelect returns the SELECT of a page of a range, after a row.
 func (t *Table) rangeSelect(r Range, after Cursor, limit int) (string, []any) {
 	c := t.within(r)
-	if r.UpTo.ID != nil {
-		t.place(c, colExportedAt, "<=", r.UpTo)
-	} else {
-		t.moment(c, colExportedAt, "<", r.UpTo.At)
-	}
+	t.upTo(c, r)
 	order := colExportedAt
 	if r.byOccurred {
 		order = colOccurredAt

@@ -4,6 +4,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -40,7 +41,10 @@ type Config struct {
 	Spec Spec
 	// PageSize is the greatest number of rows of one SELECT.
 	PageSize int
-	Log      *slog.Logger
+	// Timeout is how long the server may work on one statement; 0 =
+	// [StatementTimeout].
+	Timeout time.Duration
+	Log     *slog.Logger
 }
 
 // Source reads one export. It is not safe for concurrent use.
@@ -56,7 +60,8 @@ type Source struct {
 // Open connects and looks at the table. What stands in the way is a
 // [fault.Precondition] with its remedy.
 func Open(ctx context.Context, config Config) (*Source, error) {
-	reader, err := postgres.OpenReader(ctx, config.URL, postgres.Options{Name: "export"}, StatementTimeout)
+	config.Timeout = cmp.Or(config.Timeout, StatementTimeout)
+	reader, err := postgres.OpenReader(ctx, config.URL, postgres.Options{Name: "export"}, config.Timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -345,7 +350,7 @@ func notUnique(spec Spec, id string) error {
 
 // retry repeats a reading through passing trouble of the database.
 func (s *Source) retry(ctx context.Context, step func(ctx context.Context) error) error {
-	return postgres.Retry(ctx, StatementTimeout+postgres.ConnectTimeout, func(err error, wait time.Duration) {
+	return postgres.Retry(ctx, s.config.Timeout+postgres.ConnectTimeout, func(err error, wait time.Duration) {
 		s.config.Log.Warn("reading the export is tried again", "error", err, "wait", wait)
 	}, step)
 }

@@ -205,6 +205,8 @@ func TestBrokenNetwork(t *testing.T) {
 	r := w.start(t)
 	done := make(chan int, 1)
 	go func() { done <- r.wait() }()
+	// A server that can't be reached at the start is a precondition, exit 3.
+	require.Eventually(t, func() bool { return w.fake.Stats().Accepted > 0 }, time.Minute, time.Millisecond)
 	code := -2
 	for broken := 0; code == -2; broken++ {
 		timer := time.NewTimer(time.Duration(30+w.dice.IntN(120)) * time.Millisecond)
@@ -309,7 +311,7 @@ func zombie(t *testing.T, w *world, env ...string) int {
 	require.Eventually(t, func() bool { return w.fake.Stats().Accepted > before+200 }, time.Minute, time.Millisecond)
 	r.signal(t, syscall.SIGSTOP)
 	w.fake.SetFaults(fakesegment.Faults{})
-	w.bury(t)
+	w.expire(t)
 	w.load(t)
 	r.signal(t, syscall.SIGCONT)
 	code := r.wait()
@@ -346,7 +348,7 @@ func TestZombies_BiteWithoutFencing(t *testing.T) {
 	require.Eventually(t, func() bool { return w.fake.Stats().Accepted > before+200 }, time.Minute, time.Millisecond)
 	r.signal(t, syscall.SIGSTOP)
 	w.fake.SetFaults(fakesegment.Faults{})
-	w.bury(t)
+	w.expire(t)
 	w.load(t)
 	_, err := w.db.Exec(t.Context(), "truncate candu.screens, candu.tracks, candu.tutorial_interaction")
 	require.NoError(t, err)

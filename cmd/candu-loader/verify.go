@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+)
+
+func (a *app) buildVerifyCmd() *cobra.Command {
+	var from, to string
+	var repair bool
+	cmd := &cobra.Command{
+		Use:   "verify [NICKNAME...]",
+		Short: "Prove that export = mirror + rejects, or list the difference",
+		Long: `Compares the export with the mirror and the rejects, day by day, by counts and
+fingerprints that each database computes for itself, and names the rows by which they
+differ. Rows that the watermark has not reached are pending, not missing. Rows that
+are gone from the export (retention) are named and allowed.
+
+Ends with 0 if it is proved, with 4 if there is a difference.`,
+		Example: `  candu-loader verify
+  candu-loader verify Candu_Prod --from 2026-01-01 --to 2026-02-01
+  candu-loader verify Candu_Prod --repair`,
+		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
+			var errs []error
+			var reports []verifyResult
+			for _, src := range sources {
+				report, err := a.verify(ctx, l, src, from, to, repair)
+				reports = append(reports, verifyResult{report, asJSON(err)})
+				errs = append(errs, err)
+			}
+			if a.json {
+				errs = append(errs, a.printJSON(map[string]any{"sources": reports}))
+			}
+			return errors.Join(errs...)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&from, "from", "", "start of the range of occurred_at, inclusive; default the beginning")
+	flags.StringVar(&to, "to", "", "end of the range, exclusive; default the watermark")
+	flags.BoolVar(&repair, "repair", false, "send what is missing, and verify again")
+	return cmd
+}
+
+// verifyResult is a source's part of verify --json.
+type verifyResult struct {
+	loader.VerifyReport
+	Error *jsonError `json:"error"`
+}
+
+func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, from, to string, repair bool) (loader.VerifyReport, error) {
+	start, end, err := parseRange(from, to, src.Location)
+	if err != nil {
+		return loader.VerifyReport{Source: src.Nickname}, err
+	}
+	if to == "" {
+		end = nil
+	}
+	opts := loader.VerifyOptions{From: start, To: end}
+	report, err := l.Verify(ctx, src, opts)
+	if err != nil {
+		return report, err
+	}
+	if repair && report.Missing.Rows > 0 {
+		if err := a.repair(ctx, l, src, opts, report); err != nil {
+			return report, err
+		}
+		if report, err = l.Verify(ctx, src, opts); err != nil {
+			return report, err
+		}
+	}
+	if !a.json {
+		a.printf("%s", verifyText(report))
+	}
+	if !report.Proved {
+		return report, fault.New(fault.Difference, "source %q: export and mirror differ", src.Nickname).WithHint("%s", verifyHint(report))
+	}
+	return report, nil
+}
+
+// repair sends the missing rows of the days that differ.
+func (a *app) repair(ctx context.Context, l *loader.Loader, src *config.Source, opts loader.VerifyOptions, report loader.VerifyReport) error {
+	last := ""
+	for _, d := range report.Days {
+		if d.Day == "" || d.Day == last {
+			continue
+		}
+		last = d.Day
+		from, err := time.Parse(time.DateOnly, d.Day)
+		if err != nil {
+			return fmt.Errorf("repairing %q: %w", d.Day, err)
+		}
+		to := from.AddDate(0, 0, 1)
+		if opts.From != nil && opts.From.After(from) {
+			from = *opts.From
+		}
+		if opts.To != nil && opts.To.Before(to) {
+			to = *opts.To
+		}
+		summary, err := l.Backfill(ctx, src, loader.BackfillOptions{From: &from, To: &to, Repair: true})
+		if err != nil {
+			return err
+		}
+		if !a.json {
+			a.printf("repair of %s: %s\n", d.Day, summaryLine(summary.Summary))
+		}
+	}
+	return nil
+}
+
+func verifyHint(r loader.VerifyReport) string {
+	switch {
+	case r.Missing.Rows > 0:
+		return fmt.Sprintf("candu-loader verify %s --repair   sends what is missing.", r.Source)
+	case r.Different.Rows > 0:
+		return fmt.Sprintf("These rows changed in the export after they were sent. candu-loader explain %s ID   tells more.", r.Source)
+	}
+	return "Rows without exported_at are never read: set exported_at in the export."
+}
+
+// verifyText is a report for people: the days that differ, and a plain last line.
+func verifyText(r loader.VerifyReport) string {
+	var b strings.Builder
+	if len(r.Days) > 0 {
+		fmt.Fprintf(&b, "%-12s %-12s %10s %10s %10s\n", "day", "kind", "export", "mirror", "rejects")
+		for _, d := range r.Days {
+			fmt.Fprintf(&b, "%-12s %-12s %10d %10d %10d\n", orDash(d.Day), orDash(d.Kind), d.Rows, d.Mirrored, d.Rejected)
+		}
+	}
+	for _, d := range []struct {
+		name string
+		loader.Difference
+	}{{"missing", r.Missing}, {"different kind or time", r.Different}, {"in the mirror, gone from the export", r.Unexpected}} {
+		if d.Rows == 0 {
+			continue
+		}
+		const most = 20
+		ids := d.IDs[:min(most, len(d.IDs))]
+		more := ""
+		if d.Rows > int64(len(ids)) {
+			more = fmt.Sprintf(" and %d more", d.Rows-int64(len(ids)))
+		}
+		fmt.Fprintf(&b, "%s: %s%s\n", d.name, strings.Join(ids, ", "), more)
+	}
+	verdict := "proved"
+	if !r.Proved {
+		verdict = fmt.Sprintf("NOT proved: %d missing, %d different, %d without exported_at", r.Missing.Rows, r.Different.Rows, r.Unreadable)
+	}
+	fmt.Fprintf(&b, "%s: %s: %d rows of the export, %d mirrored, %d rejected", r.Source, verdict, r.Rows, r.Mirrored, r.Rejected)
+	if r.Unexpected.Rows > 0 {
+		fmt.Fprintf(&b, ", %d gone from the export", r.Unexpected.Rows)
+	}
+	if r.Pending > 0 {
+		fmt.Fprintf(&b, ", %d pending behind the watermark", r.Pending)
+	}
+	fmt.Fprintf(&b, " (%.1f s)\n", r.Seconds)
+	return b.String()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,140 @@
+package source
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/candu-loader/candu-loader/loader/postgres"
+)
+
+// Kinds are the spellings of the column kind, for fingerprints.
+type Kinds struct{ View, Interaction []string }
+
+// Fingerprint counts the rows of a day and kind. The sum is over half of the MD5
+// of each row's id, whatever their order.
+type Fingerprint struct {
+	// Day is in UTC, "" for rows whose occurred_at is no day that Segment takes.
+	Day string
+	// Kind is view, interaction, or "" for neither.
+	Kind string
+	Rows int64
+	Sum  string
+}
+
+// dayExpression is the day of occurred_at, NULL where there is none.
+func (t *Table) dayExpression() string {
+	at := t.sanitized(colOccurredAt)
+	day := at + "::date"
+	if t.Columns[colOccurredAt].zoned() {
+		day = "(" + at + " at time zone 'UTC')::date"
+	}
+	return "case when " + at + " >= '1970-01-01' and " + at + " < '10000-01-01' then " + day + " end"
+}
+
+// kindExpression is the row's kind by the configured spellings.
+func (t *Table) kindExpression(c *conditions, kinds Kinds) string {
+	if !t.HasKind {
+		return "case when " + t.sanitized(colEventName) + "::text ~ '\\S' then 'interaction' else 'view' end"
+	}
+	kind := t.sanitized(colKind) + "::text"
+	return "case when " + kind + " = any (" + c.arg(kinds.View) + "::text[]) then 'view' when " +
+		kind + " = any (" + c.arg(kinds.Interaction) + "::text[]) then 'interaction' else '' end"
+}
+
+// upTo adds the watermark to the conditions of a range.
+func (t *Table) upTo(c *conditions, r Range) {
+	if r.UpTo.ID != nil {
+		t.place(c, colExportedAt, "<=", r.UpTo)
+	} else {
+		t.moment(c, colExportedAt, "<", r.UpTo.At)
+	}
+}
+
+func (t *Table) fingerprintSelect(r Range, kinds Kinds) (string, []any) {
+	c := t.within(r)
+	t.upTo(c, r)
+	kind := t.kindExpression(c, kinds)
+	return "select coalesce(day::text, ''), kind, count(*), sum(part)::text\nfrom (\n  select " + t.dayExpression() + " as day, " + kind + " as kind,\n" +
+		"    ('x' || left(md5(" + t.sanitized(colID) + "::text), 16))::bit(64)::bigint as part\n  from " + t.Relation() + c.where() +
+		"\n) as r\ngroup by day, kind", c.args
+}
+
+// Fingerprints computes, in the server, the fingerprints of a range.
+func (s *Source) Fingerprints(ctx context.Context, r Range, kinds Kinds) ([]Fingerprint, error) {
+	sql, args := s.table.fingerprintSelect(r, kinds)
+	var prints []Fingerprint
+	err := s.retry(ctx, func(ctx context.Context) error {
+		return s.reader.Read(ctx, func(db postgres.DB) error {
+			prints = nil
+			rows, err := db.Query(ctx, sql, args...)
+			if err != nil {
+				return wrap(err, s.config.Spec, "computing fingerprints")
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var f Fingerprint
+				if err := rows.Scan(&f.Day, &f.Kind, &f.Rows, &f.Sum); err != nil {
+					return wrap(err, s.config.Spec, "computing fingerprints")
+				}
+				prints = append(prints, f)
+			}
+			return wrap(rows.Err(), s.config.Spec, "computing fingerprints")
+		})
+	})
+	return prints, err
+}
+
+// Row is what is compared of a row.
+type Row struct {
+	ID   string
+	Kind string
+	// At is occurred_at.
+	At time.Time
+}
+
+func (t *Table) dayRowsSelect(r Range, kinds Kinds, after string, limit int) (string, []any) {
+	c := t.within(r)
+	t.upTo(c, r)
+	id := t.sanitized(colID) + "::text"
+	if after != "" {
+		c.add(id + " collate \"C\" > " + c.arg(after))
+	}
+	kind := t.kindExpression(c, kinds)
+	at := t.sanitized(colOccurredAt)
+	if !t.Columns[colOccurredAt].zoned() {
+		at += " at time zone 'UTC'"
+	}
+	return "select " + id + ", " + kind + ", " + at + "\nfrom " + t.Relation() + c.where() +
+		"\norder by " + id + " collate \"C\"\nlimit " + c.arg(limit), c.args
+}
+
+// DayRows reads a page of the rows of one day, in the order of the bytes of their
+// ids, after the one given.
+func (s *Source) DayRows(ctx context.Context, r Range, kinds Kinds, after string, limit int) ([]Row, error) {
+	sql, args := s.table.dayRowsSelect(r, kinds, after, limit)
+	var page []Row
+	err := s.retry(ctx, func(ctx context.Context) error {
+		return s.reader.Read(ctx, func(db postgres.DB) error {
+			page = nil
+			rows, err := db.Query(ctx, sql, args...)
+			if err != nil {
+				return wrap(err, s.config.Spec, "reading a day")
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var row Row
+				// NULL and the infinities are nothing to compare with.
+				var at pgtype.Timestamptz
+				if err := rows.Scan(&row.ID, &row.Kind, &at); err != nil {
+					return wrap(err, s.config.Spec, "reading a day")
+				}
+				row.At = at.Time
+				page = append(page, row)
+			}
+			return wrap(rows.Err(), s.config.Spec, "reading a day")
+		})
+	})
+	return page, err
+}
