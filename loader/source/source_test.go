@@ -238,3 +238,33 @@ func TestObject_KeepsNullsAndTypes(t *testing.T) {
 		"portal_id": null, "version_id": null, "event_name": "", "occurred_at": "infinity", "exported_at": "2026-01-02T03:04:05.000001Z"}`, string(object))
 	require.True(t, json.Valid(object))
 }
+
+// What is no id of the table's type is no row, and keeps no other id from being found.
+func TestByID_LeavesOutWhatIsNoID(t *testing.T) {
+	t.Parallel()
+	for idType, valid := range map[string]string{"bigint": "2", "integer": "2", "uuid": "", "text": "row-2"} {
+		t.Run(idType, func(t *testing.T) {
+			t.Parallel()
+			url := loadertest.Database(t)
+			db := loadertest.Pool(t, url)
+			export := loadertest.Export{Rows: 3, IDType: idType}
+			require.NoError(t, export.Create(t.Context(), db))
+			require.NoError(t, export.Fill(t.Context(), db))
+			if idType == "uuid" {
+				require.NoError(t, db.QueryRow(t.Context(), "select id::text from candu_interactions limit 1").Scan(&valid))
+			}
+			s := open(t, url, "candu_interactions", 10)
+			defer s.Close()
+			page, err := s.ByID(t.Context(), []string{"x", "99999999999999999999", valid, "", "1.5", uuid.NewString()})
+			require.NoError(t, err)
+			require.Len(t, page.Rows, 1)
+			require.Equal(t, valid, page.Rows[0].ID)
+			object, err := page.Object(0)
+			require.NoError(t, err)
+			require.Contains(t, string(object), valid)
+			page, err = s.ByID(t.Context(), []string{"x"})
+			require.NoError(t, err)
+			require.Empty(t, page.Rows)
+		})
+	}
+}
