@@ -115,6 +115,9 @@ func (j *backfillJob) do(hard, soft context.Context, run *ledger.Run, summary *B
 	if all.UpTo.IsZero() {
 		return nil
 	}
+	if j.opts.Progress != nil {
+		j.expected.Store(j.export.RangeEstimate(hard, all))
+	}
 	if j.opts.Repair {
 		// It holds the run's lease: no run reads these rows meanwhile.
 		reader, _, err := j.export.Range(hard, all)

@@ -43,10 +43,14 @@ type Ledger struct {
 	q      *queries.Queries
 }
 
-// idleTimeout is after what time the server ends a transaction of ours that does
-// nothing: a loader that was stopped in its middle must not hold up the one that takes over
-// when the lease runs out.
-const idleTimeout = "10s"
+// A loader that was stopped in the middle of a transaction must not hold up the one
+// that takes over when the lease runs out. idleTimeout ends a transaction that waits for
+// its next statement, statementTimeout one that waits for the rest of a statement, of which
+// the arrays of a page are a long one: there the first does not count.
+const (
+	idleTimeout      = "10s"
+	statementTimeout = "45s"
+)
 
 // New returns the ledger of a schema. It does not connect.
 func New(pool *pgxpool.Pool, id Identity) *Ledger {
@@ -57,7 +61,7 @@ func New(pool *pgxpool.Pool, id Identity) *Ledger {
 		// Both in one round trip. The path is exactly one schema: with a second
 		// one, a missing table would be looked for in the wrong place.
 		begin:  begin,
-		record: begin + "; set local idle_in_transaction_session_timeout to '" + idleTimeout + "'",
+		record: begin + "; set local idle_in_transaction_session_timeout to '" + idleTimeout + "'; set local statement_timeout to '" + statementTimeout + "'",
 		q:      queries.New(),
 	}
 }

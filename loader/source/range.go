@@ -175,6 +175,14 @@ func (r *RangeReader) Page(ctx context.Context) (*Page, error) {
 	return page, nil
 }
 
+// RangeEstimate returns about how many rows of a range there are to read, as the
+// planner sees it; 0 if it does not say.
+func (s *Source) RangeEstimate(ctx context.Context, r Range) int64 {
+	c := s.table.within(r)
+	s.table.upTo(c, r)
+	return s.planned(ctx, "explain (format json) select from "+s.table.Relation()+c.where(), c.args)
+}
+
 // Beyond counts the rows of a range that the watermark has not reached.
 func (s *Source) Beyond(ctx context.Context, r Range) (int64, error) {
 	var n int64

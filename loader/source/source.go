@@ -269,12 +269,17 @@ func (s *Source) readError(err error, from Cursor) error {
 // Estimate returns about how many rows come after from, as the planner sees it;
 // 0 if it does not say.
 func (s *Source) Estimate(ctx context.Context, from Cursor) int64 {
+	sql, args := s.table.estimateSelect(from)
+	return s.planned(ctx, sql, args)
+}
+
+// planned returns how many rows the planner expects.
+func (s *Source) planned(ctx context.Context, sql string, args []any) int64 {
 	var plan []struct {
 		Plan struct {
 			Rows float64 `json:"Plan Rows"`
 		}
 	}
-	sql, args := s.table.estimateSelect(from)
 	err := s.reader.Read(ctx, func(db postgres.DB) error {
 		return db.QueryRow(ctx, sql, args...).Scan(&plan)
 	})
