@@ -73,7 +73,7 @@ func explanationText(x loader.Explanation, now time.Time) string {
 		line("", "sent %s, accepted %s, mirrored %s", clock(m.SentAt), clock(m.ReceivedAt), clock(m.MirroredAt))
 	}
 	if r := x.Reject; r != nil {
-		line("reject", "%s (%s), %d attempts, first %s, last %s", r.Reason, r.Detail, r.Attempts, clock(&r.FirstSeenAt), clock(&r.LastSeenAt))
+		line("reject", "%s (%s), attempts: %d, first %s, last %s", r.Reason, r.Detail, r.Attempts, clock(&r.FirstSeenAt), clock(&r.LastSeenAt))
 	}
 	for _, run := range x.Runs {
 		line("run", "%s", runLine(run, now))
