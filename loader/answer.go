@@ -72,7 +72,10 @@ func (x *explainer) conclude() {
 	case out.Selection.NextRunReadsIt:
 		out.Place, out.Answer = Pending, x.pending()
 	case out.ExportedAt == nil || out.Selection.StartAt != nil && out.ExportedAt.Before(*out.Selection.StartAt) || out.Selection.WatermarkAt == nil:
-		out.Place, out.Answer = Excluded, "It was not sent and will not be: "+out.Selection.Why+"."
+		out.Place, out.Answer = Excluded, "It was not sent, and no run will send it: "+out.Selection.Why+"."
+		if out.ExportedAt != nil && out.Selection.WatermarkAt != nil {
+			out.Answer += fmt.Sprintf(" `candu-loader backfill %s --from D --to D` does.", out.Source)
+		}
 	default:
 		out.Place = Missing
 		out.Answer = fmt.Sprintf("It was not sent: %s, so it probably was committed late; `candu-loader verify %s --repair` sends it.",

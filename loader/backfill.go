@@ -96,7 +96,8 @@ type backfillJob struct {
 }
 
 func (j *backfillJob) rangeUpTo(state ledger.State) source.Range {
-	r := source.Range{ByExported: j.opts.ByExported, From: j.opts.From, To: j.opts.To, ExportedFrom: state.StartAt}
+	// What was exported before start_at no run loads, but a backfill does.
+	r := source.Range{ByExported: j.opts.ByExported, From: j.opts.From, To: j.opts.To}
 	if state.WatermarkAt != nil {
 		r.UpTo = startCursor(ledger.State{LoaderState: state.LoaderState}, 0)
 		if state.WatermarkID == nil {

@@ -161,3 +161,19 @@ func TestBackfill_Repair(t *testing.T) {
 	require.Equal(t, "repair succeeded", w.one(t, "select kind || ' ' || status from candu_test.loader_runs order by id desc limit 1"))
 	w.settled(t, "candu_interactions", "id")
 }
+
+// "We connected a year late": what was exported before start_at no run loads, but a
+// backfill does, and then verify still proves what is to be proved.
+func TestBackfill_LoadsTheHistoryBeforeStartAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{source: "start_at: 2026-01-10"})
+	january(t, w, 300)
+	first := w.run(t).Sent
+	require.Less(t, first, int64(300))
+	require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
+	require.EqualValues(t, 300-first, w.backfill(t, loader.BackfillOptions{From: day(1), Integrations: map[string]any{"All": false}}).Sent)
+	report := w.verify(t, loader.VerifyOptions{})
+	require.True(t, report.Proved, "%+v", report)
+	require.Zero(t, report.Unexpected.Rows)
+	w.settled(t, "candu_interactions", "id")
+}

@@ -126,6 +126,7 @@ func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOpti
 		rows:  map[dayKind]*fingerprint{}, mirrored: map[dayKind]*fingerprint{}, rejected: map[dayKind]*fingerprint{},
 	}
 	report.UpTo = state.WatermarkAt
+	v.rng.ExportedFrom = state.StartAt
 	if report.Pending, err = export.Beyond(ctx, v.rng); err != nil {
 		return report, err
 	}
