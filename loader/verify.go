@@ -6,6 +6,7 @@ import (
 	"crypto/md5" //nolint:gosec // A fingerprint, as Postgres computes it; nobody attacks it.
 	"encoding/binary"
 	"encoding/json"
+	"maps"
 	"math/big"
 	"slices"
 	"time"
@@ -51,11 +52,16 @@ type VerifyReport struct {
 	Missing    Difference `json:"missing"`
 	Different  Difference `json:"different"`
 	Unexpected Difference `json:"unexpected"`
-	// Days are those whose fingerprints differ.
+	// Beyond counts rows of the mirror that belong to rows of the export beyond the
+	// watermark or before start_at, which are not among Rows.
+	Beyond int64 `json:"beyond"`
+	// Days are those with rows that are missing, different or unexpected.
 	Days []VerifyDay `json:"days"`
 	// Seconds it took.
 	Seconds float64 `json:"seconds"`
 }
+
+func (r *VerifyReport) found() int64 { return r.Missing.Rows + r.Different.Rows + r.Unexpected.Rows }
 
 // Difference counts rows and lists the first of them.
 type Difference struct {
@@ -176,9 +182,14 @@ func (v *verifier) compare(ctx context.Context) error {
 		days[key.day] = true
 	}
 	slices.SortFunc(v.report.Days, func(a, b VerifyDay) int { return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Kind, b.Kind)) })
-	for _, day := range slices.Sorted(keysOf(days)) {
+	for _, day := range slices.Sorted(maps.Keys(days)) {
+		before := v.report.found()
 		if err := v.day(ctx, day); err != nil {
 			return err
+		}
+		if v.report.found() == before {
+			// Every row of it is accounted for, if not where the fingerprints look.
+			v.report.Days = slices.DeleteFunc(v.report.Days, func(d VerifyDay) bool { return d.Day == day })
 		}
 	}
 	return nil
@@ -192,16 +203,6 @@ func (v *verifier) keys() map[dayKind]bool {
 		}
 	}
 	return keys
-}
-
-func keysOf(days map[string]bool) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for day := range days {
-			if !yield(day) {
-				return
-			}
-		}
-	}
 }
 
 // addRejects adds the rejects to their days, as they were when they were rejected.

@@ -136,7 +136,9 @@ func (v *verifier) extra(ctx context.Context, ids []string) error {
 			there[page.Rows[i].ID] = true
 		}
 		for _, id := range some {
-			if !there[id] {
+			if there[id] {
+				v.report.Beyond++
+			} else {
 				v.report.Unexpected.add(id)
 			}
 		}

@@ -158,6 +158,9 @@ func verifyText(r loader.VerifyReport) string {
 	if r.Unexpected.Rows > 0 {
 		fmt.Fprintf(&b, ", %d gone from the export", r.Unexpected.Rows)
 	}
+	if r.Beyond > 0 {
+		fmt.Fprintf(&b, ", %d more mirrored from before start_at or beyond the watermark", r.Beyond)
+	}
 	if r.Pending > 0 {
 		fmt.Fprintf(&b, ", %d pending behind the watermark", r.Pending)
 	}
