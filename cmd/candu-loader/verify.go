@@ -159,7 +159,7 @@ func verifyText(r loader.VerifyReport) string {
 		fmt.Fprintf(&b, ", %d gone from the export", r.Unexpected.Rows)
 	}
 	if r.Beyond > 0 {
-		fmt.Fprintf(&b, ", %d more mirrored from before start_at or beyond the watermark", r.Beyond)
+		fmt.Fprintf(&b, ", %d of them of rows before start_at or beyond the watermark", r.Beyond)
 	}
 	if r.Pending > 0 {
 		fmt.Fprintf(&b, ", %d pending behind the watermark", r.Pending)
