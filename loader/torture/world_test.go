@@ -294,7 +294,7 @@ func (r *report) print() {
   commits interleaved  %d
   rows                 %d
   lost                 0
-  doubled in the mirror 0
+  doubled in mirror    0
   re-sent              %d (same messageId, dropped by Segment)
   slowest recovery     %s
 `, version, r.Kills, r.Faults, r.Commits, r.Rows, r.Resent, r.Slowest.Round(time.Millisecond))
