@@ -49,6 +49,7 @@ verify-generated: ## Fail if generated code is not current
 	cd queries && $(GO) tool -modfile=../.ci/sqlc.mod sqlc diff
 
 bench: setup build ## Measure whole runs of a million rows, then the parts
+	@$(GO) build -o bin/ ./loader/loadertest/plain
 	@$(GO) run ./loader/loadertest/bench -out bin/bench.json $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 

@@ -46,6 +46,8 @@ const (
 	allowedSkew = 5 * time.Second
 	// manyRows is from where on a missing index is an error rather than a warning.
 	manyRows = 1_000_000
+	// fewRows is up to where a plan says nothing.
+	fewRows = 10_000
 )
 
 // checker collects what it sees, and goes on after each trouble.
@@ -151,6 +153,17 @@ func (c *checker) order(ctx context.Context, export *source.Source) {
 		c.add(LevelError, "index_missing", statement, "no index on (exported_at, id): each page would sort about %d rows", rows)
 	default:
 		c.add(LevelWarning, "index_missing", statement, "no index on (exported_at, id): each page sorts the table")
+	}
+	if rows > fewRows {
+		// On a small table a scan is the right plan.
+		switch sorts, err := export.PageSorts(ctx); {
+		case err != nil:
+			c.trouble("plan_unknown", err)
+		case sorts && indexed:
+			c.add(LevelWarning, "plan_sorts", "ANALYZE "+export.Table().Relation()+";", "the planner does not read a page by the index: its statistics may be old")
+		case sorts:
+			c.add(LevelWarning, "plan_sorts", "", "the planner reads each page by scanning or sorting about %d rows", rows)
+		}
 	}
 	unreadable, err := export.Unreadable(ctx)
 	switch {

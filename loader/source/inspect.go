@@ -3,6 +3,8 @@ package source
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
@@ -58,4 +60,17 @@ func (s *Source) Future(ctx context.Context) (int64, error) {
 		return wrap(db.QueryRow(ctx, s.table.futureSelect(), countedNulls).Scan(&n), s.config.Spec, "counting rows of the future")
 	})
 	return n, err
+}
+
+// PageSorts reports whether the planner would read a page by scanning or sorting
+// the table rather than by an index.
+func (s *Source) PageSorts(ctx context.Context) (bool, error) {
+	from := At(time.Now().Add(-time.Hour))
+	_, args := s.table.after(from)
+	var plan string
+	err := s.reader.Read(ctx, func(db postgres.DB) error {
+		sql := "explain (format json) " + s.table.pageSelect(from)
+		return wrap(db.QueryRow(ctx, sql, append(args, s.config.PageSize)...).Scan(&plan), s.config.Spec, "planning a page")
+	})
+	return strings.Contains(plan, `"Sort"`) || strings.Contains(plan, `"Seq Scan"`), err
 }

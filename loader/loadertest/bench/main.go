@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -89,7 +90,8 @@ func (b *bench) run(ctx context.Context) error {
 			if _, err := conn.Exec(ctx, "drop schema if exists candu_dev cascade"); err != nil {
 				return fmt.Errorf("dropping the schema: %w", err)
 			}
-			for _, what := range []string{"run", "run again"} {
+			// Interleaved, so that whatever else the machine does hits all alike.
+			for _, what := range []string{"plain script", "run", "run again"} {
 				f, err := b.measure(ctx, what, delay, round+1)
 				if err != nil {
 					return err
@@ -98,6 +100,12 @@ func (b *bench) run(ctx context.Context) error {
 				fmt.Printf("%-22s %4dms %6d %9.2f %10.0f %9.2f %9.1f %6d\n", f.What, f.DelayMillis, f.Round, f.Seconds, f.EventsSecond, f.LoaderCPU, f.PeakMiB, f.Connections)
 			}
 		}
+	}
+	fmt.Println()
+	for _, delay := range []int{0, 50} {
+		plain, run := median(figures, "plain script", delay), median(figures, "run", delay)
+		fmt.Printf("at %d ms, medians, whole job to the plain script's sending alone: wall time %.2f, loader CPU %.2f, peak memory %.2f\n",
+			delay, run.Seconds/plain.Seconds, run.LoaderCPU/plain.LoaderCPU, run.PeakMiB/plain.PeakMiB)
 	}
 	if b.out == "" {
 		return nil
@@ -109,7 +117,26 @@ func (b *bench) run(ctx context.Context) error {
 	return os.WriteFile(b.out, append(text, '\n'), 0o600)
 }
 
-// measure runs candu-loader once, as a process, against a sink that is one too.
+// median returns the medians of a program's figures at an answer time.
+func median(figures []figure, what string, delay int) figure {
+	middle := func(of func(figure) float64) float64 {
+		var values []float64
+		for _, f := range figures {
+			if f.What == what && f.DelayMillis == delay {
+				values = append(values, of(f))
+			}
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return figure{
+		What: what, DelayMillis: delay,
+		Seconds: middle(func(f figure) float64 { return f.Seconds }), LoaderCPU: middle(func(f figure) float64 { return f.LoaderCPU }),
+		PeakMiB: middle(func(f figure) float64 { return f.PeakMiB }),
+	}
+}
+
+// measure runs a program once, as a process, against a sink that is one too.
 func (b *bench) measure(ctx context.Context, what string, delay, round int) (figure, error) {
 	url, stop, err := b.sink(ctx, delay)
 	if err != nil {
@@ -117,6 +144,9 @@ func (b *bench) measure(ctx context.Context, what string, delay, round int) (fig
 	}
 	defer stop()
 	cmd := exec.CommandContext(ctx, b.bin+"/candu-loader", "--config", "config.yaml", "run")
+	if what == "plain script" {
+		cmd = exec.CommandContext(ctx, b.bin+"/plain")
+	}
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+b.server.URL("postgres", "postgres"), "CANDU_DEV_WRITE_KEY=k",
 		"SEGMENT_ENDPOINT="+url, "MAX_EVENTS_PER_SECOND=0")
 	cmd.Stderr = os.Stderr
@@ -149,7 +179,7 @@ func (b *bench) measure(ctx context.Context, what string, delay, round int) (fig
 	}
 	f.Sent, f.Connections = stats.Accepted, stats.Connections-1 // One is ours.
 	f.EventsSecond = float64(f.Sent) / f.Seconds
-	if what == "run" && f.Sent != int64(b.rows) {
+	if what != "run again" && f.Sent != int64(b.rows) {
 		return f, fmt.Errorf("the sink has %d events of %d", f.Sent, b.rows)
 	}
 	return f, nil

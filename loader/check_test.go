@@ -1,0 +1,66 @@
+package loader_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/fakesegment"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
+)
+
+func (w *world) check(t *testing.T) map[string]loader.Finding {
+	t.Helper()
+	codes := map[string]loader.Finding{}
+	for _, f := range w.loader(t).Check(t.Context(), w.cfg.Sources[0], false) {
+		codes[f.Code] = f
+	}
+	return codes
+}
+
+func TestCheck_FindsEverythingAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{fake: fakesegment.Options{WriteKeys: []string{"another"}}})
+	w.cfg.Segment.CDN = w.cfg.Segment.Endpoint
+	w.sample(t, loadertest.Export{Rows: 20_000, NoIndex: true})
+	w.exec(t, "alter table candu_interactions drop constraint candu_interactions_pkey")
+	w.exec(t, "alter table candu_interactions alter occurred_at type timestamp, alter exported_at drop not null")
+	w.exec(t, "update candu_interactions set exported_at = null where id = 1")
+	w.exec(t, "update candu_interactions set exported_at = $1 where id = 2", time.Now().Add(time.Hour))
+	w.exec(t, "create schema candu_test; create table candu_test.tracks (id text)")
+	codes := w.check(t)
+	for code, want := range map[string]struct {
+		level loader.Level
+		hint  string
+	}{
+		"timestamp_without_time_zone": {loader.LevelWarning, `ALTER COLUMN "occurred_at" TYPE timestamptz USING "occurred_at" AT TIME ZONE 'UTC';`},
+		"index_missing":               {loader.LevelWarning, `CREATE INDEX CONCURRENTLY ON "public"."candu_interactions" ("exported_at", "id");`},
+		"plan_sorts":                  {loader.LevelWarning, ""},
+		"exported_at_null":            {loader.LevelError, `UPDATE "public"."candu_interactions" SET "exported_at" = now()`},
+		"exported_at_future":          {loader.LevelWarning, "now()"},
+		"id_not_guaranteed":           {loader.LevelWarning, `ADD UNIQUE ("id");`},
+		"safe_point_visible":          {loader.LevelInfo, ""},
+		"schema_unusable":             {loader.LevelError, "schema: candu_test_loader"},
+		"write_key_unknown":           {loader.LevelError, "API Keys"},
+		"segment_reachable":           {loader.LevelInfo, ""},
+	} {
+		require.Equal(t, want.level, codes[code].Level, code)
+		require.Contains(t, codes[code].Hint, want.hint, code)
+	}
+	require.Equal(t, "0", w.one(t, "select count(*) from pg_tables where schemaname = 'candu_test' and tablename like 'loader%'"))
+	w.exec(t, "insert into candu_interactions select * from candu_interactions where id = 3")
+	require.Equal(t, loader.LevelError, w.check(t)["id_not_unique"].Level)
+}
+
+func TestCheck_AllIsWell(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.cfg.Segment.CDN = w.cfg.Segment.Endpoint
+	w.sample(t, loadertest.Export{Rows: 20_000})
+	w.run(t)
+	for code, f := range w.check(t) {
+		require.Equal(t, loader.LevelInfo, f.Level, "%s: %s", code, f.Text)
+	}
+}
