@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,8 +23,9 @@ import (
 const (
 	// verifyTimeout is how long a server may compute fingerprints.
 	verifyTimeout = 30 * time.Minute
-	// verifyPage is how many rows of a day that differs are compared at once.
-	verifyPage = 5000
+	// verifyPage is how many rows of a day that differs are read at once. Each page
+	// reads the day again, so it is large.
+	verifyPage = 100_000
 	// listed bounds the ids that a report lists; its numbers count them all.
 	listed = 1000
 )
@@ -48,20 +50,25 @@ type VerifyReport struct {
 	Pending    int64 `json:"pending"`
 	Unreadable int64 `json:"unreadable"`
 	// Missing are in neither place. Different are mirrored with another kind or
-	// time. Unexpected are in the mirror and gone from the export, which is allowed.
+	// time, or in tracks and not in tutorial_interaction. Doubled are in the mirror
+	// twice, or rejected too. Unexpected are in the mirror or in loader_rejects and gone
+	// from the export, which is allowed.
 	Missing    Difference `json:"missing"`
 	Different  Difference `json:"different"`
+	Doubled    Difference `json:"doubled"`
 	Unexpected Difference `json:"unexpected"`
 	// Beyond counts rows of the mirror that belong to rows of the export beyond the
 	// watermark or before start_at, which are not among Rows.
 	Beyond int64 `json:"beyond"`
-	// Days are those with rows that are missing, different or unexpected.
+	// Days are those with rows that are missing, different, doubled or unexpected.
 	Days []VerifyDay `json:"days"`
 	// Seconds it took.
 	Seconds float64 `json:"seconds"`
 }
 
-func (r *VerifyReport) found() int64 { return r.Missing.Rows + r.Different.Rows + r.Unexpected.Rows }
+func (r *VerifyReport) found() int64 {
+	return r.Missing.Rows + r.Different.Rows + r.Doubled.Rows + r.Unexpected.Rows
+}
 
 // Difference counts rows and lists the first of them.
 type Difference struct {
@@ -103,6 +110,8 @@ type verifier struct {
 	report *VerifyReport
 	// The sides: what the export has, what the mirror has, what was rejected.
 	rows, mirrored, rejected map[dayKind]*fingerprint
+	// details are those of tutorial_interaction, which must be those of tracks.
+	details map[string]*fingerprint
 }
 
 // Verify compares export and mirror day by day, in both databases at once, and
@@ -110,7 +119,8 @@ type verifier struct {
 func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOptions) (VerifyReport, error) {
 	started := time.Now()
 	report := VerifyReport{Source: src.Nickname, Schema: src.Schema, Days: []VerifyDay{},
-		Missing: Difference{IDs: []string{}}, Different: Difference{IDs: []string{}}, Unexpected: Difference{IDs: []string{}}}
+		Missing: Difference{IDs: []string{}}, Different: Difference{IDs: []string{}},
+		Doubled: Difference{IDs: []string{}}, Unexpected: Difference{IDs: []string{}}}
 	book, err := l.Ledger(ctx, src)
 	if err != nil {
 		return report, err
@@ -130,6 +140,7 @@ func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOpti
 		book: book, export: export, report: &report, rng: job.rangeUpTo(state),
 		kinds: source.Kinds{View: src.Interactions.Kinds.View, Interaction: src.Interactions.Kinds.Interaction},
 		rows:  map[dayKind]*fingerprint{}, mirrored: map[dayKind]*fingerprint{}, rejected: map[dayKind]*fingerprint{},
+		details: map[string]*fingerprint{},
 	}
 	report.UpTo = state.WatermarkAt
 	v.rng.ExportedFrom = state.StartAt
@@ -144,7 +155,7 @@ func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOpti
 			return report, err
 		}
 	}
-	report.Proved = report.Missing.Rows == 0 && report.Different.Rows == 0 && report.Unreadable == 0
+	report.Proved = report.Missing.Rows == 0 && report.Different.Rows == 0 && report.Doubled.Rows == 0 && report.Unreadable == 0
 	report.Seconds = time.Since(started).Seconds()
 	return report, nil
 }
@@ -169,25 +180,34 @@ func (v *verifier) compare(ctx context.Context) error {
 		return err
 	}
 	for _, p := range mirror {
+		if p.Kind == "tutorial_interaction" {
+			add(v.details, p.Day, p.Rows, p.Fingerprint)
+			continue
+		}
 		add(v.mirrored, dayKind{p.Day, p.Kind}, p.Rows, p.Fingerprint)
 		v.report.Mirrored += p.Rows
 	}
 	days := map[string]bool{}
 	for key := range v.keys() {
 		rows, mirrored, rejected := v.rows[key], v.mirrored[key], v.rejected[key]
-		if matches(rows, mirrored, rejected) {
+		whole := key.kind != "interaction" || matches(mirrored, v.details[key.day], nil)
+		if whole && matches(rows, mirrored, rejected) {
 			continue
 		}
 		v.report.Days = append(v.report.Days, VerifyDay{key.day, key.kind, count(rows), count(mirrored), count(rejected)})
 		days[key.day] = true
 	}
 	slices.SortFunc(v.report.Days, func(a, b VerifyDay) int { return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Kind, b.Kind)) })
+	gone, err := v.goneRejects(ctx, days)
+	if err != nil {
+		return err
+	}
 	for _, day := range slices.Sorted(maps.Keys(days)) {
 		before := v.report.found()
 		if err := v.day(ctx, day); err != nil {
 			return err
 		}
-		if v.report.found() == before {
+		if v.report.found() == before && !gone[day] {
 			// Every row of it is accounted for, if not where the fingerprints look.
 			v.report.Days = slices.DeleteFunc(v.report.Days, func(d VerifyDay) bool { return d.Day == day })
 		}
@@ -207,30 +227,50 @@ func (v *verifier) keys() map[dayKind]bool {
 
 // addRejects adds the rejects to their days, as they were when they were rejected.
 func (v *verifier) addRejects(ctx context.Context) error {
+	return v.eachReject(ctx, func(page []rejectOfDay) error {
+		for _, reject := range page {
+			hash := md5.Sum([]byte(reject.id + "@" + reject.micros)) //nolint:gosec // As above.
+			part := new(big.Int).SetInt64(int64(binary.BigEndian.Uint64(hash[:8])))
+			add(v.rejected, reject.dayKind, 1, part.String())
+			v.report.Rejected++
+		}
+		return nil
+	})
+}
+
+// rejectOfDay is a reject of the range as the fingerprints see it. micros is its
+// occurred_at in microseconds since 1970, "" if that is no day that Segment takes.
+type rejectOfDay struct {
+	dayKind
+
+	id, micros string
+}
+
+// eachReject passes the rejects of the range, some at a time: their rows may be wide.
+func (v *verifier) eachReject(ctx context.Context, do func([]rejectOfDay) error) error {
 	for after := ""; ; {
-		page, err := v.book.Rejects(ctx, after, "", verifyPage)
+		page, err := v.book.Rejects(ctx, after, "", rejectsPage)
 		if err != nil {
 			return err
 		}
+		in := make([]rejectOfDay, 0, len(page))
 		for _, reject := range page {
 			after = reject.InteractionID
-			key, in := v.keyOf(reject)
-			if !in {
-				continue
+			if r, ok := v.ofDay(reject); ok {
+				in = append(in, r)
 			}
-			hash := md5.Sum([]byte(reject.InteractionID)) //nolint:gosec // As above.
-			part := new(big.Int).SetInt64(int64(binary.BigEndian.Uint64(hash[:8])))
-			add(v.rejected, key, 1, part.String())
-			v.report.Rejected++
 		}
-		if len(page) < verifyPage {
+		if err := do(in); err != nil {
+			return err
+		}
+		if len(page) < rejectsPage {
 			return nil
 		}
 	}
 }
 
-// keyOf returns the day and kind of a reject, and whether it lies in the range.
-func (v *verifier) keyOf(reject ledger.Reject) (dayKind, bool) {
+// ofDay returns the day and kind of a reject, and whether it lies in the range.
+func (v *verifier) ofDay(reject ledger.Reject) (rejectOfDay, bool) {
 	var row struct {
 		Kind       string  `json:"kind"`
 		EventName  string  `json:"event_name"`
@@ -238,7 +278,7 @@ func (v *verifier) keyOf(reject ledger.Reject) (dayKind, bool) {
 	}
 	// What can't be read matches no day, and is looked at row by row.
 	_ = json.Unmarshal(reject.Interaction, &row)
-	var key dayKind
+	key := rejectOfDay{id: reject.InteractionID}
 	switch {
 	case !v.export.Table().HasKind:
 		key.kind = "view"
@@ -255,13 +295,13 @@ func (v *verifier) keyOf(reject ledger.Reject) (dayKind, bool) {
 		at, _ = time.Parse(time.RFC3339Nano, *row.OccurredAt)
 	}
 	if at.Year() >= 1970 && at.Year() < 10_000 {
-		key.day = at.UTC().Format(time.DateOnly)
+		key.day, key.micros = at.UTC().Format(time.DateOnly), strconv.FormatInt(at.UnixMicro(), 10)
 		return key, (v.rng.From == nil || !at.Before(*v.rng.From)) && (v.rng.To == nil || at.Before(*v.rng.To))
 	}
 	return key, v.rng.From == nil && v.rng.To == nil
 }
 
-func add(side map[dayKind]*fingerprint, key dayKind, rows int64, sum string) {
+func add[K comparable](side map[K]*fingerprint, key K, rows int64, sum string) {
 	if side[key] == nil {
 		side[key] = &fingerprint{}
 	}
@@ -277,7 +317,7 @@ func count(f *fingerprint) int64 {
 	return f.rows
 }
 
-// matches reports whether the export's rows are those of mirror and rejects.
+// matches reports whether the rows of one side are those of two others together.
 func matches(rows, mirrored, rejected *fingerprint) bool {
 	var sum big.Int
 	for _, f := range []*fingerprint{mirrored, rejected} {

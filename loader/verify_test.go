@@ -105,3 +105,54 @@ func TestVerify_TwoDatabases(t *testing.T) {
 	w.run(t)
 	require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
 }
+
+// What is not as it should be is never called proved, and is named.
+func TestVerify_NamesWhateverIsWrong(t *testing.T) {
+	t.Parallel()
+	for name, story := range map[string]struct {
+		sql  string
+		opts loader.VerifyOptions
+		// what is named of row 100 (7 is a reject).
+		different, doubled, unexpected []string
+	}{
+		"time changed within its day":      {sql: "update candu_interactions set occurred_at = occurred_at + interval '1 microsecond' where id = 100", different: []string{"100"}},
+		"time changed out of the range":    {sql: "update candu_interactions set occurred_at = occurred_at + interval '300 days' where id = 100", opts: loader.VerifyOptions{From: day(1), To: day(31)}, different: []string{"100"}},
+		"time lost":                        {sql: "update candu_interactions set occurred_at = null where id = 100", different: []string{"100"}},
+		"time lost, range":                 {sql: "update candu_interactions set occurred_at = null where id = 100", opts: loader.VerifyOptions{To: day(31)}, different: []string{"100"}},
+		"not in tutorial_interaction":      {sql: "delete from candu_test.tutorial_interaction where loader_interaction_id = '101'", different: []string{"101"}},
+		"rejected too":                     {sql: rejectToo, doubled: []string{"100"}},
+		"mirrored twice on one day":        {sql: mirrorAgain("0"), doubled: []string{"100"}},
+		"mirrored twice on different days": {sql: mirrorAgain("-2 days"), doubled: []string{"100"}},
+		"reject gone from the export":      {sql: "delete from candu_interactions where id = 7", unexpected: []string{"7"}},
+		"reject's time corrected":          {sql: "update candu_interactions set occurred_at = occurred_at + interval '2 days' where id = 7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, settings{})
+			january(t, w, 500)
+			w.exec(t, "alter table candu_interactions alter occurred_at drop not null")
+			w.exec(t, "update candu_interactions set tutorial_id = null where id = 7")
+			w.exec(t, "update candu_interactions set kind = 'view' where id = 100")
+			w.exec(t, "update candu_interactions set kind = 'interaction', event_name = 'x' where id = 101")
+			w.run(t)
+			require.True(t, w.verify(t, story.opts).Proved)
+			w.exec(t, story.sql)
+			report := w.verify(t, story.opts)
+			require.Equal(t, story.different == nil && story.doubled == nil, report.Proved, "%+v", report)
+			require.ElementsMatch(t, story.different, report.Different.IDs, "%+v", report)
+			require.ElementsMatch(t, story.doubled, report.Doubled.IDs)
+			require.ElementsMatch(t, story.unexpected, report.Unexpected.IDs)
+			require.Zero(t, report.Missing.Rows)
+		})
+	}
+}
+
+const rejectToo = `
+	insert into candu_test.loader_rejects (interaction_id, reason, interaction, run_id, attempts)
+	select '100', reason, interaction || (select jsonb_build_object('kind', kind, 'occurred_at', occurred_at) from candu_interactions where id = 100), run_id, attempts
+	from candu_test.loader_rejects`
+
+func mirrorAgain(later string) string {
+	return `insert into candu_test.screens (id, "timestamp", loader_interaction_id)
+		select 'again', "timestamp" + interval '` + later + `', loader_interaction_id from candu_test.screens where loader_interaction_id = '100'`
+}

@@ -12,10 +12,10 @@ import (
 
 const verifyElsewhere = `-- name: VerifyElsewhere :many
 select loader_interaction_id::text as interaction_id, 'view'::text as kind, "timestamp"::timestamptz as at
-from screens where loader_interaction_id = any ($1::text[])
+from screens where loader_interaction_id in (select unnest($1::text[]))
 union all
 select loader_interaction_id::text, 'interaction', "timestamp"::timestamptz
-from tracks where loader_interaction_id = any ($1::text[])
+from tracks where loader_interaction_id in (select unnest($1::text[]))
 `
 
 type VerifyElsewhereRow struct {
@@ -24,8 +24,8 @@ type VerifyElsewhereRow struct {
 	At            time.Time
 }
 
-// Where else in the mirror rows of the export are, by their own ids. There is no
-// index for that: it is asked only of what was not found where it should be.
+// Where in the mirror rows of the export are, by their own ids. There is no index for
+// that: it is asked only of what was not found where it should be.
 func (q *Queries) VerifyElsewhere(ctx context.Context, db DBTX, interactionIds []string) ([]VerifyElsewhereRow, error) {
 	rows, err := db.Query(ctx, verifyElsewhere, interactionIds)
 	if err != nil {
@@ -47,19 +47,19 @@ func (q *Queries) VerifyElsewhere(ctx context.Context, db DBTX, interactionIds [
 }
 
 const verifyMirror = `-- name: VerifyMirror :many
-select m.day::text as day, m.kind::text as kind, count(*) as rows, sum(m.part)::text as fingerprint
+select m.day::text as day, m.kind::text as kind, count(*) as rows, coalesce(sum(m.part), 0)::text as fingerprint
 from (
-    select (s."timestamp" at time zone 'UTC')::date as day, 'view' as kind,
-        ('x' || left(md5(s.loader_interaction_id), 16))::bit(64)::bigint as part
-    from screens s
-    where ($1::timestamptz is null or s."timestamp" >= $1::timestamptz)
-      and ($2::timestamptz is null or s."timestamp" < $2::timestamptz)
-    union all
-    select (t."timestamp" at time zone 'UTC')::date as day, 'interaction' as kind,
-        ('x' || left(md5(t.loader_interaction_id), 16))::bit(64)::bigint as part
-    from tracks t
-    where ($1::timestamptz is null or t."timestamp" >= $1::timestamptz)
-      and ($2::timestamptz is null or t."timestamp" < $2::timestamptz)
+    select (e."timestamp" at time zone 'UTC')::date as day, e.kind,
+        ('x' || left(md5(e.loader_interaction_id || '@' || (date_part('epoch', e."timestamp") * 1000000)::bigint::text), 16))::bit(64)::bigint as part
+    from (
+        select s.loader_interaction_id, s."timestamp", 'view' as kind from screens s
+        union all
+        select t.loader_interaction_id, t."timestamp", 'interaction' from tracks t
+        union all
+        select i.loader_interaction_id, i."timestamp", 'tutorial_interaction' from tutorial_interaction i
+    ) e
+    where ($1::timestamptz is null or e."timestamp" >= $1::timestamptz)
+      and ($2::timestamptz is null or e."timestamp" < $2::timestamptz)
 ) m
 group by m.day, m.kind
 `
@@ -76,9 +76,10 @@ type VerifyMirrorRow struct {
 	Fingerprint string
 }
 
-// Counts and fingerprints of the mirror per day and kind. The fingerprint is a sum,
-// so the order does not matter, of half of the MD5 of the row's id, so it is the same in
-// every database. min and max of ids would tell less, lists of ids would not fit in memory.
+// Counts and fingerprints of the mirror per day and kind. The fingerprint is a sum, so
+// the order does not matter, of half of the MD5 of the row's id and time, so it is the
+// same in every database. tutorial_interaction is a kind of its own here: it must hold
+// what tracks holds.
 func (q *Queries) VerifyMirror(ctx context.Context, db DBTX, arg VerifyMirrorParams) ([]VerifyMirrorRow, error) {
 	rows, err := db.Query(ctx, verifyMirror, arg.RangeFrom, arg.RangeTo)
 	if err != nil {
@@ -105,12 +106,14 @@ func (q *Queries) VerifyMirror(ctx context.Context, db DBTX, arg VerifyMirrorPar
 }
 
 const verifyMirrorRows = `-- name: VerifyMirrorRows :many
-select m.loader_interaction_id::text as interaction_id, m.kind::text as kind, m.at::timestamptz as at
+select m.loader_interaction_id::text as interaction_id, m.kind::text as kind, m.at::timestamptz as at, m.whole::boolean as whole,
+    count(*) over (partition by m.loader_interaction_id collate "C") as copies
 from (
-    select s.loader_interaction_id, 'view' as kind, s."timestamp" as at from screens s
+    select s.loader_interaction_id, 'view' as kind, s."timestamp" as at, true as whole from screens s
     where s."timestamp" >= $1 and s."timestamp" < $2 and s.loader_interaction_id collate "C" > $3::text
     union all
-    select t.loader_interaction_id, 'interaction' as kind, t."timestamp" as at from tracks t
+    select t.loader_interaction_id, 'interaction', t."timestamp", i.id is not null from tracks t
+    left join tutorial_interaction i on i.id = t.id
     where t."timestamp" >= $1 and t."timestamp" < $2 and t.loader_interaction_id collate "C" > $3::text
 ) m
 order by m.loader_interaction_id collate "C"
@@ -128,9 +131,13 @@ type VerifyMirrorRowsRow struct {
 	InteractionID string
 	Kind          string
 	At            time.Time
+	Whole         bool
+	Copies        int64
 }
 
-// A page of the mirror's rows of one day, in the order of the bytes of their ids.
+// A page of the mirror's rows of one day, in the order of the bytes of their ids. copies
+// is how often the row of the export stands in that day; whole is false for a track
+// without its row in tutorial_interaction.
 func (q *Queries) VerifyMirrorRows(ctx context.Context, db DBTX, arg VerifyMirrorRowsParams) ([]VerifyMirrorRowsRow, error) {
 	rows, err := db.Query(ctx, verifyMirrorRows,
 		arg.DayFrom,
@@ -145,7 +152,13 @@ func (q *Queries) VerifyMirrorRows(ctx context.Context, db DBTX, arg VerifyMirro
 	var items []VerifyMirrorRowsRow
 	for rows.Next() {
 		var i VerifyMirrorRowsRow
-		if err := rows.Scan(&i.InteractionID, &i.Kind, &i.At); err != nil {
+		if err := rows.Scan(
+			&i.InteractionID,
+			&i.Kind,
+			&i.At,
+			&i.Whole,
+			&i.Copies,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

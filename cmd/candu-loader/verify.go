@@ -120,8 +120,10 @@ func verifyHint(r loader.VerifyReport) string {
 	switch {
 	case r.Missing.Rows > 0:
 		return fmt.Sprintf("candu-loader verify %s --repair   sends what is missing.", r.Source)
+	case r.Doubled.Rows > 0:
+		return fmt.Sprintf("A row of the export belongs in one place. candu-loader explain %s ID   tells more.", r.Source)
 	case r.Different.Rows > 0:
-		return fmt.Sprintf("These rows changed in the export after they were sent. candu-loader explain %s ID   tells more.", r.Source)
+		return fmt.Sprintf("These rows changed in the export after they were sent, or in the mirror. candu-loader explain %s ID   tells more.", r.Source)
 	}
 	return "Rows without exported_at are never read: set exported_at in the export."
 }
@@ -138,7 +140,8 @@ func verifyText(r loader.VerifyReport) string {
 	for _, d := range []struct {
 		name string
 		loader.Difference
-	}{{"missing", r.Missing}, {"different kind or time", r.Different}, {"in the mirror, gone from the export", r.Unexpected}} {
+	}{{"missing", r.Missing}, {"different kind or time, or not in tutorial_interaction", r.Different},
+		{"in the mirror twice, or rejected too", r.Doubled}, {"delivered or rejected, gone from the export", r.Unexpected}} {
 		if d.Rows == 0 {
 			continue
 		}
@@ -153,6 +156,9 @@ func verifyText(r loader.VerifyReport) string {
 	verdict := "proved"
 	if !r.Proved {
 		verdict = fmt.Sprintf("NOT proved: %d missing, %d different, %d without exported_at", r.Missing.Rows, r.Different.Rows, r.Unreadable)
+		if r.Doubled.Rows > 0 {
+			verdict += fmt.Sprintf(", %d doubled", r.Doubled.Rows)
+		}
 	}
 	fmt.Fprintf(&b, "%s: %s: %d rows of the export, %d mirrored, %d rejected", r.Source, verdict, r.Rows, r.Mirrored, r.Rejected)
 	if r.Unexpected.Rows > 0 {

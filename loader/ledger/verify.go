@@ -38,13 +38,16 @@ func (l *Ledger) DayRows(ctx context.Context, from, to time.Time, after string, 
 }
 
 // Elsewhere finds rows of the export in the mirror by their own ids, for which
-// there is no index.
-func (l *Ledger) Elsewhere(ctx context.Context, interactionIDs []string) (map[string]queries.VerifyElsewhereRow, error) {
-	found := map[string]queries.VerifyElsewhereRow{}
+// there is no index. A row may stand there more than once.
+func (l *Ledger) Elsewhere(ctx context.Context, interactionIDs []string) (map[string][]queries.VerifyElsewhereRow, error) {
+	found := map[string][]queries.VerifyElsewhereRow{}
+	if len(interactionIDs) == 0 {
+		return found, nil
+	}
 	err := l.InTx(ctx, func(tx pgx.Tx) error {
 		rows, err := l.q.VerifyElsewhere(ctx, tx, interactionIDs)
 		for _, row := range rows {
-			found[row.InteractionID] = row
+			found[row.InteractionID] = append(found[row.InteractionID], row)
 		}
 		return err
 	})

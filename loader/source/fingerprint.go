@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -13,7 +14,7 @@ import (
 type Kinds struct{ View, Interaction []string }
 
 // Fingerprint counts the rows of a day and kind. The sum is over half of the MD5
-// of each row's id, whatever their order.
+// of each row's id and time, whatever their order.
 type Fingerprint struct {
 	// Day is in UTC, "" for rows whose occurred_at is no day that Segment takes.
 	Day string
@@ -23,6 +24,18 @@ type Fingerprint struct {
 	Sum  string
 }
 
+// onDay is an expression of rows whose occurred_at is a day that Segment takes, NULL
+// for others.
+func (t *Table) onDay(expression string) string {
+	at := t.sanitized(colOccurredAt)
+	return "case when " + at + " >= '1970-01-01' and " + at + " < '10000-01-01' then " + expression + " end"
+}
+
+// microsExpression is occurred_at in microseconds since 1970, as text.
+func (t *Table) microsExpression() string {
+	return t.onDay("(date_part('epoch', " + t.sanitized(colOccurredAt) + ") * 1000000)::bigint::text")
+}
+
 // dayExpression is the day of occurred_at, NULL where there is none.
 func (t *Table) dayExpression() string {
 	at := t.sanitized(colOccurredAt)
@@ -30,7 +43,7 @@ func (t *Table) dayExpression() string {
 	if t.Columns[colOccurredAt].zoned() {
 		day = "(" + at + " at time zone 'UTC')::date"
 	}
-	return "case when " + at + " >= '1970-01-01' and " + at + " < '10000-01-01' then " + day + " end"
+	return t.onDay(day)
 }
 
 // kindExpression is the row's kind by the configured spellings.
@@ -57,7 +70,7 @@ func (t *Table) fingerprintSelect(r Range, kinds Kinds) (string, []any) {
 	t.upTo(c, r)
 	kind := t.kindExpression(c, kinds)
 	return "select coalesce(day::text, ''), kind, count(*), sum(part)::text\nfrom (\n  select " + t.dayExpression() + " as day, " + kind + " as kind,\n" +
-		"    ('x' || left(md5(" + t.sanitized(colID) + "::text), 16))::bit(64)::bigint as part\n  from " + t.Relation() + c.where() +
+		"    ('x' || left(md5(" + t.sanitized(colID) + "::text || '@' || coalesce(" + t.microsExpression() + ", '')), 16))::bit(64)::bigint as part\n  from " + t.Relation() + c.where() +
 		"\n) as r\ngroup by day, kind", c.args
 }
 
@@ -137,4 +150,35 @@ func (s *Source) DayRows(ctx context.Context, r Range, kinds Kinds, after string
 		})
 	})
 	return page, err
+}
+
+func (t *Table) settledSelect(r Range, ids []string) (string, []any) {
+	c := t.within(Range{ExportedFrom: r.ExportedFrom})
+	t.upTo(c, r)
+	c.add(t.sanitized(colID) + " = any (" + c.arg(ids) + "::text[]::" + t.idType() + "[])")
+	return "select " + t.sanitized(colID) + "::text\nfrom " + t.Relation() + c.where(), c.args
+}
+
+// Settled returns those of the ids, which must be of the table's type, whose rows are
+// between start_at and the watermark of a range, whatever their occurred_at.
+func (s *Source) Settled(ctx context.Context, r Range, ids []string) (map[string]bool, error) {
+	settled := map[string]bool{}
+	if len(ids) == 0 {
+		return settled, nil
+	}
+	sql, args := s.table.settledSelect(r, ids)
+	err := s.retry(ctx, func(ctx context.Context) error {
+		return s.reader.Read(ctx, func(db postgres.DB) error {
+			rows, err := db.Query(ctx, sql, args...)
+			if err != nil {
+				return wrap(err, s.config.Spec, "comparing rows with the watermark")
+			}
+			found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			for _, id := range found {
+				settled[id] = true
+			}
+			return wrap(err, s.config.Spec, "comparing rows with the watermark")
+		})
+	})
+	return settled, err
 }
