@@ -55,7 +55,13 @@ func TestSelects_Golden(t *testing.T) {
 	estimate, _ := plain.estimateSelect(After(moment, "7"))
 	duplicates, _ := odd.duplicateSelect(At(moment))
 	all, _ := plain.duplicateSelect(Cursor{})
+	kinds, rng := Kinds{View: []string{"view"}, Interaction: []string{"interaction"}}, Range{From: &moment, UpTo: After(moment, "7"), ExportedFrom: &moment}
+	fingerprints, _ := plain.fingerprintSelect(rng, kinds)
+	oddPrints, _ := odd.fingerprintSelect(Range{NoDay: true, UpTo: At(moment)}, kinds)
+	dayRows, _ := odd.dayRowsSelect(rng, kinds, "7", 10)
+	settled, _ := odd.settledSelect(rng, []string{"7"})
 	for name, sql := range map[string]string{
+		"fingerprints": fingerprints, "fingerprints_odd_names": oddPrints, "day_rows_odd_names": dayRows, "settled_odd_names": settled,
 		"page_beginning": plain.pageSelect(Cursor{}), "page_moment": plain.pageSelect(At(moment)), "page_after": plain.pageSelect(After(moment, "7")),
 		"page_text_id": text.pageSelect(After(moment, "7")), "page_odd_names": odd.pageSelect(After(moment, "7")),
 		"by_id": plain.idSelect(), "count": count, "estimate": estimate, "duplicates": duplicates, "duplicates_all": all,
