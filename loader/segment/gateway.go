@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,13 +65,13 @@ type Gateway struct {
 	stats       stats
 }
 
-// randPool makes analytics-go's own ids (one for each event, replaced by ours)
-// cheap: a system call for each would cost more than the encoding.
-var randPool = sync.OnceFunc(uuid.EnableRandPool)
+// analytics-go makes an id for each event, which ours replaces: a system call for
+// each would cost more than the encoding. The switch may only be thrown while nothing
+// makes ids, so it is thrown here and not by the first gateway.
+func init() { uuid.EnableRandPool() }
 
 // NewGateway returns a gateway. It does not connect.
 func NewGateway(config Config) *Gateway {
-	randPool()
 	if config.firstWait == 0 {
 		config.firstWait, config.maxWait = 500*time.Millisecond, time.Minute
 	}
