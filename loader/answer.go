@@ -17,8 +17,8 @@ func (x *explainer) selectRow() {
 		LookbackSeconds: x.src.Lookback.Seconds(),
 	}
 	x.out.Selection = s
-	if x.src.Cron != nil {
-		s.NextSlot = new(x.src.Cron.Next(time.Now()))
+	if x.src.Schedule != nil {
+		s.NextSlot = new(x.src.Schedule.Next(time.Now()))
 	}
 	first := x.state.WatermarkAt == nil && x.state.StartAt == nil
 	if first && x.src.StartAt.Mode == config.StartDate {

@@ -113,14 +113,14 @@ func accepted(value string) []any {
 // of the schedule, and not before a day, for users sleep.
 func warnAfter(src *config.Source) int {
 	const day = 24
-	if src.Cron == nil {
+	if src.Schedule == nil {
 		return day
 	}
 	longest := time.Duration(0)
 	// A Monday, so that the same schedule always gives the same file.
-	slot := src.Cron.Next(time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC))
+	slot := src.Schedule.Next(time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC))
 	for range 50 {
-		next := src.Cron.Next(slot)
+		next := src.Schedule.Next(slot)
 		longest = max(longest, next.Sub(slot))
 		slot = next
 	}

@@ -41,10 +41,10 @@ const lastRuns = 5
 
 // Status reads where a source stands. It writes nothing.
 func (l *Loader) Status(ctx context.Context, src *config.Source) (Status, error) {
-	status := Status{Source: src.Nickname, Schema: src.Schema, Schedule: src.Schedule, Timezone: src.Location.String()}
-	if src.Cron != nil {
-		next := src.Cron.Next(time.Now())
-		status.NextSlot = &next
+	status := Status{Source: src.Nickname, Schema: src.Schema, Timezone: src.Location.String()}
+	if src.Schedule != nil {
+		next := src.Schedule.Next(time.Now())
+		status.Schedule, status.NextSlot = src.Schedule.Text(), &next
 	}
 	book, err := l.Ledger(ctx, src)
 	if err != nil {

@@ -6,14 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/robfig/cron/v3"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/schedule"
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
@@ -27,6 +28,7 @@ const (
 	DefaultRetryFor           = 15 * time.Minute
 	DefaultLookback           = 15 * time.Minute
 	DefaultPageSize           = 5000
+	DefaultCatchUp            = 24 * time.Hour
 	DefaultListen             = "127.0.0.1:8321"
 	defaultTable              = "public.candu_interactions"
 )
@@ -40,6 +42,7 @@ type Config struct {
 	Segment   Segment
 	Sources   []*Source
 	HTTP      HTTP
+	Alerts    Alerts
 }
 
 // Warehouse is the Postgres that holds the mirrored schemas.
@@ -70,10 +73,12 @@ type Source struct {
 	Nickname string
 	WriteKey secret.String
 	Schema   string
-	// Schedule is the cron expression as it was written, "" if there is none;
-	// Cron is what it means in Location.
-	Schedule string
-	Cron     cron.Schedule
+	// Schedule is nil if the file gives none.
+	Schedule *schedule.Schedule
+	// CatchUp is how late a slot may still become a run.
+	CatchUp time.Duration
+	// RunDeadline ends a scheduled run that takes longer; 0 = none.
+	RunDeadline time.Duration
 	// Location is the time zone of the schedule and of dates on the command line.
 	Location *time.Location
 	// MessageNamespace is uuid.Nil if the file gives none.
@@ -119,8 +124,31 @@ type StartAt struct {
 	At   time.Time
 }
 
-// HTTP is the address of the status page.
-type HTTP struct{ Listen string }
+// HTTP is where serve answers, and to whom.
+type HTTP struct {
+	// Listen is HOST:PORT.
+	Listen string
+	// User and Password are asked for if they are set.
+	User     string
+	Password secret.String
+}
+
+// Loopback tells whether only this machine can reach the address.
+func (h HTTP) Loopback() bool {
+	host, _, err := net.SplitHostPort(h.Listen)
+	return err == nil && loopback(host)
+}
+
+// Alerts says whom serve tells of changes, and of which.
+type Alerts struct {
+	// URLs are services in the form of shoutrrr
+	// (https://containrrr.dev/shoutrrr/services/overview/); they hold tokens.
+	URLs []secret.String
+	// LagOver is the lag from which on a source is late; 0 = it never is.
+	LagOver time.Duration
+	// PingURL is asked with GET after each run that succeeded, "" = none.
+	PingURL secret.String
+}
 
 // Load reads a file. env looks a variable up, as os.LookupEnv does. Every error
 // is of kind [fault.Config]; what is wrong in the file comes as [Problems].

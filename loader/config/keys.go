@@ -11,7 +11,6 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/uuid"
-	"github.com/robfig/cron/v3"
 
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
@@ -42,6 +41,7 @@ func (d *decoder) decode(text []byte) *Config {
 		"segment":   func(v value) { d.segment(v, &c.Segment) },
 		"sources":   func(v value) { sources = v },
 		"http":      func(v value) { d.http(v, &c.HTTP) },
+		"alerts":    func(v value) { d.alerts(v, &c.Alerts) },
 	})
 	if _, ok := present["warehouse"]; !ok {
 		d.problem(value{key: "warehouse"}, "Add:  warehouse: {url: \"${DATABASE_URL}\"}", "is missing")
@@ -145,15 +145,6 @@ func loopback(host string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
-func (d *decoder) http(v value, h *HTTP) {
-	present := d.keys(v, map[string]func(value){"listen": d.setText(&h.Listen)})
-	if at, ok := present["listen"]; ok {
-		if _, _, err := net.SplitHostPort(h.Listen); err != nil {
-			d.problem(at, "For example "+DefaultListen, "%q: expected HOST:PORT", h.Listen)
-		}
-	}
-}
-
 func (d *decoder) sources(v value, c *Config) {
 	items := d.items(v)
 	if len(items) == 0 {
@@ -176,14 +167,15 @@ func (d *decoder) sources(v value, c *Config) {
 
 func (d *decoder) source(v value, warehouse secret.URL) *Source {
 	s := &Source{
-		Line: v.line(), Location: time.UTC, Lookback: DefaultLookback, PageSize: DefaultPageSize,
+		Line: v.line(), Location: time.UTC, Lookback: DefaultLookback, PageSize: DefaultPageSize, CatchUp: DefaultCatchUp,
 		Interactions: Interactions{URL: warehouse, Kinds: Kinds{View: []string{"view"}, Interaction: []string{"interaction"}}},
 	}
 	s.Interactions.Table, _ = parseTable(defaultTable)
-	var key, keyFile, zone, namespace, start string
+	var key, keyFile, cron, zone, namespace, start string
 	present := d.keys(v, map[string]func(value){
 		"nickname": d.setText(&s.Nickname), "write_key": d.setText(&key), "write_key_file": d.setFile(&keyFile),
-		"schema": d.setText(&s.Schema), "schedule": d.setText(&s.Schedule), "timezone": d.setText(&zone),
+		"schema": d.setText(&s.Schema), "schedule": d.setText(&cron), "timezone": d.setText(&zone),
+		"catch_up": d.setDuration(&s.CatchUp, 0), "run_deadline": d.setDuration(&s.RunDeadline, time.Second),
 		"message_namespace": d.setText(&namespace), "start_at": d.setText(&start),
 		"lookback":     d.setDuration(&s.Lookback, 0),
 		"page_size":    d.setInt(&s.PageSize, 1, 50_000, "rows"),
@@ -204,8 +196,8 @@ func (d *decoder) source(v value, warehouse secret.URL) *Source {
 			s.Location = location
 		}
 	}
-	if at, ok := present["schedule"]; ok && s.Schedule != "" {
-		s.Cron = d.schedule(at, s.Schedule, s.Location)
+	if at, ok := present["schedule"]; ok && cron != "" {
+		s.Schedule = d.schedule(at, cron, s.Location)
 	}
 	if at, ok := present["message_namespace"]; ok && namespace != "" {
 		id, err := uuid.Parse(namespace)
@@ -256,25 +248,6 @@ func (d *decoder) sourceNames(v value, s *Source, present map[string]value) {
 
 func (d *decoder) hasProblem(v value) bool {
 	return slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Key == v.key })
-}
-
-// schedule parses a cron expression of five fields or a descriptor.
-func (d *decoder) schedule(at value, text string, location *time.Location) cron.Schedule {
-	fields := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
-	if strings.Contains(text, "TZ=") {
-		d.problem(at, "Write it as `timezone:`.", "%q: the time zone does not belong here", text)
-		return nil
-	}
-	schedule, err := fields.Parse("TZ=" + location.String() + " " + text)
-	if err != nil {
-		d.problem(at, `Five fields, minute hour day month weekday, for example "15 * * * *" (each hour at 15), or @hourly, @daily, @every 30m.`,
-			"%q: %s", text, strings.ReplaceAll(err.Error(), "TZ="+location.String()+" ", ""))
-		return nil
-	}
-	if schedule.Next(time.Now()).IsZero() {
-		d.problem(at, `For example "15 * * * *" (each hour at 15).`, "%q never comes", text)
-	}
-	return schedule
 }
 
 func (d *decoder) startAt(at value, text string, location *time.Location) StartAt {
