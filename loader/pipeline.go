@@ -55,6 +55,7 @@ type pipeline struct {
 	limited      bool
 	// progress is told after each batch and each page; nil = nobody asks.
 	progress func(ledger.Counters)
+	timed    func(PageStep, time.Duration)
 
 	counters counters
 	// base is what an earlier part of the same run counted.
@@ -280,6 +281,7 @@ func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-
 
 // commit records a page, through passing trouble of the database.
 func (p *pipeline) commit(ctx context.Context, page ledger.Page) error {
+	defer timed(p.timed, PageRecord)()
 	record := func(page ledger.Page) error {
 		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.run.Record(ctx, page) })
 	}

@@ -34,7 +34,21 @@ type RunOptions struct {
 	// Progress is told how far the run is, often; nil = nobody asks. It must be
 	// quick and safe for concurrent use.
 	Progress func(Progress)
+	// Opened is told the run's number when it begins; nil = nobody asks.
+	Opened func(id int64)
+	// Timed is told how long each step of a page took; nil = nobody asks. It must be
+	// safe for concurrent use.
+	Timed func(step PageStep, took time.Duration)
 }
+
+// PageStep is a step of a page whose time is told.
+type PageStep string
+
+// The steps of a page.
+const (
+	PageRead   PageStep = "read"
+	PageRecord PageStep = "record"
+)
 
 // Progress says how far a run is.
 type Progress struct {
@@ -96,6 +110,9 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 	run, err := l.openRun(ctx, src, ledger.RunOptions{Kind: opts.Kind, SlotAt: opts.SlotAt, Version: Version})
 	if err != nil {
 		return summary, err
+	}
+	if opts.Opened != nil {
+		opts.Opened(run.ID)
 	}
 	log := l.log.With("source", src.Nickname, "run", run.ID)
 	warnDead(log, run)
@@ -227,7 +244,7 @@ func (j *runJob) do(hard, soft context.Context) error {
 		return err
 	}
 	flow := j.loader.newPipeline(j.src, j.run, j.export, j.log, j.src.Integrations)
-	flow.reader, flow.limit, flow.progress = j, j.opts.Limit, j.progress
+	flow.reader, flow.limit, flow.progress, flow.timed = j, j.opts.Limit, j.progress, j.opts.Timed
 	err := flow.flow(hard, soft)
 	j.counters = flow.snapshot()
 	j.limited = flow.limited
@@ -308,6 +325,7 @@ func (j *runJob) next(ctx context.Context) (*source.Page, error) {
 	if j.done {
 		return nil, nil
 	}
+	defer timed(j.opts.Timed, PageRead)()
 	var err error
 	if j.point, err = j.export.SafePoint(ctx); err != nil {
 		return nil, err
@@ -355,6 +373,15 @@ func (j *runJob) warnPoint(point source.SafePoint) {
 		once("late commits can't be seen and lookback is 0: rows that commit late may be missed", "reason", point.Reason,
 			"remedy", "GRANT pg_read_all_stats to the loader's role, or set lookback")
 	}
+}
+
+// timed tells, when the function that it returns is called, how long it took.
+func timed(tell func(PageStep, time.Duration), step PageStep) func() {
+	if tell == nil {
+		return func() {}
+	}
+	began := time.Now()
+	return func() { tell(step, time.Since(began)) }
 }
 
 func (j *runJob) progress(c ledger.Counters) {

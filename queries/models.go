@@ -121,6 +121,8 @@ type LoaderSlot struct {
 	Holder *string
 	// When the slot was taken.
 	RecordedAt time.Time
+	// Until when its holder has the slot unless it renews that; NULL once the slot has ended.
+	HeldUntil *time.Time
 }
 
 // candu-loader: where the source stands; one row.
@@ -145,6 +147,12 @@ type LoaderState struct {
 	CreatedAt time.Time
 	// When this row last changed.
 	UpdatedAt time.Time
+	// Slots are accounted for from this moment on. NULL = serve never ran.
+	SlotsSince *time.Time
+	// The schedule that they are computed with, and its time zone.
+	SlotsSchedule *string
+	// What serve has announced, so that nothing is announced twice.
+	Alerts []byte
 }
 
 type PgAttribute struct {

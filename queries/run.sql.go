@@ -256,7 +256,7 @@ with lease as (
     returning id
 )
 select
-    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at,
+    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts,
     m.version as schema_version,
     m.dirty as schema_dirty,
     lease.token as token,
@@ -333,6 +333,9 @@ func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunO
 		&i.LoaderState.Readers,
 		&i.LoaderState.CreatedAt,
 		&i.LoaderState.UpdatedAt,
+		&i.LoaderState.SlotsSince,
+		&i.LoaderState.SlotsSchedule,
+		&i.LoaderState.Alerts,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
 		&i.Token,
@@ -475,7 +478,7 @@ func (q *Queries) StateCreate(ctx context.Context, db DBTX, arg StateCreateParam
 }
 
 const stateGet = `-- name: StateGet :one
-select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, m.version as schema_version, m.dirty as schema_dirty
+select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, m.version as schema_version, m.dirty as schema_dirty
 from loader_state s cross join loader_schema_migrations m
 `
 
@@ -499,6 +502,9 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 		&i.LoaderState.Readers,
 		&i.LoaderState.CreatedAt,
 		&i.LoaderState.UpdatedAt,
+		&i.LoaderState.SlotsSince,
+		&i.LoaderState.SlotsSchedule,
+		&i.LoaderState.Alerts,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
 	)

@@ -44,3 +44,9 @@ func MessageID(namespace uuid.UUID, id string, occurredAt time.Time) string {
 	hex.Encode(text[24:], u[10:])
 	return string(text[:])
 }
+
+// IDPrefix returns what the messageIds of a millisecond begin with. In the order of
+// the bytes it stands before all of them and after those of the time before.
+func IDPrefix(t time.Time) string {
+	return MessageID(uuid.Nil, "", t)[:13]
+}

@@ -107,7 +107,8 @@ const migrateHint = "Run `candu-loader migrate` first; `candu-loader run` does i
 func (l *Ledger) explain(err error, format string, args ...any) error {
 	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}
 	switch {
-	case postgres.Missing(err) || isNoRows(err):
+	case postgres.Missing(err) || postgres.MissingColumn(err) || isNoRows(err):
+		// A column is missing from a schema that an older candu-loader made.
 		e.Kind = fault.Precondition
 		return e.WithHint(migrateHint)
 	case postgres.Denied(err):

@@ -108,7 +108,7 @@ func (r *Run) Record(ctx context.Context, page Page) error {
 func (r *Run) advance(page Page) queries.RunAdvanceParams {
 	c := page.Counters
 	p := queries.RunAdvanceParams{
-		ID: r.ID, Ttl: interval(LeaseTTL), Lease: r.lease, Token: r.token,
+		ID: r.ID, Ttl: leaseTTL(), Lease: r.lease, Token: r.token,
 		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
 		Batches: c.Batches, Retries: c.Retries,
 	}

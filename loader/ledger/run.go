@@ -131,7 +131,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	var row queries.RunOpenRow
 	err = l.InTx(ctx, func(tx pgx.Tx) error {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
-			Lease: lease, Holder: opts.Holder, Idle: idleTimeout, Ttl: interval(LeaseTTL), Kind: string(opts.Kind),
+			Lease: lease, Holder: opts.Holder, Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
 			Host: hostname(), Version: opts.Version,
 		})
@@ -196,7 +196,7 @@ func (r *Run) Keep(ctx context.Context) error {
 		var held int64
 		attempt, cancel := context.WithTimeout(ctx, RenewEvery)
 		err := r.ledger.InTx(attempt, func(tx pgx.Tx) (err error) {
-			held, err = r.ledger.q.LeaseRenew(attempt, tx, queries.LeaseRenewParams{Ttl: interval(LeaseTTL), Lease: r.lease, Token: r.token})
+			held, err = r.ledger.q.LeaseRenew(attempt, tx, queries.LeaseRenewParams{Ttl: leaseTTL(), Lease: r.lease, Token: r.token})
 			return err
 		})
 		cancel()
@@ -269,8 +269,8 @@ func (r *Run) finished(ctx context.Context) error {
 	return r.lost()
 }
 
-func interval(d time.Duration) pgtype.Interval {
-	return pgtype.Interval{Microseconds: d.Microseconds(), Valid: true}
+func leaseTTL() pgtype.Interval {
+	return pgtype.Interval{Microseconds: LeaseTTL.Microseconds(), Valid: true}
 }
 
 func isNoRows(err error) bool { return errors.Is(err, pgx.ErrNoRows) }

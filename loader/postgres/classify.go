@@ -19,6 +19,7 @@ import (
 // SQLSTATEs that somebody asks for by name
 // (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 const (
+	undefinedColumn       = "42703"
 	undefinedTable        = "42P01"
 	undefinedSchema       = "3F000"
 	insufficientPrivilege = "42501"
@@ -40,6 +41,9 @@ func Missing(err error) bool {
 	code := Code(err)
 	return code == undefinedTable || code == undefinedSchema
 }
+
+// MissingColumn reports whether err says that a column is not there.
+func MissingColumn(err error) bool { return Code(err) == undefinedColumn }
 
 // Denied reports whether err says that the role lacks a privilege.
 func Denied(err error) bool { return Code(err) == insufficientPrivilege }

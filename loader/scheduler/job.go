@@ -1,0 +1,314 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+)
+
+const (
+	// busyFor is how long a job waits for the lease: that of a loader that died runs
+	// out within ledger.LeaseTTL, and one that is about to end is worth the wait.
+	busyFor = ledger.LeaseTTL + 5*time.Second
+	// endTimeout bounds the tries to write how slots ended. After that they are
+	// taken over like those of a loader that died.
+	endTimeout = time.Minute
+)
+
+var (
+	errDeadline  = errors.New("run_deadline passed")
+	errSlotsLost = errors.New("its slots were taken over by another loader")
+)
+
+// job runs a source for one or more slots, again if need be, until it succeeds or
+// the next slot comes.
+type job struct {
+	*worker
+	book  *ledger.Ledger
+	slots []time.Time
+	// punctual is true if the last slot is on time.
+	punctual bool
+	began    time.Time
+
+	// done is closed when the slots have ended or were left to others.
+	done chan struct{}
+	// way is closed when the next slot asks for the place.
+	way chan struct{}
+
+	mu      sync.Mutex
+	waiting bool
+	runID   *int64
+	summary *loader.Summary
+	err     error
+}
+
+func newJob(w *worker, book *ledger.Ledger, slots []time.Time, now time.Time) *job {
+	slices.SortFunc(slots, time.Time.Compare)
+	last := slots[len(slots)-1]
+	return &job{
+		worker: w, book: book, slots: slots, punctual: now.Sub(last) <= onTime, began: time.Now(),
+		done: make(chan struct{}), way: make(chan struct{}),
+	}
+}
+
+// result returns what the last attempt did; call it when done is closed.
+func (j *job) result() (*loader.Summary, error) { return j.summary, j.err }
+
+// giveWay ends the job if it only waits to try again.
+func (j *job) giveWay() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.waiting {
+		j.waiting = false
+		close(j.way)
+		return true
+	}
+	select {
+	case <-j.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// describe says what stands in the way of the next slot.
+func (j *job) describe() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	slot := j.slots[len(j.slots)-1].In(j.src.Location).Format(time.RFC3339)
+	if j.runID == nil {
+		return fmt.Sprintf("the run of %s was about to begin", slot)
+	}
+	return fmt.Sprintf("run %d of %s was still running", *j.runID, slot)
+}
+
+// do runs until the slots have an end, or ctx is done.
+func (j *job) do(ctx context.Context) {
+	defer close(j.done)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go j.renew(ctx, cancel)
+
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval, waits.MaxInterval = j.retry, j.retryMost
+	for tries := 1; ; tries++ {
+		summary, err := j.attempt(ctx)
+		wait := waits.NextBackOff()
+		again := j.again(ctx, err)
+		if fault.Is(err, fault.Busy) {
+			wait = 5 * time.Second
+		}
+		if !again {
+			wait = 0
+		}
+		j.tell(summary, err, wait)
+		if ctx.Err() != nil {
+			j.release(ctx, err)
+			return
+		}
+		if !again || !j.pause(ctx, wait) {
+			if ctx.Err() != nil {
+				j.release(ctx, err)
+				return
+			}
+			j.end(ctx, err, tries)
+			return
+		}
+	}
+}
+
+// attempt is one run.
+func (j *job) attempt(ctx context.Context) (loader.Summary, error) {
+	if j.src.RunDeadline > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, j.src.RunDeadline, fmt.Errorf("%w after %s", errDeadline, j.src.RunDeadline))
+		defer cancel()
+	}
+	last := j.slots[len(j.slots)-1]
+	summary, err := j.loader.Run(ctx, j.src, loader.RunOptions{
+		Kind: ledger.Scheduled, SlotAt: &last,
+		Opened: func(id int64) {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			j.runID = &id
+		},
+		Progress: func(p loader.Progress) { j.watch.Progress(j.src, p) },
+		Timed:    func(step loader.PageStep, took time.Duration) { j.watch.Timed(j.src, step, took) },
+	})
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.summary, j.err = &summary, err
+	return summary, err
+}
+
+// again decides whether a run is tried again for the same slots.
+func (j *job) again(ctx context.Context, err error) bool {
+	switch {
+	case err == nil, ctx.Err() != nil, j.once, errors.Is(err, errDeadline):
+		return false
+	case fault.Is(err, fault.Busy):
+		return time.Since(j.began) < busyFor
+	}
+	return true
+}
+
+// tell logs how an attempt ended, and tells the watcher.
+func (j *job) tell(summary loader.Summary, err error, wait time.Duration) {
+	var retry time.Time
+	if wait > 0 {
+		retry = time.Now().Add(wait)
+	}
+	j.watch.Ended(j.src, summary, err, retry)
+	log := j.log.With("slot", j.slots[len(j.slots)-1].In(j.src.Location).Format(time.RFC3339))
+	if summary.RunID > 0 {
+		log = log.With("run", summary.RunID)
+	}
+	attrs := []any{"rows_read", summary.RowsRead, "sent", summary.Sent, "already_delivered", summary.AlreadyDelivered,
+		"rejected", summary.Rejected, "seconds", round(summary.Seconds)}
+	switch {
+	case err == nil:
+		log.Info("run succeeded", attrs...)
+		return
+	case fault.Is(err, fault.Busy):
+		log.Info("another loader holds this source", "error", err)
+		return
+	case fault.Is(err, fault.Interrupted):
+		log.Warn("run interrupted; what was recorded stays", append(attrs, "error", err)...)
+		return
+	}
+	attrs = append(attrs, "error", err)
+	if hint := fault.HintOf(err); hint != "" {
+		attrs = append(attrs, "hint", hint)
+	}
+	if wait > 0 {
+		attrs = append(attrs, "tried_again_in", wait.Round(100*time.Millisecond))
+	}
+	log.Error("run failed", attrs...)
+}
+
+func round(seconds float64) float64 { return float64(int(seconds*1000+0.5)) / 1000 }
+
+// pause waits before the next attempt; false if the next slot came first, or ctx is
+// done.
+func (j *job) pause(ctx context.Context, wait time.Duration) bool {
+	j.mu.Lock()
+	j.waiting = true
+	j.mu.Unlock()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-j.way:
+		return false
+	case <-timer.C:
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	gave := !j.waiting
+	j.waiting = false
+	return !gave && ctx.Err() == nil
+}
+
+// end writes the slots' end.
+func (j *job) end(ctx context.Context, err error, tries int) {
+	status, note := j.verdict(err, tries)
+	last, earlier := j.slots[len(j.slots)-1:], j.slots[:len(j.slots)-1]
+	early := status
+	if status == ledger.SlotRan {
+		early = ledger.SlotCaughtUp
+		if !j.punctual {
+			status = ledger.SlotCaughtUp
+		}
+	}
+	err = j.write(ctx, func(ctx context.Context) error {
+		return j.book.EndSlots(ctx, j.holder,
+			ledger.SlotsEnd{Slots: last, Status: status, RunID: j.runID, Note: note},
+			ledger.SlotsEnd{Slots: earlier, Status: early, RunID: j.runID, Note: note})
+	})
+	if err != nil {
+		j.log.Error("recording how slots ended; they are taken over later", "error", err)
+		return
+	}
+	j.watch.Slots(j.src, status, 1)
+	if len(earlier) > 0 {
+		j.watch.Slots(j.src, early, len(earlier))
+	}
+}
+
+// verdict is how slots end after their last attempt. Slots that had a run are ran or
+// caught_up; loader_runs says how that went.
+func (j *job) verdict(err error, tries int) (ledger.SlotStatus, string) {
+	switch {
+	case err == nil:
+		return ledger.SlotRan, ""
+	case j.runID != nil && tries > 1:
+		return ledger.SlotRan, fmt.Sprintf("%s; tried %d times", err, tries)
+	case j.runID != nil:
+		return ledger.SlotRan, err.Error()
+	case fault.Is(err, fault.Busy):
+		return ledger.SlotSkippedOverlap, err.Error()
+	case tries > 1:
+		return ledger.SlotMissed, fmt.Sprintf("%s; tried %d times", err, tries)
+	}
+	return ledger.SlotMissed, err.Error()
+}
+
+// release leaves the slots to whoever looks next.
+func (j *job) release(ctx context.Context, err error) {
+	if errors.Is(context.Cause(ctx), errSlotsLost) {
+		return
+	}
+	note := "interrupted"
+	if err == nil {
+		// The run was done when the end came.
+		j.end(ctx, nil, 1)
+		return
+	}
+	err = j.write(ctx, func(ctx context.Context) error {
+		return j.book.ReleaseSlots(ctx, j.slots, j.runID, note, j.holder)
+	})
+	if err != nil {
+		j.log.Warn("releasing slots; they are taken over later", "error", err)
+	}
+}
+
+// write tries until it is written, even after ctx is done.
+func (j *job) write(ctx context.Context, do func(context.Context) error) error {
+	limit := endTimeout
+	if ctx.Err() != nil {
+		limit = postgres.ConnectTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	return postgres.Retry(ctx, limit, nil, do)
+}
+
+// renew keeps the slots until ctx is done, and ends the job if they are another's.
+func (j *job) renew(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(ledger.RenewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		attempt, stop := context.WithTimeout(ctx, ledger.RenewEvery)
+		held, err := j.book.RenewSlots(attempt, j.slots, j.holder)
+		stop()
+		if err == nil && !held {
+			cancel(errSlotsLost)
+			return
+		}
+	}
+}

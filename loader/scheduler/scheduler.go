@@ -1,0 +1,106 @@
+// Package scheduler runs sources on their schedules and accounts for every slot.
+//
+// Each slot becomes a row of loader_slots with exactly one end. Who inserts the
+// row has the slot, so any number of replicas may run side by side without a leader;
+// a slot whose holder died is taken over by the next who looks. The next slots are
+// computed from the last that is recorded, by the database's clock, so neither a
+// restart nor a clock that jumps loses or repeats one.
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+)
+
+// Scheduler runs the sources of one loader. Make it with New.
+type Scheduler struct {
+	loader *loader.Loader
+	log    *slog.Logger
+	watch  Watcher
+	holder string
+	// retry is the wait after a run that failed, doubled up to retryMost.
+	retry, retryMost time.Duration
+}
+
+// Watcher is told what happens. Its methods must be quick and safe for concurrent
+// use.
+type Watcher interface {
+	// Progress is told how far a run is.
+	Progress(src *config.Source, p loader.Progress)
+	// Timed is told how long a step of a page took.
+	Timed(src *config.Source, step loader.PageStep, took time.Duration)
+	// Ended is told how one attempt at a run ended; retry is when it is tried again, the
+	// zero time if it is not.
+	Ended(src *config.Source, summary loader.Summary, err error, retry time.Time)
+	// Slots is told that n slots ended.
+	Slots(src *config.Source, status ledger.SlotStatus, n int)
+	// Reached is told whether the slots could be read, each time they are.
+	Reached(src *config.Source, err error)
+}
+
+// New returns a scheduler over the loader's sources. It does not connect.
+func New(l *loader.Loader, log *slog.Logger, watch Watcher) *Scheduler {
+	return &Scheduler{
+		loader: l, log: log, watch: watch, holder: ledger.Holder(),
+		retry: 10 * time.Second, retryMost: 10 * time.Minute,
+	}
+}
+
+// Run runs the sources that have a schedule until ctx is done; then runs under way
+// end as [loader.Loader.Run] says, and their slots are left to whoever looks next.
+// Databases that are away are waited for.
+func (s *Scheduler) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, src := range s.loader.Config().Sources {
+		if src.Schedule == nil {
+			s.log.Info("a source without a schedule is not run", "source", src.Nickname)
+			continue
+		}
+		wg.Go(func() { s.worker(src).loop(ctx) })
+	}
+	wg.Wait()
+}
+
+// Once runs what is due, each source side by side, and returns when that is done. A
+// source whose slots were never counted is due for its last slot, if that is within
+// catch_up. The result has an entry for each source that ran.
+func (s *Scheduler) Once(ctx context.Context) ([]loader.Summary, error) {
+	var (
+		mu        sync.Mutex
+		summaries []loader.Summary
+		errs      []error
+		wg        sync.WaitGroup
+	)
+	for _, src := range s.loader.Config().Sources {
+		if src.Schedule == nil {
+			continue
+		}
+		wg.Go(func() {
+			w := s.worker(src)
+			w.once = true
+			summary, err := w.onceThrough(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if summary != nil {
+				summaries = append(summaries, *summary)
+			}
+			if err != nil {
+				errs = append(errs, &fault.Error{Kind: fault.KindOf(err), Text: "source " + src.Nickname, Err: err, Hint: fault.HintOf(err)})
+			}
+		})
+	}
+	wg.Wait()
+	return summaries, errors.Join(errs...)
+}
+
+func (s *Scheduler) worker(src *config.Source) *worker {
+	return &worker{Scheduler: s, src: src, log: s.log.With("source", src.Nickname)}
+}

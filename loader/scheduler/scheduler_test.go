@@ -1,0 +1,381 @@
+package scheduler_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fakesegment"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/scheduler"
+)
+
+func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
+
+// bundle is a warehouse with an export, and a fake Segment.
+type bundle struct {
+	url      string
+	db       *pgxpool.Pool
+	fake     *fakesegment.Server
+	endpoint string
+	source   string // more lines of the source
+	log      *logs
+}
+
+func setup(t *testing.T, source string) *bundle {
+	t.Helper()
+	b := &bundle{url: loadertest.Database(t), source: source, log: &logs{}}
+	b.db = loadertest.Pool(t, b.url)
+	b.fake, b.endpoint = loadertest.Segment(t, fakesegment.Options{})
+	export := loadertest.Export{Rows: 500}
+	require.NoError(t, export.Create(t.Context(), b.db))
+	require.NoError(t, export.Fill(t.Context(), b.db))
+	return b
+}
+
+// scheduler returns one replica.
+func (b *bundle) scheduler(t *testing.T) (*scheduler.Scheduler, *watcher) {
+	t.Helper()
+	cfg, err := config.Parse("test.yaml", fmt.Appendf(nil, `
+warehouse: {url: %q}
+segment: {endpoint: %q, max_events_per_second: 0, retry_for: 1m}
+sources:
+- nickname: Candu_Test
+  write_key: key
+%s`, b.url, b.endpoint, b.source), func(string) (string, bool) { return "", false })
+	require.NoError(t, err)
+	log := slog.New(slog.NewTextHandler(b.log, nil))
+	l := loader.New(cfg, log)
+	t.Cleanup(l.Close)
+	w := &watcher{ended: make(chan ended, 1000), slots: map[ledger.SlotStatus]int{}}
+	return scheduler.New(l, log, w), w
+}
+
+// migrate makes the schema, and says that slots were counted since some time ago.
+func (b *bundle) migrate(t *testing.T, s *scheduler.Scheduler, schedule string, ago time.Duration) {
+	t.Helper()
+	_, err := s.Loader().Migrate(t.Context(), s.Loader().Config().Sources[0])
+	require.NoError(t, err)
+	b.exec(t, `update candu_test.loader_state set slots_schedule = $1, slots_since = clock_timestamp() - $2::interval`, schedule, ago)
+}
+
+// serve runs a scheduler until the test ends or stop is called.
+func serve(t *testing.T, s *scheduler.Scheduler) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Run(ctx)
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// slots returns the recorded slots, the oldest first.
+func (b *bundle) slots(t *testing.T) []string {
+	t.Helper()
+	rows, err := b.db.Query(t.Context(), `
+		select status || coalesce(' run ' || run_id, '') || coalesce(': ' || note, '')
+		from candu_test.loader_slots order by slot_at`)
+	require.NoError(t, err)
+	var all []string
+	for rows.Next() {
+		var s string
+		require.NoError(t, rows.Scan(&s))
+		all = append(all, s)
+	}
+	require.NoError(t, rows.Err())
+	return all
+}
+
+func (b *bundle) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	_, err := b.db.Exec(t.Context(), sql, args...)
+	require.NoError(t, err, sql)
+}
+
+type ended struct {
+	summary loader.Summary
+	err     error
+	retry   time.Time
+}
+
+type watcher struct {
+	ended chan ended
+
+	mu    sync.Mutex
+	slots map[ledger.SlotStatus]int
+}
+
+func (*watcher) Progress(*config.Source, loader.Progress)             {}
+func (*watcher) Timed(*config.Source, loader.PageStep, time.Duration) {}
+func (*watcher) Reached(*config.Source, error)                        {}
+func (w *watcher) Ended(_ *config.Source, s loader.Summary, err error, retry time.Time) {
+	w.ended <- ended{s, err, retry}
+}
+func (w *watcher) Slots(_ *config.Source, status ledger.SlotStatus, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slots[status] += n
+}
+
+type logs struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// count returns how many slots have each status, and that the rest of what must
+// always hold does: every slot of the schedule has a row, and one end.
+func (b *bundle) count(t *testing.T, every time.Duration) map[string]int {
+	t.Helper()
+	var gaps int
+	require.NoError(t, b.db.QueryRow(t.Context(), `
+		select count(*) from (select slot_at - lag(slot_at) over (order by slot_at) as step from candu_test.loader_slots) s
+		where step <> $1::interval`, every).Scan(&gaps))
+	require.Zero(t, gaps, "slots that have no row")
+	counts := map[string]int{}
+	for _, s := range b.slots(t) {
+		status, _, _ := strings.Cut(s, ":")
+		status, _, hasRun := strings.Cut(status, " ")
+		counts[status]++
+		require.Equal(t, status == "ran" || status == "caught_up", hasRun, s)
+	}
+	require.Zero(t, counts["running"])
+	return counts
+}
+
+func fault(f fakesegment.Fault) fakesegment.Faults {
+	return fakesegment.Faults{Faults: []fakesegment.Fault{f}}
+}
+
+// eventually waits for what another goroutine does in the database.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	require.Eventually(t, is, 45*time.Second, 50*time.Millisecond, what)
+}
+
+func TestRun_EverySecond(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@every 1s"`)
+	s, w := b.scheduler(t)
+	stop := serve(t, s)
+	for range 4 {
+		e := <-w.ended
+		require.NoError(t, e.err)
+	}
+	stop()
+	counts := b.count(t, time.Second)
+	require.GreaterOrEqual(t, counts["ran"]+counts["caught_up"], 4, "%v", b.slots(t))
+	require.EqualValues(t, 500, b.fake.Stats().Accepted)
+	require.Zero(t, b.fake.Stats().Duplicates)
+}
+
+func TestOnce_FirstTime(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@hourly"`)
+	s, w := b.scheduler(t)
+	summaries, err := s.Once(t.Context())
+	require.NoError(t, err)
+	require.Len(t, summaries, 1)
+	require.EqualValues(t, 500, summaries[0].Sent)
+	require.Equal(t, 1, w.slots[ledger.SlotCaughtUp]+w.slots[ledger.SlotRan])
+	again, err := s.Once(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, again, "the next slot is not due")
+}
+
+func TestOnce_CatchesUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "  schedule: \"@every 1h\"\n  catch_up: 5h30m")
+	s, _ := b.scheduler(t)
+	b.migrate(t, s, "@every 1h UTC", 10*time.Hour)
+	summaries, err := s.Once(t.Context())
+	require.NoError(t, err)
+	require.Len(t, summaries, 1, "several missed slots become one run")
+	counts := b.count(t, time.Hour)
+	require.Equal(t, 10, counts["missed"]+counts["caught_up"]+counts["ran"], "%v", b.slots(t))
+	require.InDelta(t, 5, counts["missed"], 1)
+	require.Contains(t, b.slots(t)[0], "catch_up is 5h30m")
+	var runs int
+	require.NoError(t, b.db.QueryRow(t.Context(), "select count(distinct run_id) from candu_test.loader_slots").Scan(&runs))
+	require.Equal(t, 1, runs)
+}
+
+// A slot whose loader died is taken over, and a run that it left behind does not hold it up.
+func TestRun_TakesOver(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@every 6h"`)
+	s, w := b.scheduler(t)
+	b.migrate(t, s, "@every 6h UTC", 0)
+	b.exec(t, `insert into candu_test.loader_slots (slot_at, status, holder, held_until)
+		values (date_trunc('hour', now()) - interval '1 hour', 'running', 'dead', clock_timestamp() - interval '1 second')`)
+	serve(t, s)
+	require.NoError(t, (<-w.ended).err)
+	eventually(t, "the slot ends", func() bool { return strings.HasPrefix(b.slots(t)[0], "caught_up run 1") })
+}
+
+// What is due while the run before is under way is skipped, and says why.
+func TestRun_SkipsOverlap(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@every 1s"`)
+	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Delay, DelayMillis: 2500}))
+	s, w := b.scheduler(t)
+	stop := serve(t, s)
+	require.NoError(t, (<-w.ended).err)
+	stop()
+	counts := b.count(t, time.Second)
+	require.GreaterOrEqual(t, counts["skipped_overlap"], 1, "%v", b.slots(t))
+	require.Contains(t, strings.Join(b.slots(t), "\n"), "was still running")
+}
+
+// A run that fails is tried again before the next slot.
+func TestRun_TriesAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@every 24h"`)
+	b.exec(t, "alter table candu_interactions rename to away")
+	s, w := b.scheduler(t)
+	s.SetRetry(200 * time.Millisecond)
+	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
+	serve(t, s)
+	first := <-w.ended
+	require.Error(t, first.err)
+	require.False(t, first.retry.IsZero())
+	b.exec(t, "alter table away rename to candu_interactions")
+	for e := range w.ended {
+		if e.err == nil {
+			require.EqualValues(t, 500, e.summary.Sent)
+			break
+		}
+	}
+	eventually(t, "the slot ends", func() bool { return strings.Contains(b.slots(t)[0], " run ") })
+	require.Contains(t, b.log.String(), "tried_again_in")
+	require.Contains(t, b.log.String(), "hint=")
+}
+
+// While nothing helps, a slot ends when the next one comes.
+func TestRun_GivesWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@every 1s"`)
+	b.exec(t, "alter table candu_interactions rename to away")
+	s, w := b.scheduler(t)
+	stop := serve(t, s)
+	for range 3 {
+		require.Error(t, (<-w.ended).err)
+	}
+	stop()
+	s2, _ := b.scheduler(t)
+	b.exec(t, "alter table away rename to candu_interactions")
+	_, err := s2.Once(t.Context())
+	require.NoError(t, err)
+	counts := b.count(t, time.Second)
+	require.GreaterOrEqual(t, counts["missed"], 2, "%v", b.slots(t))
+	require.Contains(t, b.slots(t)[0], "candu_interactions")
+	require.EqualValues(t, 500, b.fake.Stats().Accepted)
+}
+
+func TestRun_Deadline(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "  schedule: \"@every 24h\"\n  run_deadline: 1s")
+	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Status, Status: 503}))
+	s, w := b.scheduler(t)
+	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
+	serve(t, s)
+	e := <-w.ended
+	require.ErrorContains(t, e.err, "run_deadline passed after 1s")
+	require.True(t, e.retry.IsZero(), "it would take as long again")
+	eventually(t, "the slot ends", func() bool { return strings.Contains(b.slots(t)[0], "run 1: ") })
+	require.Contains(t, b.slots(t)[0], "run_deadline passed")
+}
+
+// A stop in the middle leaves the slot to the next loader, which ends it.
+func TestRun_Interrupted(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@every 24h"`)
+	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Status, Status: 503}))
+	s, w := b.scheduler(t)
+	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
+	stop := serve(t, s)
+	eventually(t, "a request", func() bool { return b.fake.Stats().Requests > 0 })
+	stop()
+	require.Error(t, (<-w.ended).err)
+	require.Contains(t, b.slots(t)[0], "running run 1: interrupted")
+	b.fake.SetFaults(fakesegment.Faults{})
+	s2, _ := b.scheduler(t)
+	summaries, err := s2.Once(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 500, summaries[0].Sent)
+	counts := b.count(t, 24*time.Hour)
+	require.Equal(t, 1, counts["caught_up"]+counts["ran"])
+}
+
+// Slots of the schedule before are accounted for when it is changed.
+func TestRun_ScheduleChanged(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@every 1s"`)
+	s, w := b.scheduler(t)
+	b.migrate(t, s, "@every 1h Europe/Berlin", 3*time.Hour)
+	stop := serve(t, s)
+	require.NoError(t, (<-w.ended).err)
+	require.NoError(t, (<-w.ended).err)
+	stop()
+	var hourly int
+	require.NoError(t, b.db.QueryRow(t.Context(), `
+		select count(*) from candu_test.loader_slots
+		where slot_at = date_trunc('hour', slot_at) and status in ('ran', 'caught_up')`).Scan(&hourly))
+	require.GreaterOrEqual(t, hourly, 3, "%v", b.slots(t))
+	require.Contains(t, b.log.String(), "the schedule was changed")
+}
+
+// A database that is away at the start is waited for.
+func TestRun_DatabaseAway(t *testing.T) {
+	t.Parallel()
+	b := setup(t, `  schedule: "@every 1s"`)
+	b.exec(t, "create schema candu_test")
+	other := loadertest.Database(t)
+	name := other[strings.LastIndex(other, "/t_")+1 : strings.Index(other, "?")]
+	_, err := b.db.Exec(t.Context(), "alter database "+name+" rename to "+name+"_x")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, _ = b.db.Exec(context.Background(), "drop database if exists "+name+"_x with (force)")
+	})
+	b.exec(t, "drop schema candu_test")
+	interactions := "\n  interactions: {url: \"" + b.url + "\"}"
+	b.source += interactions
+	export := b.url
+	b.url = other
+	s, w := b.scheduler(t)
+	serve(t, s)
+	eventually(t, "the trouble is told", func() bool { return strings.Contains(b.log.String(), "does not exist") })
+	_, err = b.db.Exec(t.Context(), "alter database "+name+"_x rename to "+name)
+	require.NoError(t, err)
+	require.NoError(t, (<-w.ended).err)
+	b.url = export
+}

@@ -1,0 +1,292 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/schedule"
+)
+
+const (
+	// lookEvery bounds the wait for the next slot: slots whose holder died are looked
+	// for meanwhile, and a clock that jumped is noticed.
+	lookEvery = 15 * time.Second
+	// onTime is how late a slot may begin and still count as on time.
+	onTime = time.Minute
+	// atOnce is how many missed slots are recorded in one statement.
+	atOnce = 10_000
+	// awayMost bounds the wait while the database is away.
+	awayMost = 15 * time.Second
+	// turnTimeout bounds one look at the slots.
+	turnTimeout = 30 * time.Second
+)
+
+// worker looks after the slots of one source.
+type worker struct {
+	*Scheduler
+	src  *config.Source
+	log  *slog.Logger
+	once bool
+
+	// begun is true once the stored schedule is the configured one.
+	begun bool
+	// job is under way, or nil.
+	job *job
+}
+
+// loop looks again and again until ctx is done.
+func (w *worker) loop(ctx context.Context) {
+	away := time.Second
+	var lastTrouble string
+	for ctx.Err() == nil {
+		wait, err := w.turn(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		w.watch.Reached(w.src, err)
+		if err != nil {
+			wait, away = away, min(2*away, awayMost)
+			// Once for each trouble, not for each look.
+			if text := err.Error(); text != lastTrouble {
+				lastTrouble = text
+				w.log.Error("looking for slots; it is tried again until it succeeds", "error", err)
+			}
+		} else {
+			if lastTrouble != "" {
+				w.log.Info("slots can be read again")
+			}
+			lastTrouble, away = "", time.Second
+		}
+		w.sleep(ctx, wait)
+	}
+	if w.job != nil {
+		<-w.job.done
+	}
+}
+
+// sleep waits, but not longer than for the end of the job.
+func (w *worker) sleep(ctx context.Context, wait time.Duration) {
+	var done <-chan struct{}
+	if w.job != nil {
+		done = w.job.done
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-done:
+		w.job = nil
+	}
+}
+
+// onceThrough settles what is due and waits for it.
+func (w *worker) onceThrough(ctx context.Context) (*loader.Summary, error) {
+	for {
+		wait, err := w.turn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if wait > 0 {
+			break
+		}
+	}
+	if w.job == nil {
+		return nil, nil
+	}
+	<-w.job.done
+	return w.job.result()
+}
+
+// turn looks at the slots once, settles those that are due, and returns how long
+// to wait for the next.
+func (w *worker) turn(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	looking, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	book, view, err := w.look(looking)
+	if err != nil {
+		return 0, err
+	}
+	if !w.begun {
+		if err := w.begin(ctx, looking, book, &view); err != nil {
+			return 0, err
+		}
+		w.begun = true
+	}
+	var adopted []time.Time
+	if view.Abandoned && w.job == nil {
+		if adopted, err = book.AdoptSlots(looking, w.holder); err != nil {
+			return 0, err
+		}
+	}
+	more, err := w.settle(ctx, looking, book, w.src.Schedule, view, adopted)
+	if err != nil || more {
+		return 0, err
+	}
+	next := w.src.Schedule.Next(view.Now)
+	return max(0, min(next.Sub(view.Now), lookEvery)-time.Since(began)) + time.Millisecond, nil
+}
+
+// look reads the slots, after a migration if that is what is missing.
+func (w *worker) look(ctx context.Context) (*ledger.Ledger, ledger.SlotsView, error) {
+	book, err := w.loader.Ledger(ctx, w.src)
+	if err != nil {
+		return nil, ledger.SlotsView{}, err
+	}
+	view, err := book.LookAtSlots(ctx)
+	if ledger.NotMigrated(err) {
+		if _, err := w.loader.Migrate(ctx, w.src); err != nil {
+			return nil, view, err
+		}
+		view, err = book.LookAtSlots(ctx)
+	}
+	return book, view, err
+}
+
+// begin makes the configured schedule the one by which slots are counted. Slots of
+// another schedule before it are settled first.
+func (w *worker) begin(ctx, looking context.Context, book *ledger.Ledger, view *ledger.SlotsView) error {
+	mine := w.src.Schedule.String()
+	if view.Schedule != nil && *view.Schedule == mine {
+		return nil
+	}
+	since := view.Now
+	if view.Schedule != nil {
+		before, err := parse(*view.Schedule)
+		if err != nil {
+			w.log.Warn("the schedule before this one can't be read; its slots since the last recorded one are not accounted for", "error", err)
+		}
+		for more := err == nil; more; {
+			if more, err = w.settle(ctx, looking, book, before, *view, nil); err != nil {
+				return err
+			}
+			if more {
+				if *view, err = book.LookAtSlots(looking); err != nil {
+					return err
+				}
+				since = view.Now
+			}
+		}
+		w.log.Info("the schedule was changed", "before", *view.Schedule, "now", mine)
+	} else if w.once {
+		since = w.lastSlot(view.Now)
+	}
+	if err := book.BeginSlots(looking, view.Schedule, mine, since); err != nil {
+		return err
+	}
+	view.Settled = since
+	return nil
+}
+
+// lastSlot returns the moment before the last slot within catch_up, or now.
+func (w *worker) lastSlot(now time.Time) time.Time {
+	last := now
+	for slot := w.src.Schedule.Next(now.Add(-w.src.CatchUp)); !slot.IsZero() && !slot.After(now); slot = w.src.Schedule.Next(slot) {
+		last = slot.Add(-time.Second)
+	}
+	return last
+}
+
+// parse reads a schedule as schedule.Schedule.String wrote it.
+func parse(text string) (*schedule.Schedule, error) {
+	at := strings.LastIndex(text, " ")
+	if at < 0 {
+		return nil, fmt.Errorf("%q has no time zone", text)
+	}
+	location, err := time.LoadLocation(text[at+1:])
+	if err != nil {
+		return nil, err
+	}
+	return schedule.Parse(text[:at], location)
+}
+
+// settle records all slots that are due, and begins a job for those that are ours
+// to run. more is true if there are too many to record at once.
+func (w *worker) settle(ctx, looking context.Context, book *ledger.Ledger, s *schedule.Schedule, view ledger.SlotsView, adopted []time.Time) (more bool, err error) {
+	missed, due := w.due(s, view)
+	if len(missed) > 0 {
+		note := fmt.Sprintf("nobody took it in time: catch_up is %s", w.src.CatchUp)
+		if err := w.take(looking, book, missed, ledger.SlotMissed, note); err != nil {
+			return false, err
+		}
+		if len(missed) == atOnce {
+			return true, w.start(ctx, looking, book, adopted, view.Now)
+		}
+	}
+	if len(due) == 0 {
+		return false, w.start(ctx, looking, book, adopted, view.Now)
+	}
+	if w.job != nil {
+		if !w.job.giveWay() {
+			return false, w.take(looking, book, due, ledger.SlotSkippedOverlap, w.job.describe())
+		}
+		<-w.job.done
+		w.job = nil
+	}
+	if due, err = book.TakeSlots(looking, due, ledger.SlotRunning, "", w.holder); err != nil {
+		return false, err
+	}
+	return false, w.start(ctx, looking, book, append(adopted, due...), view.Now)
+}
+
+// due returns the slots up to now that have no row: those that are too old to be
+// caught up with, and the others.
+func (w *worker) due(s *schedule.Schedule, view ledger.SlotsView) (missed, due []time.Time) {
+	for slot := s.Next(view.Settled); !slot.IsZero() && !slot.After(view.Now); slot = s.Next(slot) {
+		switch {
+		case !w.tooLate(slot, view.Now):
+			due = append(due, slot)
+		case len(missed) == atOnce:
+			return missed, nil
+		default:
+			missed = append(missed, slot)
+		}
+	}
+	return missed, due
+}
+
+func (w *worker) tooLate(slot, now time.Time) bool {
+	return now.Sub(slot) > max(w.src.CatchUp, onTime)
+}
+
+// take records slots that nobody runs.
+func (w *worker) take(ctx context.Context, book *ledger.Ledger, slots []time.Time, status ledger.SlotStatus, note string) error {
+	taken, err := book.TakeSlots(ctx, slots, status, note, w.holder)
+	if err != nil || len(taken) == 0 {
+		return err
+	}
+	w.watch.Slots(w.src, status, len(taken))
+	w.log.Warn("slots passed without a run", "slots", len(taken), "status", status, "first", taken[0].UTC(), "reason", note)
+	return nil
+}
+
+// start begins a job for slots that are ours, if there are any.
+func (w *worker) start(ctx, looking context.Context, book *ledger.Ledger, slots []time.Time, now time.Time) error {
+	var old, fresh []time.Time
+	for _, slot := range slots {
+		if w.tooLate(slot, now) {
+			old = append(old, slot)
+		} else {
+			fresh = append(fresh, slot)
+		}
+	}
+	if len(old) > 0 {
+		note := "its loader ended without a word, and nobody took it over within catch_up"
+		if err := book.EndSlots(looking, w.holder, ledger.SlotsEnd{Slots: old, Status: ledger.SlotMissed, Note: note}); err != nil {
+			return err
+		}
+		w.watch.Slots(w.src, ledger.SlotMissed, len(old))
+	}
+	if len(fresh) > 0 {
+		w.job = newJob(w, book, fresh, now)
+		go w.job.do(ctx)
+	}
+	return nil
+}
