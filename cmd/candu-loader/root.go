@@ -55,7 +55,7 @@ this source; 130/143 interrupted.`,
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(),
-		a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd(), a.buildExplainCmd(), a.buildDBTCmd())
+		a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd(), a.buildExplainCmd(), a.buildDBTCmd(), a.buildAlertCmd())
 	a.completeNicknames(root)
 	return root
 }

@@ -1,0 +1,200 @@
+// Package alert tells people of changes: a source that began to fail or works again,
+// that is late, that rejects rows, that missed slots.
+//
+// What to tell is decided by [Next], which is pure: it compares what is seen now with
+// what was told before, the [State], and answers with the notices that are due. The
+// caller keeps the state, one for each source, where every replica finds it. A replica
+// that comes later, or a process that starts anew, so tells nothing twice, and still
+// tells that what was announced before it began is over.
+package alert
+
+import (
+	"slices"
+	"time"
+)
+
+// Observation is what can be seen of a source at a moment.
+type Observation struct {
+	// Source is its nickname.
+	Source string
+	At     time.Time
+	// Failure is nil if the last run that ended did not fail, or there was none. A run
+	// that a signal ended early did not fail.
+	Failure *Failure
+	// Lag is nil if it is not known.
+	Lag *time.Duration
+	// Rejects counts the rows that are rejected now, by reason; nil if it is not known.
+	Rejects map[string]int64
+	// Missed are the latest slots that did not become a run, in any order. Those that were
+	// announced already may be among them.
+	Missed []Missed
+}
+
+// Failure is a run that failed, after others perhaps.
+type Failure struct {
+	// Since is when the first run failed after the last that did not.
+	Since time.Time
+	// Error is why the last one failed, Hint what to do about it, "" if there is nothing
+	// to say.
+	Error, Hint string
+}
+
+// Missed is a slot that did not become a run.
+type Missed struct {
+	Slot time.Time
+	// Why in a few words: "the run before was still under way".
+	Why string
+}
+
+// State is what was told of a source. Its zero value is a source of which nothing was.
+type State struct {
+	// FailingSince and LateSince are set while a source was announced as such.
+	FailingSince *time.Time `json:"failing_since,omitempty"`
+	LateSince    *time.Time `json:"late_since,omitempty"`
+	// Rejects are the counts that are known to the readers; RejectsAt is when they were
+	// told last.
+	Rejects   map[string]int64 `json:"rejects,omitempty"`
+	RejectsAt *time.Time       `json:"rejects_at,omitempty"`
+	// MissedUntil is the latest slot that was told of; MissedAt is when.
+	MissedUntil *time.Time `json:"missed_until,omitempty"`
+	MissedAt    *time.Time `json:"missed_at,omitempty"`
+}
+
+// Defaults of Rules.
+const (
+	DefaultRejectsEvery = 24 * time.Hour
+	DefaultMissedEvery  = time.Hour
+)
+
+// Rules say what is worth a notice.
+type Rules struct {
+	// LagOver is the lag from which on a source is late; 0 = it never is.
+	LagOver time.Duration
+	// RejectsEvery and MissedEvery are how far apart notices are while more and more rows
+	// are rejected and slots missed; the later one tells of all since the one before. The
+	// first ones, and a reason that is new, are told at once. 0 = the default.
+	RejectsEvery, MissedEvery time.Duration
+}
+
+// caughtUpAt is the part of LagOver to which the lag must fall before a source has
+// caught up: one that hovers about the limit would change its state with every run.
+const caughtUpAt = 0.9
+
+// Next returns the state after an observation, and what is to be told because of it. It
+// changes neither of its arguments. Keep the new state only once its notices are on their
+// way; if they are not, the next observation brings them again.
+func Next(s State, o Observation, rules Rules) (State, []Notice) {
+	var notices []Notice
+	for _, look := range []func(*State, Observation, Rules) *Notice{
+		lookAtFailure, lookAtLag, lookAtRejects, lookAtMissed,
+	} {
+		if n := look(&s, o, rules); n != nil {
+			n.Source, n.At = o.Source, o.At
+			notices = append(notices, *n)
+		}
+	}
+	return s, notices
+}
+
+// lookAtFailure ignores a later Since: a run that succeeded unseen between two that
+// failed is not worth two notices.
+func lookAtFailure(s *State, o Observation, _ Rules) *Notice {
+	switch {
+	case o.Failure != nil && s.FailingSince == nil:
+		since := o.Failure.Since
+		s.FailingSince = &since
+		return failing(o)
+	case o.Failure == nil && s.FailingSince != nil:
+		since := *s.FailingSince
+		s.FailingSince = nil
+		return recovered(o, since)
+	}
+	return nil
+}
+
+func lookAtLag(s *State, o Observation, rules Rules) *Notice {
+	if rules.LagOver <= 0 {
+		if s.LateSince == nil {
+			return nil
+		}
+		// An incident that was opened must be closed.
+		s.LateSince = nil
+		return unwatched(o)
+	}
+	if o.Lag == nil {
+		return nil
+	}
+	switch {
+	case s.LateSince == nil && *o.Lag > rules.LagOver:
+		since := o.At.Add(rules.LagOver - *o.Lag)
+		s.LateSince = &since
+		return late(o, since, rules.LagOver)
+	case s.LateSince != nil && float64(*o.Lag) <= caughtUpAt*float64(rules.LagOver):
+		since := *s.LateSince
+		s.LateSince = nil
+		return caughtUp(o, since)
+	}
+	return nil
+}
+
+func lookAtRejects(s *State, o Observation, rules Rules) *Notice {
+	if o.Rejects == nil {
+		return nil
+	}
+	// A row that was mended and is rejected once more counts as new.
+	known := map[string]int64{}
+	fresh := map[string]int64{}
+	first := false
+	for reason, count := range o.Rejects {
+		if count <= 0 {
+			continue
+		}
+		before := s.Rejects[reason]
+		if before > 0 {
+			known[reason] = min(before, count)
+		}
+		if count > before {
+			fresh[reason] = count - before
+			first = first || before == 0
+		}
+	}
+	if len(fresh) == 0 || (!first && !due(s.RejectsAt, o.At, rules.RejectsEvery, DefaultRejectsEvery)) {
+		s.Rejects = orNil(known)
+		return nil
+	}
+	since := s.RejectsAt
+	for reason, count := range fresh {
+		known[reason] += count
+	}
+	s.Rejects, s.RejectsAt = known, &o.At
+	return rejected(o, fresh, since)
+}
+
+func lookAtMissed(s *State, o Observation, rules Rules) *Notice {
+	fresh := slices.DeleteFunc(slices.Clone(o.Missed), func(m Missed) bool {
+		return s.MissedUntil != nil && !m.Slot.After(*s.MissedUntil)
+	})
+	if len(fresh) == 0 || !due(s.MissedAt, o.At, rules.MissedEvery, DefaultMissedEvery) {
+		return nil
+	}
+	slices.SortFunc(fresh, func(a, b Missed) int { return a.Slot.Compare(b.Slot) })
+	until := fresh[len(fresh)-1].Slot
+	s.MissedUntil, s.MissedAt = &until, &o.At
+	return missed(o, fresh)
+}
+
+// due tells whether every has passed since the last notice.
+func due(last *time.Time, now time.Time, every, otherwise time.Duration) bool {
+	if every <= 0 {
+		every = otherwise
+	}
+	return last == nil || now.Sub(*last) >= every
+}
+
+// orNil keeps the JSON of a state that has nothing to say at {}.
+func orNil(counts map[string]int64) map[string]int64 {
+	if len(counts) == 0 {
+		return nil
+	}
+	return counts
+}

@@ -1,0 +1,208 @@
+package alert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/secret"
+)
+
+// tries is how often a notice is tried at a service, and the ping URL.
+const tries = 3
+
+// Services is where people find the form of the URLs.
+const Services = "https://shoutrrr.nickfedor.com"
+
+// Sender tells notices to all services of a config. It is safe for concurrent use.
+type Sender struct {
+	services []*service
+	ping     secret.String
+	log      *slog.Logger
+
+	// limit is that of one attempt, wait that between the first two.
+	limit, wait time.Duration
+}
+
+// Result is how the sending to one service ended.
+type Result struct {
+	// Number of the service among alerts.urls, from 1, and its name, such as slack.
+	Number  int
+	Service string
+	Err     error
+}
+
+// NewSender returns a sender for the services of a config; log, which may be nil, is told
+// of what is tried again. It connects to nothing. URLs that will not do come as one error
+// each, of kind [fault.Config], joined.
+func NewSender(cfg config.Alerts, log *slog.Logger) (*Sender, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Sender{ping: cfg.PingURL, log: log, limit: attemptLimit, wait: time.Second}
+	var errs []error
+	for i, raw := range cfg.URLs {
+		one := newService(i+1, raw, log)
+		if err := one.validate(); err != nil {
+			errs = append(errs, unusable(one, err))
+			continue
+		}
+		s.services = append(s.services, one)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return s, nil
+}
+
+func unusable(s *service, err error) error {
+	e := &fault.Error{Kind: fault.Config, Text: fmt.Sprintf("reading the %s URL of alerts.urls (%s)", ordinal(s.number), s.name), Err: err}
+	return e.WithHint("Write it as %s says for its service; `candu-loader alert test` tries it.", Services)
+}
+
+// Services returns how many services there are.
+func (s *Sender) Services() int { return len(s.services) }
+
+// Pings tells whether there is a ping URL.
+func (s *Sender) Pings() bool { return s.ping != "" }
+
+// Send tells a notice to all services at once, and returns what went wrong, joined. One
+// that fails does not stop the others.
+func (s *Sender) Send(ctx context.Context, n Notice) error {
+	var errs []error
+	for _, r := range s.SendEach(ctx, n) {
+		errs = append(errs, r.Err)
+	}
+	return errors.Join(errs...)
+}
+
+// SendEach is Send with the result of each service, in the order of the config.
+func (s *Sender) SendEach(ctx context.Context, n Notice) []Result {
+	results := make([]Result, len(s.services))
+	var group sync.WaitGroup
+	for i, one := range s.services {
+		group.Go(func() {
+			doing := fmt.Sprintf("sending to the %s service of alerts.urls (%s)", ordinal(one.number), one.name)
+			err := s.insist(ctx, doing, func(ctx context.Context) error { return one.send(ctx, n) })
+			results[i] = Result{Number: one.number, Service: one.name, Err: err}
+		})
+	}
+	group.Wait()
+	return results
+}
+
+// Observe is [Next] with the sending of its notices. It returns the state to keep: the
+// new one, if every notice reached a service or there is none, and the old one otherwise,
+// so that the next observation tells it again. The error is for the log.
+func (s *Sender) Observe(ctx context.Context, state State, o Observation, rules Rules) (State, error) {
+	next, notices := Next(state, o, rules)
+	var errs []error
+	reached := true
+	for _, n := range notices {
+		results := s.SendEach(ctx, n)
+		for _, r := range results {
+			errs = append(errs, r.Err)
+		}
+		reached = reached && (len(results) == 0 || slices.ContainsFunc(results, func(r Result) bool { return r.Err == nil }))
+	}
+	if !reached {
+		next = state
+	}
+	return next, errors.Join(errs...)
+}
+
+// Ping asks the ping URL with GET, for a dead man's switch that alerts when nobody does.
+// Without one it does nothing.
+func (s *Sender) Ping(ctx context.Context) error {
+	if s.ping == "" {
+		return nil
+	}
+	scrub := newScrubber(s.ping)
+	return s.insist(ctx, "asking alerts.ping_url", func(ctx context.Context) error { return scrub.error(s.get(ctx)) })
+}
+
+func (s *Sender) get(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.ping.Reveal(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	client := http.Client{CheckRedirect: func(next *http.Request, before []*http.Request) error {
+		// The path is the token; it is for that host alone.
+		if next.URL.Host != before[0].URL.Host || len(before) > 3 {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // So that the connection can be used again.
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		return fmt.Errorf("the answer was %s", res.Status)
+	}
+	return nil
+}
+
+// final finds the answers that the next try would get as well.
+var final = regexp.MustCompile(`\b40[0134]\b`)
+
+// insist tries a step a few times, each with the limit. The errors of step have no
+// secrets.
+func (s *Sender) insist(ctx context.Context, doing string, step func(context.Context) error) error {
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval, waits.Multiplier = s.wait, 2
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		attempt, cancel := context.WithTimeout(ctx, s.limit)
+		defer cancel()
+		err := step(attempt)
+		switch {
+		case err == nil:
+			return struct{}{}, nil
+		case ctx.Err() != nil:
+			return struct{}{}, backoff.Permanent(fault.Wrap(fault.Interrupted, context.Cause(ctx), "interrupted"))
+		case attempt.Err() != nil:
+			err = fmt.Errorf("no answer in %s", s.limit)
+		case final.MatchString(err.Error()):
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(waits), backoff.WithMaxTries(tries), backoff.WithNotify(func(err error, wait time.Duration) {
+		s.log.Warn("trying again", "doing", doing, "error", err, "in", wait)
+	}))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fault.Wrap(fault.Interrupted, context.Cause(ctx), "%s", doing)
+	default:
+		return (&fault.Error{Kind: fault.Failed, Text: doing, Err: err}).WithHint("Look at the URL and at the service, then: candu-loader alert test")
+	}
+}
+
+func ordinal(n int) string {
+	suffix := "th"
+	if n%100 < 11 || n%100 > 13 {
+		switch n % 10 {
+		case 1:
+			suffix = "st"
+		case 2:
+			suffix = "nd"
+		case 3:
+			suffix = "rd"
+		}
+	}
+	return fmt.Sprintf("%d%s", n, suffix)
+}
