@@ -80,20 +80,37 @@ type Rules struct {
 // caught up: one that hovers about the limit would change its state with every run.
 const caughtUpAt = 0.9
 
+// looks are the parts of Next. Each changes fields of the state that no other does, and
+// replaces them, so that a copy of the state is one to go back to.
+var looks = []func(*State, Observation, Rules) *Notice{lookAtFailure, lookAtLag, lookAtRejects, lookAtMissed}
+
 // Next returns the state after an observation, and what is to be told because of it. It
 // changes neither of its arguments. Keep the new state only once its notices are on their
-// way; if they are not, the next observation brings them again.
+// way, as [Sender.Observe] does; if they are not, the next observation brings them again.
 func Next(s State, o Observation, rules Rules) (State, []Notice) {
 	var notices []Notice
-	for _, look := range []func(*State, Observation, Rules) *Notice{
-		lookAtFailure, lookAtLag, lookAtRejects, lookAtMissed,
-	} {
-		if n := look(&s, o, rules); n != nil {
+	next := each(s, o, rules, func(n Notice) bool {
+		notices = append(notices, n)
+		return true
+	})
+	return next, notices
+}
+
+// each tells the notices one by one. What tell could not tell leaves the state as it was,
+// and so do the notices after it, which would not fare better.
+func each(s State, o Observation, rules Rules, tell func(Notice) bool) State {
+	told := true
+	for _, look := range looks {
+		changed := s
+		if n := look(&changed, o, rules); n != nil {
 			n.Source, n.At = o.Source, o.At
-			notices = append(notices, *n)
+			if told = told && tell(*n); !told {
+				continue
+			}
 		}
+		s = changed
 	}
-	return s, notices
+	return s
 }
 
 // lookAtFailure ignores a later Since: a run that succeeded unseen between two that

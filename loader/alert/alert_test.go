@@ -158,6 +158,10 @@ The next run reads what they left. Look: candu-loader status 'Candu Prod (EU)'`,
 	require.Equal(t, "A was late from 2026-02-28 11:55:00Z on; its lag is down to 1m. Nothing is left to do.", notices[1].Text)
 	require.Contains(t, notices[2].Text, "1 row of A can't be sent, new since 2026-03-01 12:00:00Z: bad_time 1.\n")
 
+	t.Log("should an error hold a password, it stays here")
+	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &alert.Failure{Error: "connecting to postgres://u:hunter2@db/x: password=hunter2", Hint: "Try psql postgres://u:hunter2@db/x"}}, rules)
+	require.NotContains(t, notices[0].Text, "hunter2")
+
 	t.Log("a service cuts texts that are too long, and would cut the commands away")
 	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &alert.Failure{Error: strings.Repeat("ä", 9999), Hint: strings.Repeat("h", 9999)}}, rules)
 	require.Less(t, utf8.RuneCountInString(notices[0].Text), 1000)

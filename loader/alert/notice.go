@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
 // Kind is what a notice is about.
@@ -47,10 +49,10 @@ func failing(o Observation) *Notice {
 	f := o.Failure
 	lines := []string{fmt.Sprintf("Runs of %s fail since %s.", o.Source, moment(f.Since))}
 	if f.Error != "" {
-		lines = append(lines, "Error: "+short(f.Error))
+		lines = append(lines, "Error: "+short(shown(f.Error)))
 	}
 	if f.Hint != "" {
-		lines = append(lines, "What to do: "+short(f.Hint))
+		lines = append(lines, "What to do: "+short(shown(f.Hint)))
 	}
 	lines = append(lines, "Look: candu-loader status "+word(o.Source))
 	return &Notice{Kind: Failing, Title: o.Source + " is failing", Text: strings.Join(lines, "\n")}
@@ -171,6 +173,9 @@ func word(nickname string) string {
 }
 
 func short(text string) string { return clip(flat(text), maxError) }
+
+// shown masks the passwords of database URLs. Errors hold none; but these go to others.
+func shown(text string) string { return secret.URL(text).String() }
 
 // flat puts a text on one line.
 func flat(text string) string { return strings.Join(strings.Fields(text), " ") }

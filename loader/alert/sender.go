@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
-	"slices"
 	"sync"
 	"time"
 
@@ -102,23 +101,20 @@ func (s *Sender) SendEach(ctx context.Context, n Notice) []Result {
 	return results
 }
 
-// Observe is [Next] with the sending of its notices. It returns the state to keep: the
-// new one, if every notice reached a service or there is none, and the old one otherwise,
-// so that the next observation tells it again. The error is for the log.
+// Observe is [Next] with the sending of its notices. It returns the state to keep, in which
+// a notice counts as told once it reached one of the services, or if there is none; one
+// that reached nobody comes again with the next observation. The error is for the log.
 func (s *Sender) Observe(ctx context.Context, state State, o Observation, rules Rules) (State, error) {
-	next, notices := Next(state, o, rules)
 	var errs []error
-	reached := true
-	for _, n := range notices {
+	next := each(state, o, rules, func(n Notice) bool {
 		results := s.SendEach(ctx, n)
+		reached := len(results) == 0
 		for _, r := range results {
 			errs = append(errs, r.Err)
+			reached = reached || r.Err == nil
 		}
-		reached = reached && (len(results) == 0 || slices.ContainsFunc(results, func(r Result) bool { return r.Err == nil }))
-	}
-	if !reached {
-		next = state
-	}
+		return reached
+	})
 	return next, errors.Join(errs...)
 }
 

@@ -306,3 +306,27 @@ func TestObserve_TellsAgainWhatReachedNobody(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, state.FailingSince)
 }
+
+func TestObserve_KeepsWhatWasToldAlready(t *testing.T) {
+	t.Parallel()
+	// The second notice reaches nobody, and the third is not tried.
+	failing := recorder{answer: func(w http.ResponseWriter, _ *http.Request, _ string, nth int) {
+		if nth == 2 {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}}
+	s, _ := newSender(t, "", "generic+http://"+failing.listen(t))
+	o := alert.Observation{Source: "A", At: noon, Failure: failure(0), Lag: new(2 * time.Hour), Rejects: map[string]int64{"x": 1}}
+	rules := alert.Rules{LagOver: time.Hour}
+	state, err := s.Observe(t.Context(), alert.State{}, o, rules)
+	require.ErrorContains(t, err, "403")
+	require.Len(t, failing.requests(), 2)
+	require.NotNil(t, state.FailingSince)
+	require.Nil(t, state.LateSince)
+	require.Nil(t, state.Rejects)
+	state, err = s.Observe(t.Context(), state, o, rules)
+	require.NoError(t, err)
+	require.Len(t, failing.requests(), 4)
+	require.NotNil(t, state.LateSince)
+	require.Equal(t, map[string]int64{"x": 1}, state.Rejects)
+}
