@@ -68,7 +68,7 @@ func (l *Loader) Status(ctx context.Context, src *config.Source) (Status, error)
 		return status, err
 	}
 	status.Running, status.LastRuns, status.LastSuccess, status.Rejects = history.Running, history.Recent, history.LastSuccess, history.Rejects
-	pending, err := l.pending(ctx, src, state)
+	pending, err := l.Pending(ctx, src, state)
 	if err != nil {
 		status.PendingError = err.Error()
 	} else {
@@ -77,8 +77,8 @@ func (l *Loader) Status(ctx context.Context, src *config.Source) (Status, error)
 	return status, nil
 }
 
-// pending counts the rows behind the watermark, exactly while they are few.
-func (l *Loader) pending(ctx context.Context, src *config.Source, state ledger.State) (int64, error) {
+// Pending counts the rows behind the watermark, exactly while they are few.
+func (l *Loader) Pending(ctx context.Context, src *config.Source, state ledger.State) (int64, error) {
 	export, err := l.Source(ctx, src)
 	if err != nil {
 		return 0, err

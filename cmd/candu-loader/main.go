@@ -16,6 +16,13 @@ import (
 // process grow: a run has a few pages in flight and needs no more, whatever the backlog.
 const memoryLimit = 40 << 20
 
+// limitMemory allows for as many runs as may be under way, unless $GOMEMLIMIT does.
+func limitMemory(runs int) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(max(1, min(runs, sourcesAtOnce))) * memoryLimit)
+	}
+}
+
 func main() {
 	os.Exit(run())
 }
@@ -23,9 +30,7 @@ func main() {
 // run is main with its exit code. The first SIGINT or SIGTERM asks for a
 // graceful end, the second ends at once.
 func run() int {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
+	limitMemory(1)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	var caught atomic.Int32

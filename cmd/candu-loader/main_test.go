@@ -71,7 +71,7 @@ func TestCommands(t *testing.T) {
 
 	code, out, _ := b.call(t, "status", "Candu_A")
 	require.Equal(t, 0, code)
-	require.Contains(t, out, "never run")
+	require.Contains(t, out, "no schema yet")
 
 	code, out, _ = b.call(t, "migrate", "Candu_A", "--dry-run")
 	require.Equal(t, 0, code)

@@ -55,7 +55,8 @@ this source; 130/143 interrupted.`,
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(),
-		a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd(), a.buildExplainCmd(), a.buildDBTCmd(), a.buildAlertCmd())
+		a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd(), a.buildExplainCmd(), a.buildDBTCmd(), a.buildAlertCmd(),
+		a.buildServeCmd())
 	a.completeNicknames(root)
 	return root
 }

@@ -12,10 +12,11 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/scheduler"
 )
 
 // sourcesAtOnce is how many sources run side by side; memory grows with each.
-const sourcesAtOnce = 4
+const sourcesAtOnce = scheduler.RunsAtOnce
 
 func (a *app) buildRunCmd() *cobra.Command {
 	var opts loader.RunOptions
@@ -62,6 +63,7 @@ func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Sourc
 	if opts.Limit < 0 {
 		return usage("--limit %d: expected 0 or more", opts.Limit)
 	}
+	limitMemory(len(sources))
 	a.openProgress(ctx, l)
 	results := make([]runResult, len(sources))
 	errs := make([]error, len(sources))

@@ -96,7 +96,7 @@ func statusText(s loader.Status, now time.Time) string {
 	}
 	fmt.Fprintf(&b, "%s (schema %s)\n", s.Source, s.Schema)
 	if !s.Migrated {
-		line("state", "never run; `candu-loader run %s` makes the schema", s.Source)
+		line("state", "no schema yet, or one of an older version; `candu-loader run %s` makes it", s.Source)
 	} else {
 		watermark := "none yet"
 		if s.WatermarkAt != nil {

@@ -142,7 +142,7 @@ func (h HTTP) Loopback() bool {
 // Alerts says whom serve tells of changes, and of which.
 type Alerts struct {
 	// URLs are services in the form of shoutrrr
-	// (https://containrrr.dev/shoutrrr/services/overview/); they hold tokens.
+	// (https://shoutrrr.nickfedor.com); they hold tokens.
 	URLs []secret.String
 	// LagOver is the lag from which on a source is late; 0 = it never is.
 	LagOver time.Duration

@@ -148,3 +148,11 @@ func (l *Ledger) Rejects(ctx context.Context, after, reason string, limit int32)
 	}
 	return rejects, nil
 }
+
+// Ping asks the warehouse for an answer.
+func (l *Ledger) Ping(ctx context.Context) error {
+	if err := l.pool.Ping(ctx); err != nil {
+		return l.explain(err, "asking the warehouse")
+	}
+	return nil
+}

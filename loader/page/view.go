@@ -45,6 +45,8 @@ type Source struct {
 	CompleteUntil *time.Time `json:"complete_until"`
 	// LagSeconds is the time since CompleteUntil, nil if there is none yet.
 	LagSeconds *float64 `json:"lag_seconds"`
+	// LastSuccessAt is when a run last succeeded, nil if none did.
+	LastSuccessAt *time.Time `json:"last_success_at"`
 	// PendingRows is about how many rows wait behind the watermark, nil = unknown.
 	PendingRows *int64 `json:"pending_rows"`
 

@@ -127,8 +127,14 @@ func (j *job) do(ctx context.Context) {
 	}
 }
 
-// attempt is one run.
+// attempt is one run, when there is a place for it.
 func (j *job) attempt(ctx context.Context) (loader.Summary, error) {
+	select {
+	case j.places <- struct{}{}:
+		defer func() { <-j.places }()
+	case <-ctx.Done():
+		return loader.Summary{Source: j.src.Nickname, Schema: j.src.Schema}, fault.Wrap(fault.Interrupted, context.Cause(ctx), "interrupted")
+	}
 	if j.src.RunDeadline > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, j.src.RunDeadline, fmt.Errorf("%w after %s", errDeadline, j.src.RunDeadline))

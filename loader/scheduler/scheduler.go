@@ -9,14 +9,12 @@ package scheduler
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
-	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 )
 
@@ -26,9 +24,14 @@ type Scheduler struct {
 	log    *slog.Logger
 	watch  Watcher
 	holder string
+	// places are for the runs under way: each takes memory for a few pages.
+	places chan struct{}
 	// retry is the wait after a run that failed, doubled up to retryMost.
 	retry, retryMost time.Duration
 }
+
+// RunsAtOnce is how many sources run side by side; the others wait for their turn.
+const RunsAtOnce = 4
 
 // Watcher is told what happens. Its methods must be quick and safe for concurrent
 // use.
@@ -49,7 +52,7 @@ type Watcher interface {
 // New returns a scheduler over the loader's sources. It does not connect.
 func New(l *loader.Loader, log *slog.Logger, watch Watcher) *Scheduler {
 	return &Scheduler{
-		loader: l, log: log, watch: watch, holder: ledger.Holder(),
+		loader: l, log: log, watch: watch, holder: ledger.Holder(), places: make(chan struct{}, RunsAtOnce),
 		retry: 10 * time.Second, retryMost: 10 * time.Minute,
 	}
 }
@@ -69,36 +72,35 @@ func (s *Scheduler) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Once runs what is due, each source side by side, and returns when that is done. A
-// source whose slots were never counted is due for its last slot, if that is within
-// catch_up. The result has an entry for each source that ran.
-func (s *Scheduler) Once(ctx context.Context) ([]loader.Summary, error) {
-	var (
-		mu        sync.Mutex
-		summaries []loader.Summary
-		errs      []error
-		wg        sync.WaitGroup
-	)
+// Result is what Once did for one source.
+type Result struct {
+	Source *config.Source
+	// Summary is nil if nothing was due.
+	Summary *loader.Summary
+	Err     error
+}
+
+// Once runs what is due, the sources side by side, and returns when that is done, with
+// a result for each source that has a schedule. A source whose slots were never counted
+// is due for its last slot, if that is within catch_up. Nothing is tried again: whoever
+// calls comes back.
+func (s *Scheduler) Once(ctx context.Context) []Result {
+	var results []Result
 	for _, src := range s.loader.Config().Sources {
-		if src.Schedule == nil {
-			continue
+		if src.Schedule != nil {
+			results = append(results, Result{Source: src})
 		}
+	}
+	var wg sync.WaitGroup
+	for i := range results {
 		wg.Go(func() {
-			w := s.worker(src)
+			w := s.worker(results[i].Source)
 			w.once = true
-			summary, err := w.onceThrough(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			if summary != nil {
-				summaries = append(summaries, *summary)
-			}
-			if err != nil {
-				errs = append(errs, &fault.Error{Kind: fault.KindOf(err), Text: "source " + src.Nickname, Err: err, Hint: fault.HintOf(err)})
-			}
+			results[i].Summary, results[i].Err = w.onceThrough(ctx)
 		})
 	}
 	wg.Wait()
-	return summaries, errors.Join(errs...)
+	return results
 }
 
 func (s *Scheduler) worker(src *config.Source) *worker {

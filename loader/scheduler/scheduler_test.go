@@ -172,6 +172,15 @@ func (b *bundle) count(t *testing.T, every time.Duration) map[string]int {
 	return counts
 }
 
+// once runs what is due of the one source.
+func once(t *testing.T, s *scheduler.Scheduler) *loader.Summary {
+	t.Helper()
+	results := s.Once(t.Context())
+	require.Len(t, results, 1)
+	require.NoError(t, results[0].Err)
+	return results[0].Summary
+}
+
 func fault(f fakesegment.Fault) fakesegment.Faults {
 	return fakesegment.Faults{Faults: []fakesegment.Fault{f}}
 }
@@ -202,14 +211,10 @@ func TestOnce_FirstTime(t *testing.T) {
 	t.Parallel()
 	b := setup(t, `  schedule: "@hourly"`)
 	s, w := b.scheduler(t)
-	summaries, err := s.Once(t.Context())
-	require.NoError(t, err)
-	require.Len(t, summaries, 1)
-	require.EqualValues(t, 500, summaries[0].Sent)
+	summary := once(t, s)
+	require.EqualValues(t, 500, summary.Sent)
 	require.Equal(t, 1, w.slots[ledger.SlotCaughtUp]+w.slots[ledger.SlotRan])
-	again, err := s.Once(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, again, "the next slot is not due")
+	require.Nil(t, once(t, s), "the next slot is not due")
 }
 
 func TestOnce_CatchesUp(t *testing.T) {
@@ -217,16 +222,14 @@ func TestOnce_CatchesUp(t *testing.T) {
 	b := setup(t, "  schedule: \"@every 1h\"\n  catch_up: 5h30m")
 	s, _ := b.scheduler(t)
 	b.migrate(t, s, "@every 1h UTC", 10*time.Hour)
-	summaries, err := s.Once(t.Context())
-	require.NoError(t, err)
-	require.Len(t, summaries, 1, "several missed slots become one run")
+	once(t, s)
 	counts := b.count(t, time.Hour)
 	require.Equal(t, 10, counts["missed"]+counts["caught_up"]+counts["ran"], "%v", b.slots(t))
 	require.InDelta(t, 5, counts["missed"], 1)
 	require.Contains(t, b.slots(t)[0], "catch_up is 5h30m")
 	var runs int
 	require.NoError(t, b.db.QueryRow(t.Context(), "select count(distinct run_id) from candu_test.loader_slots").Scan(&runs))
-	require.Equal(t, 1, runs)
+	require.Equal(t, 1, runs, "several missed slots become one run")
 }
 
 // A slot whose loader died is taken over, and a run that it left behind does not hold it up.
@@ -293,8 +296,7 @@ func TestRun_GivesWay(t *testing.T) {
 	stop()
 	s2, _ := b.scheduler(t)
 	b.exec(t, "alter table away rename to candu_interactions")
-	_, err := s2.Once(t.Context())
-	require.NoError(t, err)
+	once(t, s2)
 	counts := b.count(t, time.Second)
 	require.GreaterOrEqual(t, counts["missed"], 2, "%v", b.slots(t))
 	require.Contains(t, b.slots(t)[0], "candu_interactions")
@@ -329,9 +331,7 @@ func TestRun_Interrupted(t *testing.T) {
 	require.Contains(t, b.slots(t)[0], "running run 1: interrupted")
 	b.fake.SetFaults(fakesegment.Faults{})
 	s2, _ := b.scheduler(t)
-	summaries, err := s2.Once(t.Context())
-	require.NoError(t, err)
-	require.EqualValues(t, 500, summaries[0].Sent)
+	require.EqualValues(t, 500, once(t, s2).Sent)
 	counts := b.count(t, 24*time.Hour)
 	require.Equal(t, 1, counts["caught_up"]+counts["ran"])
 }

@@ -129,6 +129,7 @@ func (w *world) configure(t *testing.T, url, migrateURL, settings, segment strin
 segment: {endpoint: "http://%s", max_events_per_second: 0, %s}
 sources:
   - {nickname: Candu, write_key: k, %s}
+http: {listen: "127.0.0.1:0"}
 `, url, migrateURL, w.segment.Listen, segment, settings)
 	require.NoError(t, os.WriteFile(w.config, []byte(text), 0o600))
 }
@@ -141,7 +142,12 @@ type run struct {
 
 func (w *world) start(t *testing.T, env ...string) *run {
 	t.Helper()
-	r := &run{cmd: exec.Command(program, "--config", w.config, "run"), output: &bytes.Buffer{}}
+	return w.command(t, []string{"run"}, env...)
+}
+
+func (w *world) command(t *testing.T, args []string, env ...string) *run {
+	t.Helper()
+	r := &run{cmd: exec.Command(program, append([]string{"--config", w.config}, args...)...), output: &bytes.Buffer{}}
 	r.cmd.Env = append(os.Environ(), env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.output, r.output
 	require.NoError(t, r.cmd.Start())

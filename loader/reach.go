@@ -1,0 +1,63 @@
+package loader
+
+import (
+	"context"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/secret"
+)
+
+// Reach says whether a database answers.
+type Reach struct {
+	// Database is "warehouse", or "export of" its sources.
+	Database string
+	Err      error
+}
+
+// Reach asks the warehouse and each export whether it answers.
+func (l *Loader) Reach(ctx context.Context) []Reach {
+	exports := map[secret.URL][]string{}
+	var order []secret.URL
+	for _, src := range l.config.Sources {
+		url := src.Interactions.URL
+		if exports[url] == nil {
+			order = append(order, url)
+		}
+		exports[url] = append(exports[url], src.Nickname)
+	}
+	reached := make([]Reach, 1+len(order))
+	var group errgroup.Group
+	group.Go(func() error {
+		reached[0] = Reach{Database: "warehouse", Err: l.reachWarehouse(ctx, l.config.Sources[0])}
+		return nil
+	})
+	for i, url := range order {
+		group.Go(func() error {
+			reached[1+i] = Reach{Database: "export of " + strings.Join(exports[url], ", "), Err: reachExport(ctx, url)}
+			return nil
+		})
+	}
+	_ = group.Wait() // The errors are the answers.
+	return reached
+}
+
+func (l *Loader) reachWarehouse(ctx context.Context, any *config.Source) error {
+	book, err := l.Ledger(ctx, any)
+	if err != nil {
+		return err
+	}
+	return book.Ping(ctx)
+}
+
+func reachExport(ctx context.Context, url secret.URL) error {
+	reader, err := postgres.OpenReader(ctx, url, postgres.Options{Name: "export"}, postgres.ConnectTimeout)
+	if err != nil {
+		return err
+	}
+	reader.Close()
+	return nil
+}

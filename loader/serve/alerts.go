@@ -1,0 +1,194 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/alert"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/page"
+)
+
+var (
+	// alertEvery is how often the sources are looked at for alerts.
+	alertEvery = 15 * time.Second
+	// awayFor is how long a warehouse may be away before that is told: a restart
+	// should wake nobody.
+	awayFor = 2 * time.Minute
+)
+
+// alerts tells people of changes, and the dead man's switch of successes.
+type alerts struct {
+	loader    *loader.Loader
+	collector *collector
+	sender    *alert.Sender
+	metrics   *metrics
+	log       *slog.Logger
+	every     time.Duration
+	successes chan struct{}
+	// away are the states of sources whose warehouse can't be asked.
+	away map[string]alert.State
+}
+
+func newAlerts(l *loader.Loader, c *collector, sender *alert.Sender, m *metrics, log *slog.Logger) *alerts {
+	return &alerts{
+		loader: l, collector: c, sender: sender, metrics: m, log: log, every: alertEvery,
+		successes: make(chan struct{}, 1), away: map[string]alert.State{},
+	}
+}
+
+// succeeded is told of each run that succeeded. Several at once are one ping.
+func (a *alerts) succeeded() {
+	select {
+	case a.successes <- struct{}{}:
+	default:
+	}
+}
+
+// run works until ctx is done.
+func (a *alerts) run(ctx context.Context) {
+	var tick <-chan time.Time
+	if a.sender.Services() > 0 {
+		ticker := time.NewTicker(a.every)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.successes:
+			a.ping(ctx)
+		case <-tick:
+			a.lookAtAll(ctx)
+		}
+	}
+}
+
+// ping tells the dead man's switch, if there is one, of a success.
+func (a *alerts) ping(ctx context.Context) {
+	if !a.sender.Pings() {
+		return
+	}
+	if err := a.sender.Ping(ctx); err != nil && ctx.Err() == nil {
+		a.log.Warn("pinging the dead man's switch", "error", err)
+	}
+}
+
+func (a *alerts) lookAtAll(ctx context.Context) {
+	view := a.collector.View(ctx)
+	for i, src := range a.loader.Config().Sources {
+		if src.Schedule != nil && i < len(view.Sources) && ctx.Err() == nil {
+			a.look(ctx, src, view.Sources[i])
+		}
+	}
+}
+
+// look tells what has changed with a source. The state is kept in the warehouse, so
+// that of several replicas one tells it; while that is away, each tells it once.
+func (a *alerts) look(ctx context.Context, src *config.Source, s page.Source) {
+	o := observation(s, time.Now())
+	book, before, err := a.state(ctx, src)
+	switch {
+	case ledger.NotMigrated(err):
+		return
+	case err != nil:
+		if o.Failure == nil || time.Since(o.Failure.Since) < awayFor {
+			return
+		}
+		after, notices := alert.Next(a.away[src.Nickname], o, a.rules())
+		if a.send(ctx, notices) {
+			a.away[src.Nickname] = after
+		}
+		return
+	}
+	var known alert.State
+	if err := json.Unmarshal(before, &known); err != nil {
+		a.log.Warn("reading what was announced; it begins anew", "source", src.Nickname, "error", err)
+		known = alert.State{}
+	}
+	if told, ok := a.away[src.Nickname]; ok && known.FailingSince == nil {
+		known.FailingSince = told.FailingSince
+	}
+	after, notices := alert.Next(known, o, a.rules())
+	if reflect.DeepEqual(known, after) {
+		return
+	}
+	text, err := json.Marshal(after)
+	if err != nil {
+		a.log.Error("writing what was announced", "source", src.Nickname, "error", err)
+		return
+	}
+	// First the state, then the notices: whoever changes it tells.
+	if mine, err := book.SwapAlerts(ctx, before, text); err != nil || !mine {
+		return
+	}
+	delete(a.away, src.Nickname)
+	if !a.send(ctx, notices) {
+		// So that the next look tells it again.
+		_, _ = book.SwapAlerts(context.WithoutCancel(ctx), text, before)
+	}
+}
+
+func (a *alerts) state(ctx context.Context, src *config.Source) (*ledger.Ledger, []byte, error) {
+	book, err := a.loader.Ledger(ctx, src)
+	if err != nil {
+		return nil, nil, err
+	}
+	state, err := book.State(ctx)
+	return book, state.Alerts, err
+}
+
+func (a *alerts) rules() alert.Rules {
+	return alert.Rules{LagOver: a.loader.Config().Alerts.LagOver}
+}
+
+// send tells all notices; false if one reached nobody.
+func (a *alerts) send(ctx context.Context, notices []alert.Notice) bool {
+	sent := true
+	for _, n := range notices {
+		a.log.Info("telling of a change", "source", n.Source, "kind", n.Kind, "title", n.Title)
+		reached := false
+		for _, result := range a.sender.SendEach(ctx, n) {
+			if result.Err != nil {
+				a.metrics.alerts.WithLabelValues("failed").Inc()
+				a.log.Warn("telling of a change", "service", result.Service, "error", result.Err)
+				continue
+			}
+			reached = true
+			a.metrics.alerts.WithLabelValues("sent").Inc()
+		}
+		sent = sent && reached
+	}
+	return sent
+}
+
+// observation is what a view says of a source, in the terms of alerts.
+func observation(s page.Source, now time.Time) alert.Observation {
+	o := alert.Observation{Source: s.Nickname, At: now}
+	if s.State == page.Failing && len(s.Trouble) > 0 {
+		t := s.Trouble[0]
+		o.Failure = &alert.Failure{Since: t.Since, Error: t.Text, Hint: t.Hint}
+	}
+	if s.LagSeconds != nil {
+		lag := time.Duration(*s.LagSeconds * float64(time.Second))
+		o.Lag = &lag
+	}
+	if len(s.Runs) > 0 {
+		o.Rejects = map[string]int64{}
+	}
+	for _, r := range s.Rejects { // There are none without a run.
+		o.Rejects[r.Reason] = r.Count
+	}
+	for _, slot := range s.Slots {
+		if slot.Status == string(ledger.SlotMissed) {
+			o.Missed = append(o.Missed, alert.Missed{Slot: slot.At, Why: slot.Note})
+		}
+	}
+	return o
+}

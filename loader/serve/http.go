@@ -1,0 +1,186 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/page"
+)
+
+// viewTimeout bounds how long a reader waits for the databases.
+const viewTimeout = 5 * time.Second
+
+// policy lets the page load its own files and nothing else.
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// handler answers everything. The probes ask nobody who they are: they say nothing
+// but yes or no, and those who probe rarely have a password.
+func (s *server) handler() http.Handler {
+	open := http.NewServeMux()
+	open.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
+	open.HandleFunc("/readyz", s.ready)
+
+	closed := http.NewServeMux()
+	closed.HandleFunc("/{$}", s.page)
+	closed.HandleFunc("/api/status", s.status)
+	closed.Handle("/assets/", page.Assets())
+	closed.HandleFunc("/metrics", s.metricsPage)
+	open.Handle("/", s.guard(closed))
+	return headers(readOnly(open))
+}
+
+// readOnly refuses everything but reading.
+func readOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			answer(w, http.StatusMethodNotAllowed, "this server is read only\n")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guard asks for user and password (RFC 7617) if the config has them.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !admitted(s.config().HTTP, r) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="candu-loader", charset="UTF-8"`)
+			answer(w, http.StatusUnauthorized, "user and password, please\n")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// admitted compares in constant time, whatever the lengths.
+func admitted(h config.HTTP, r *http.Request) bool {
+	if h.User == "" {
+		return true
+	}
+	user, password, ok := r.BasicAuth()
+	same := func(given, want string) int {
+		a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(want))
+		return subtle.ConstantTimeCompare(a[:], b[:])
+	}
+	return ok && same(user, h.User)&same(password, h.Password.Reveal()) == 1
+}
+
+// page shows the status page.
+func (s *server) page(w http.ResponseWriter, r *http.Request) {
+	var text bytes.Buffer
+	if err := page.Render(&text, s.view(r.Context())); err != nil {
+		s.log.Error("rendering the status page", "error", err)
+		answer(w, http.StatusInternalServerError, "the page can't be shown; the log says why\n")
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(text.Bytes())
+}
+
+// status is the page for machines.
+func (s *server) status(w http.ResponseWriter, r *http.Request) {
+	text, err := json.MarshalIndent(s.view(r.Context()), "", "  ")
+	if err != nil {
+		s.log.Error("writing the status", "error", err)
+		answer(w, http.StatusInternalServerError, "the status can't be shown; the log says why\n")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(text, '\n'))
+}
+
+// metricsPage answers Prometheus.
+func (s *server) metricsPage(w http.ResponseWriter, r *http.Request) {
+	live := prometheus.NewRegistry()
+	view := s.view(r.Context())
+	s.with(func(g *generation) {
+		live.MustRegister(gauges{view: func() page.View { return view }, gateway: g.loader.Gateway()})
+		promhttp.HandlerFor(prometheus.Gatherers{s.metrics.registry, live}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	})
+}
+
+// ready says whether the databases answer.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), viewTimeout)
+	defer cancel()
+	reached, stopping := s.reach(ctx)
+	status := http.StatusOK
+	var text strings.Builder
+	if stopping {
+		status = http.StatusServiceUnavailable
+		text.WriteString("stopping\n")
+	}
+	for _, r := range reached {
+		if r.Err == nil {
+			fmt.Fprintf(&text, "%s: ok\n", r.Database)
+			continue
+		}
+		status = http.StatusServiceUnavailable
+		fmt.Fprintf(&text, "%s: %s\n", r.Database, s.brief(r.Err))
+	}
+	answer(w, status, text.String())
+}
+
+// brief says what is wrong with a database: all of it to those who may read the
+// page too.
+func (s *server) brief(err error) string {
+	if s.config().HTTP.User == "" {
+		return err.Error()
+	}
+	return fault.KindOf(err).String()
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
+}
+
+// probe remembers for a moment which databases answered: probes come often, and from
+// several places.
+type probe struct {
+	mu      sync.Mutex
+	at      time.Time
+	reached []loader.Reach
+}
+
+const probeFor = 5 * time.Second
+
+func (p *probe) ask(ctx context.Context, l *loader.Loader) []loader.Reach {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.at) > probeFor {
+		p.reached, p.at = l.Reach(ctx), time.Now()
+	}
+	return p.reached
+}

@@ -1,0 +1,198 @@
+package serve
+
+import (
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/segment"
+)
+
+const namespace = "candu_loader"
+
+// metrics are what this process counts itself. What the database knows is read when
+// Prometheus asks, see gauges.
+type metrics struct {
+	registry *prometheus.Registry
+
+	rows, events, slots, runs *prometheus.CounterVec
+	reloads, alerts           *prometheus.CounterVec
+	runSeconds, pageSeconds   *prometheus.HistogramVec
+
+	mu sync.Mutex
+	// counted is what was counted of the run under way, by source.
+	counted map[string]ledger.Counters
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		rows:     counter("rows_read_total", "Rows read from the export by scheduled runs.", "source"),
+		events:   counter("events_total", "Rows by what became of them in scheduled runs: sent, already_delivered or rejected.", "source", "outcome"),
+		slots:    counter("slots_total", "Slots by how they ended: ran, caught_up, skipped_overlap or missed.", "source", "status"),
+		runs:     counter("runs_total", "Attempts at scheduled runs by how they ended: succeeded, failed or interrupted.", "source", "status"),
+		reloads:  counter("config_reloads_total", "Reloads of the configuration: accepted or refused.", "result"),
+		alerts:   counter("alerts_total", "Notices to the services of alerts.urls: sent or failed.", "result"),
+		runSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "run_duration_seconds", Help: "How long scheduled runs took.",
+			Buckets: []float64{0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600},
+		}, []string{"source"}),
+		pageSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "page_duration_seconds", Help: "How long a step of a page took: read (the SELECT on the export) or record (the transaction in the warehouse).",
+			Buckets: []float64{0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60},
+		}, []string{"source", "step"}),
+		counted: map[string]ledger.Counters{},
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"version": loader.Version, "goversion": runtime.Version()},
+	})
+	info.Set(1)
+	m.registry.MustRegister(info, m.rows, m.events, m.slots, m.runs, m.reloads, m.alerts, m.runSeconds, m.pageSeconds,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, result := range []string{"accepted", "refused"} {
+		m.reloads.WithLabelValues(result)
+	}
+	for _, result := range []string{"sent", "failed"} {
+		m.alerts.WithLabelValues(result)
+	}
+	return m
+}
+
+// know makes the series of a source, so that they begin at 0 and not with the first
+// failure: a rate over a series that was not there is nothing.
+func (m *metrics) know(src *config.Source) {
+	m.rows.WithLabelValues(src.Nickname)
+	m.runSeconds.WithLabelValues(src.Nickname)
+	for _, outcome := range []string{"sent", "already_delivered", "rejected"} {
+		m.events.WithLabelValues(src.Nickname, outcome)
+	}
+	for _, status := range []ledger.SlotStatus{ledger.SlotRan, ledger.SlotCaughtUp, ledger.SlotSkippedOverlap, ledger.SlotMissed} {
+		m.slots.WithLabelValues(src.Nickname, string(status))
+	}
+	for _, status := range []string{"succeeded", "failed", "interrupted"} {
+		m.runs.WithLabelValues(src.Nickname, status)
+	}
+}
+
+// count adds what a run has done since it was counted last.
+func (m *metrics) count(src *config.Source, now ledger.Counters, over bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.counted[src.Nickname]
+	if over {
+		delete(m.counted, src.Nickname)
+	} else {
+		m.counted[src.Nickname] = now
+	}
+	m.rows.WithLabelValues(src.Nickname).Add(float64(max(0, now.RowsRead-before.RowsRead)))
+	for outcome, n := range map[string]int64{
+		"sent":              now.Sent - before.Sent,
+		"already_delivered": now.AlreadyDelivered - before.AlreadyDelivered,
+		"rejected":          now.Rejected - before.Rejected,
+	} {
+		m.events.WithLabelValues(src.Nickname, outcome).Add(float64(max(0, n)))
+	}
+}
+
+// ended counts an attempt at a run.
+func (m *metrics) ended(src *config.Source, s loader.Summary, err error) {
+	m.count(src, s.Counters, true)
+	if fault.Is(err, fault.Busy) {
+		return
+	}
+	m.runs.WithLabelValues(src.Nickname, s.Status).Inc()
+	if s.RunID > 0 {
+		m.runSeconds.WithLabelValues(src.Nickname).Observe(s.Seconds)
+	}
+}
+
+func (m *metrics) timed(src *config.Source, step loader.PageStep, took time.Duration) {
+	m.pageSeconds.WithLabelValues(src.Nickname, string(step)).Observe(took.Seconds())
+}
+
+// gauges are read when Prometheus asks: from the last view of the sources, and from
+// the gateway.
+type gauges struct {
+	view    func() page.View
+	gateway *segment.Gateway
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+}
+
+var (
+	lagSeconds    = desc("lag_seconds", "Time since the moment up to which the mirror is complete.", "source")
+	pendingRows   = desc("pending_rows", "About how many rows of the export wait behind the watermark.", "source")
+	watermarkTime = desc("watermark_timestamp_seconds", "The time of the watermark.", "source")
+	completeTime  = desc("complete_until_timestamp_seconds", "The moment up to which the mirror is complete.", "source")
+	successTime   = desc("last_success_timestamp_seconds", "When a run last succeeded.", "source")
+	nextSlotTime  = desc("next_slot_timestamp_seconds", "The next slot of the schedule.", "source")
+	failing       = desc("failing", "1 if the last run failed or the source's state can't be read.", "source")
+	rejects       = desc("rejects", "Rows in loader_rejects.", "source", "reason")
+	requests      = desc("batches_total", "Requests to Segment by HTTP status; 0 = no answer.", "status")
+	retries       = desc("retries_total", "Requests to Segment that were repeated.")
+	connections   = desc("connections_total", "Connections opened to Segment.")
+	limited       = desc("rate_limit_wait_seconds_total", "How long senders waited for the rate limit, added up.")
+	pausedSeconds = desc("paused_seconds", "How long the pause will last that Segment asked for; 0 = none.")
+)
+
+// Describe implements prometheus.Collector: it is unchecked, for sources come and go
+// with the config.
+func (gauges) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (g gauges) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	moment := func(d *prometheus.Desc, t *time.Time, labels ...string) {
+		if t != nil {
+			gauge(d, float64(t.UnixMilli())/1000, labels...)
+		}
+	}
+	for _, s := range g.view().Sources {
+		if s.LagSeconds != nil {
+			gauge(lagSeconds, *s.LagSeconds, s.Nickname)
+		}
+		if s.PendingRows != nil {
+			gauge(pendingRows, float64(*s.PendingRows), s.Nickname)
+		}
+		moment(watermarkTime, s.WatermarkAt, s.Nickname)
+		moment(completeTime, s.CompleteUntil, s.Nickname)
+		moment(nextSlotTime, s.NextSlot, s.Nickname)
+		moment(successTime, s.LastSuccessAt, s.Nickname)
+		gauge(failing, map[bool]float64{true: 1}[s.State == page.Failing], s.Nickname)
+		for _, r := range s.Rejects {
+			gauge(rejects, float64(r.Count), s.Nickname, r.Reason)
+		}
+	}
+	g.collectGateway(out)
+}
+
+func (g gauges) collectGateway(out chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	stats := g.gateway.Stats()
+	for status, n := range stats.Requests {
+		counter(requests, float64(n), strconv.Itoa(status))
+	}
+	counter(retries, float64(stats.Retries))
+	counter(connections, float64(stats.Connections))
+	counter(limited, stats.Limited.Seconds())
+	out <- prometheus.MustNewConstMetric(pausedSeconds, prometheus.GaugeValue, max(0, time.Until(stats.PausedUntil).Seconds()))
+}
