@@ -1,0 +1,229 @@
+package page_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/page"
+)
+
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// One browser serves all tests, each in a tab of its own.
+var browser struct {
+	once   sync.Once
+	ctx    context.Context //nolint:containedctx // chromedp keeps the browser in its context
+	cancel context.CancelFunc
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if browser.cancel != nil {
+		browser.cancel()
+	}
+	os.Exit(code)
+}
+
+// chromium finds a browser. Ubuntu's chromium-browser is a stub without snap: it comes last.
+func chromium() (string, error) {
+	for _, name := range []string{
+		"headless-shell", "headless_shell", "chromium", "google-chrome", "google-chrome-stable", "chrome",
+		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium", "chromium-browser",
+	} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("no Chromium found: `make setup-test` installs it (Debian: apt-get install chromium; macOS: brew install --cask chromium)")
+}
+
+func startBrowser() {
+	path, err := chromium()
+	if err != nil {
+		browser.err = err
+		return
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WSURLReadTimeout(time.Minute))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root.
+	}
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	browser.ctx, _ = chromedp.NewContext(allocator)
+	browser.err = chromedp.Do(browser.ctx)
+	browser.cancel = func() {
+		_ = chromedp.Cancel(browser.ctx)
+		stop()
+	}
+}
+
+// tab is a page in the browser, and what it complained about.
+type tab struct {
+	context.Context //nolint:containedctx // so that a tab is what chromedp runs in
+	t               *testing.T
+	mu              sync.Mutex
+	complaints      []string
+}
+
+func newTab(t *testing.T) *tab {
+	t.Helper()
+	browser.once.Do(startBrowser)
+	require.NoError(t, browser.err)
+	ctx, cancel := chromedp.NewContext(browser.ctx)
+	t.Cleanup(cancel)
+	b := &tab{Context: ctx, t: t}
+	b.do()
+	require.NoError(t, chromedp.Listen(ctx, b.listen))
+	call(b, log.Enable, cdp.Empty{})
+	return b
+}
+
+func (b *tab) listen(event any) {
+	complaint := ""
+	switch e := event.(type) {
+	case *log.EventEntryAdded:
+		complaint = e.Entry.Text
+	case *runtime.EventExceptionThrown:
+		complaint = e.ExceptionDetails.Text
+	case *runtime.EventConsoleAPICalled:
+		complaint = fmt.Sprintf("console.%s", e.Type)
+	}
+	if complaint != "" {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.complaints = append(b.complaints, complaint)
+	}
+}
+
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	_, err := limited(b, chromedp.Steps(steps...))
+	require.NoError(b.t, err)
+}
+
+func limited[T any](b *tab, action chromedp.Action[T]) (T, error) {
+	ctx, cancel := context.WithCancel(b)
+	// Not a deadline: the first action of a tab starts it, and must not end it.
+	defer time.AfterFunc(time.Minute, cancel).Stop()
+	return chromedp.Run(ctx, action)
+}
+
+// get returns what an action returns.
+func get[T any](b *tab, action chromedp.Action[T]) T {
+	b.t.Helper()
+	out, err := limited(b, action)
+	require.NoError(b.t, err)
+	return out
+}
+
+// call sends a command of the browser's protocol.
+func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
+	b.t.Helper()
+	return get(b, func(ctx context.Context, target *chromedp.Target) (R, error) {
+		return cdp.Call(ctx, target, command, params)
+	})
+}
+
+// eval returns the value of JavaScript, awaited if it is a promise.
+func eval[T any](b *tab, script string) T {
+	b.t.Helper()
+	return get(b, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+}
+
+// until waits for JavaScript to be true. The page's policy forbids chromedp.Poll's eval.
+func (b *tab) until(script string) {
+	b.t.Helper()
+	require.True(b.t, eval[bool](b, `new Promise(resolve => {
+		const started = Date.now();
+		const check = () => {
+			if (`+script+`) resolve(true);
+			else if (Date.now() - started > 15_000) resolve(false);
+			else setTimeout(check, 10);
+		};
+		check();
+	})`), script)
+}
+
+// quiet requires that the console stayed empty: no error, nothing that CSP stopped.
+func (b *tab) quiet() {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	require.Empty(b.t, b.complaints)
+}
+
+// look sets the size and the colour scheme.
+func (b *tab) look(width int64, scheme string) {
+	b.t.Helper()
+	call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: 800, DeviceScaleFactor: 1, Mobile: width < 500})
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+}
+
+func (b *tab) screenshot(name string) {
+	b.t.Helper()
+	dir := os.Getenv("CANDU_SCREENSHOTS")
+	if dir == "" {
+		dir = b.t.TempDir()
+	}
+	require.NoError(b.t, os.MkdirAll(dir, 0o750))
+	size := eval[[]float64](b, `[innerWidth, Math.min(document.documentElement.scrollHeight, 3000)]`)
+	beyond := true
+	picture := call(b, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{
+		CaptureBeyondViewport: &beyond, OptimizeForSpeed: &beyond,
+		Clip: &cdppage.Viewport{Width: size[0], Height: size[1], Scale: 1},
+	})
+	require.NoError(b.t, os.WriteFile(filepath.Join(dir, name+".png"), picture.Data, 0o600))
+}
+
+// site serves a view that may change, or nothing but errors.
+type site struct {
+	*httptest.Server
+	mu     sync.Mutex
+	view   page.View
+	broken bool
+}
+
+func newSite(t *testing.T, v page.View) *site {
+	t.Helper()
+	s := &site{view: v}
+	mux := http.NewServeMux()
+	mux.Handle("/assets/", page.Assets())
+	mux.HandleFunc("/{$}", s.page)
+	s.Server = httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *site) page(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Header().Set("Content-Security-Policy", policy)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if s.broken {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	_ = page.Render(w, s.view)
+}
+
+func (s *site) set(v page.View, broken bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view, s.broken = v, broken
+}

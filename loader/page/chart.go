@@ -1,0 +1,221 @@
+package page
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// chart is a bar chart. Across it counts in percent, down in pixels: so it takes any
+// width without a script, and its text keeps its size.
+type chart struct {
+	// Label is the summary that a screen reader says in place of the picture.
+	Label string
+	// Plot is the height of the bars' area, Height that of all.
+	Plot, Height int
+	Bars         []bar
+	Grid         []gridLine
+	Ticks        []tick
+}
+
+type bar struct {
+	Key, Title string
+	// Left and Width are the bar's, Slot and SlotWidth those of the area around it
+	// that shows the title.
+	Left, Width, Slot, SlotWidth string
+	Parts                        []part
+}
+
+type part struct {
+	Class string
+	Y, H  string
+}
+
+type gridLine struct {
+	Y    string
+	Text string
+}
+
+type tick struct{ X, Anchor, Text string }
+
+func percent(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) + "%" }
+func pixels(f float64) string  { return strconv.FormatFloat(f, 'f', 1, 64) }
+
+// newChart makes the frame of a chart with room for bars up to top.
+func newChart(plot int, top float64, text func(float64) string) chart {
+	c := chart{Plot: plot, Height: plot + 20}
+	for _, share := range []float64{0, 0.5, 1} {
+		c.Grid = append(c.Grid, gridLine{Y: pixels(float64(plot) * (1 - share)), Text: text(top * share)})
+	}
+	return c
+}
+
+// place sets where the bar number i of n stands.
+func (b *bar) place(i, n int) {
+	slot := 100 / float64(n)
+	b.Slot, b.SlotWidth = percent(float64(i)*slot), percent(slot)
+	b.Left, b.Width = percent((float64(i)+0.14)*slot), percent(slot*0.72)
+}
+
+// stack puts values on top of each other. What is more than nothing is seen.
+func (b *bar) stack(plot int, top float64, classes []string, values ...float64) {
+	floor := float64(plot)
+	for i, value := range values {
+		if value <= 0 {
+			continue
+		}
+		height := math.Max(value/top*float64(plot), 1.5)
+		b.Parts = append(b.Parts, part{Class: classes[i], Y: pixels(floor - height), H: pixels(height)})
+		floor -= height
+	}
+}
+
+// ticks labels the first, the middle and the last of n bars.
+func ticks(n int, text func(int) string) []tick {
+	out := []tick{{"0%", "start", text(0)}}
+	if n > 6 {
+		out = append(out, tick{percent((float64(n/2) + 0.5) * 100 / float64(n)), "middle", text(n / 2)})
+	}
+	if n > 1 {
+		out = append(out, tick{"100%", "end", text(n - 1)})
+	}
+	return out
+}
+
+// roundUp returns the next round number from value on.
+func roundUp(value float64) float64 {
+	if value <= 0 {
+		return 1
+	}
+	power := math.Pow(10, math.Floor(math.Log10(value)))
+	for _, step := range []float64{1, 1.2, 1.6, 2, 3, 4, 5, 6, 8} {
+		if value <= step*power {
+			return step * power
+		}
+	}
+	return 10 * power
+}
+
+// roundUpSeconds is roundUp for a duration, whose half is to be round as well.
+func roundUpSeconds(value float64) float64 {
+	if value <= 20 {
+		return roundUp(value)
+	}
+	for _, top := range []float64{30, 60, 120, 240, 600, 1200, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400} {
+		if value <= top {
+			return top
+		}
+	}
+	return 86_400 * roundUp(value/86_400)
+}
+
+const plotDays, plotRuns = 132, 64
+
+// days is the chart of the last days' events and its table.
+type days struct {
+	Chart chart
+	Rows  []dayRow
+	Most  string
+}
+
+type dayRow struct{ Date, ISO, Views, Interactions, All string }
+
+func newDays(source []Day) *days {
+	if len(source) == 0 {
+		return nil
+	}
+	most, all := source[0], int64(0)
+	for _, d := range source {
+		all += d.Views + d.Interactions
+		if d.Views+d.Interactions > most.Views+most.Interactions {
+			most = d
+		}
+	}
+	peak := most.Views + most.Interactions
+	top := math.Max(roundUp(float64(peak)), 2)
+	out := &days{Chart: newChart(plotDays, top, compact), Most: "none"}
+	if peak > 0 {
+		out.Most = number(peak) + " on " + dayText(most.Date)
+	}
+	for i, d := range source {
+		b := bar{Key: d.Date, Title: fmt.Sprintf("%s: %s, %s", dayText(d.Date), plural(d.Views, "view"), plural(d.Interactions, "interaction"))}
+		b.place(i, len(source))
+		b.stack(plotDays, top, []string{"views", "interactions"}, float64(d.Views), float64(d.Interactions))
+		out.Chart.Bars = append(out.Chart.Bars, b)
+		out.Rows = append(out.Rows, dayRow{dayText(d.Date), d.Date, number(d.Views), number(d.Interactions), number(d.Views + d.Interactions)})
+	}
+	out.Chart.Ticks = ticks(len(source), func(i int) string { return dayText(source[i].Date) })
+	out.Chart.Label = fmt.Sprintf("Events per day from %s to %s: %s in all, most %s.",
+		dayText(source[0].Date), dayText(source[len(source)-1].Date), number(all), out.Most)
+	return out
+}
+
+// dayText writes 2026-01-31 as 31 Jan.
+func dayText(date string) string {
+	t, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return cut(date, 12)
+	}
+	return t.Format("2 Jan")
+}
+
+// runCharts draws the runs' durations and rates, the oldest at the left.
+func runCharts(runs []Run, stamp func(Run) string) []namedChart {
+	if len(runs) == 0 {
+		return nil
+	}
+	var longest, fastest float64
+	for _, r := range runs {
+		longest, fastest = math.Max(longest, r.Seconds), math.Max(fastest, r.EventsPerSecond)
+	}
+	seconds := func(r Run) float64 { return r.Seconds }
+	perSecond := func(r Run) float64 { return r.EventsPerSecond }
+	duration := runChart(runs, roundUpSeconds(longest), seconds, axisSeconds, stamp)
+	duration.Label = fmt.Sprintf("Duration of the last %s: the longest took %s, the last %s.", plural(int64(len(runs)), "run"), took(longest), took(runs[0].Seconds))
+	speed := runChart(runs, roundUp(fastest), perSecond, compact, stamp)
+	speed.Label = fmt.Sprintf("Events per second of the last %s: at most %s, in the last %s.", plural(int64(len(runs)), "run"), rate(fastest), rate(runs[0].EventsPerSecond))
+	return []namedChart{{"Duration", "longest " + took(longest), duration}, {"Events per second", "fastest " + rate(fastest), speed}}
+}
+
+type namedChart struct {
+	Name, Most string
+	Chart      chart
+}
+
+func runChart(runs []Run, top float64, value func(Run) float64, axis func(float64) string, stamp func(Run) string) chart {
+	c := newChart(plotRuns, top, axis)
+	for i := range runs {
+		run := runs[len(runs)-1-i]
+		b := bar{Key: strconv.FormatInt(run.ID, 10), Title: fmt.Sprintf("#%d %s %s, %s: %s, %s events/s",
+			run.ID, cut(run.Kind, 40), cut(run.Status, 40), stamp(run), took(run.Seconds), rate(run.EventsPerSecond))}
+		// A fixed number of places: two runs must not look like a whole day each.
+		b.place(maxRuns-min(len(runs), maxRuns)+i, max(len(runs), maxRuns))
+		b.stack(plotRuns, top, []string{"bar-" + status(run.Status)}, value(run))
+		c.Bars = append(c.Bars, b)
+	}
+	c.Ticks = []tick{{"0%", "start", "older"}, {"100%", "end", "newest"}}
+	return c
+}
+
+// axisSeconds is took with fewer characters.
+func axisSeconds(seconds float64) string {
+	switch {
+	case seconds >= 3600:
+		return compact(seconds/3600) + " h"
+	case seconds >= 60:
+		return compact(seconds/60) + " min"
+	default:
+		return strconv.FormatFloat(seconds, 'f', -1, 64) + " s"
+	}
+}
+
+// status keeps classes to the known words.
+func status(word string) string {
+	switch word {
+	case "running", "succeeded", "failed", "interrupted":
+		return word
+	default:
+		return "other"
+	}
+}

@@ -1,0 +1,127 @@
+package page_test
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/page"
+)
+
+func render(t *testing.T, v page.View) string {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, page.Render(&b, v))
+	return b.String()
+}
+
+func TestPageSaysWhatMatters(t *testing.T) {
+	html := render(t, failingView())
+	for _, want := range []string{
+		"3 sources: 1 failing, 1 late, 1 fresh", "v1.4.0", "31 Jan 2026 09:02:30 UTC",
+		"Failing since 07:02: complete until 06:59; tried again at 09:05.", "48,213",
+		"<code>GRANT SELECT ON public.interactions TO candu_reader;</code>", "<code>candu-loader check --config config.yaml</code>",
+		"<code>candu-loader rejects list Candu_Prod --reason missing_identity</code>", "serve was not running",
+		`<time datetime="2026-01-31T09:05:00Z">09:05 UTC</time> <span class="ago">in 2 minutes</span>`,
+	} {
+		require.True(t, strings.Contains(html, want), want) // Contains would print the page.
+	}
+	require.Less(t, strings.Index(html, `id="source-Candu_Prod"`), strings.Index(html, `id="source-Candu_US"`), "the gravest first")
+	require.NotRegexp(t, `(?i)<[^>]+\sstyle=|<script>|\son[a-z]+=|https?://|data:`, strings.ReplaceAll(html, "http-equiv", ""))
+}
+
+func TestIdsAreUnique(t *testing.T) {
+	v := twentyView()
+	for i, nickname := range []string{"a b", "a-b", "a/b", strings.Repeat("x", 50), strings.Repeat("x", 51), ""} {
+		v.Sources[i].Nickname = nickname
+	}
+	seen := map[string]bool{}
+	for _, id := range regexp.MustCompile(`\sid="([^"]*)"`).FindAllStringSubmatch(render(t, v), -1) {
+		require.False(t, seen[id[1]], id[1])
+		seen[id[1]] = true
+	}
+}
+
+const markup = `</title></script><script>alert(1)</script>"'><img src=x onerror=alert(1)>` + "\x00`<!--"
+
+// hostileView has text everywhere where a View can have text.
+func hostileView(text string) page.View {
+	v := failingView()
+	poison(reflect.ValueOf(&v).Elem(), text)
+	return v
+}
+
+func poison(v reflect.Value, text string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Slice:
+		for i := range v.Len() {
+			poison(v.Index(i), text)
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for i := range v.NumField() {
+			poison(v.Field(i), text)
+		}
+	}
+}
+
+func TestTextIsEscaped(t *testing.T) {
+	html := render(t, hostileView(markup))
+	require.Contains(t, html, "&lt;img src=x onerror=alert(1)&gt;")
+	for _, never := range []string{"<img", "<script>", "</title></script>", "<!--"} {
+		require.NotContains(t, html, never)
+	}
+}
+
+func TestNothingGivenNothingBroken(t *testing.T) {
+	require.Contains(t, render(t, page.View{}), "no source in the config")
+	html := render(t, page.View{Sources: []page.Source{{}, {Nickname: "x", Runs: []page.Run{{}}, Slots: []page.Slot{{}}, Active: []page.Active{{}}, Days: []page.Day{{}}, Rejects: []page.Rejects{{}}, Trouble: []page.Trouble{{}}}}})
+	require.NotContains(t, html, "NaN")
+	require.NotContains(t, html, "Inf")
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+func TestRenderSaysThatWritingFailed(t *testing.T) {
+	require.EqualError(t, page.Render(brokenWriter{}, emptyView()), "gone")
+}
+
+func TestAssets(t *testing.T) {
+	links := regexp.MustCompile(`(?:href|src)="(assets/[^"]+)"`).FindAllStringSubmatch(render(t, emptyView()), -1)
+	require.Len(t, links, 3)
+	for i, kind := range []string{"text/css; charset=utf-8", "image/svg+xml", "text/javascript; charset=utf-8"} {
+		answer := ask(http.MethodGet, "/"+links[i][1], "")
+		require.Equal(t, http.StatusOK, answer.Code)
+		require.Equal(t, kind, answer.Header().Get("Content-Type"))
+		require.Equal(t, "nosniff", answer.Header().Get("X-Content-Type-Options"))
+		require.Contains(t, answer.Header().Get("Cache-Control"), "immutable")
+		require.NotRegexp(t, `https?://[^w]|@import|url\(`, answer.Body.String())
+		require.Equal(t, http.StatusNotModified, ask(http.MethodGet, "/"+links[i][1], answer.Header().Get("ETag")).Code)
+	}
+	require.Equal(t, "no-cache", ask(http.MethodGet, "/assets/style.css?v=another", "").Header().Get("Cache-Control"))
+	require.Equal(t, http.StatusNotFound, ask(http.MethodGet, "/assets/other.css", "").Code)
+	require.Equal(t, http.StatusNotFound, ask(http.MethodGet, "/assets/", "").Code)
+	require.Equal(t, http.StatusMethodNotAllowed, ask(http.MethodPost, "/assets/style.css", "").Code)
+}
+
+func ask(method, path, etag string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	r.Header.Set("If-None-Match", etag)
+	w := httptest.NewRecorder()
+	page.Assets().ServeHTTP(w, r)
+	return w
+}

@@ -1,0 +1,191 @@
+package page
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// runRow is a line of the table of runs.
+type runRow struct {
+	Key, ID, Kind, Duration        string
+	Status, Class, Icon            string
+	Started                        *moment
+	Sent, Already, Rejected, Speed string
+	// Error is cut; Full has all of it if that is more.
+	Error, Full string
+}
+
+// shown is how much of an error a table has room for.
+const shown = 160
+
+func runRows(runs []Run, now time.Time, loc *time.Location) []runRow {
+	var out []runRow
+	for _, r := range runs {
+		row := runRow{
+			Key: fmt.Sprintf("run-%d", r.ID), ID: fmt.Sprintf("#%d", r.ID), Kind: cut(r.Kind, 40), Duration: took(r.Seconds),
+			Status: cut(r.Status, 40), Class: status(r.Status), Icon: runIcon(r.Status), Started: stamp(&r.StartedAt, now, loc),
+			Sent: number(r.Sent), Already: number(r.AlreadyDelivered), Rejected: number(r.Rejected), Speed: rate(r.EventsPerSecond),
+			Error: cut(r.Error, shown),
+		}
+		if row.Error != r.Error {
+			row.Full = r.Error
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+func runIcon(status string) string {
+	switch status {
+	case "succeeded":
+		return "check"
+	case "failed":
+		return "cross"
+	case "interrupted":
+		return "bang"
+	case "running":
+		return "turn"
+	default:
+		return "ring"
+	}
+}
+
+// slotMark is a slot in the strip.
+type slotMark struct {
+	slotKind
+	Key   string
+	At    *moment
+	Run   string
+	Note  string
+	Title string
+}
+
+// slotKind is how a slot ended: a word, a shape and a colour.
+type slotKind struct{ Word, Class, Icon string }
+
+func slotKindOf(s Slot) slotKind {
+	switch s.Status {
+	case "missed":
+		return slotKind{"missed", "missed", "ring"}
+	case "skipped_overlap":
+		return slotKind{"skipped, the run before was not over", "skipped", "dash"}
+	case "running":
+		return slotKind{"running", "running", "turn"}
+	}
+	switch s.RunStatus {
+	case "failed":
+		return slotKind{"failed", "failed", "cross"}
+	case "interrupted":
+		return slotKind{"interrupted", "interrupted", "bang"}
+	case "running":
+		return slotKind{"running", "running", "turn"}
+	}
+	if s.Status == "caught_up" {
+		return slotKind{"caught up by a later run", "caught", "late"}
+	}
+	return slotKind{"ran", "ran", "check"}
+}
+
+// slotMarks returns the marks, the oldest first: time goes to the right.
+func slotMarks(s Source, now time.Time, loc *time.Location) []slotMark {
+	finished := map[int64]Run{}
+	for _, r := range s.Runs {
+		finished[r.ID] = r
+	}
+	var out []slotMark
+	for _, slot := range slices.Backward(s.Slots) {
+		m := slotMark{slotKind: slotKindOf(slot), At: stamp(&slot.At, now, loc), Note: slot.Note}
+		if m.At == nil {
+			continue
+		}
+		m.Key = "slot-" + m.At.ISO
+		m.Run = slotRun(slot, finished, now, loc)
+		m.Title = join(", ", m.At.Text+": "+m.Word, m.Run, cut(slot.Note, 300))
+		out = append(out, m)
+	}
+	return out
+}
+
+func slotRun(slot Slot, finished map[int64]Run, now time.Time, loc *time.Location) string {
+	if slot.RunID == nil {
+		return ""
+	}
+	text := fmt.Sprintf("run #%d", *slot.RunID)
+	if r, ok := finished[*slot.RunID]; ok && r.FinishedAt != nil {
+		text += " ended " + clock(*r.FinishedAt, now, loc) + " after " + took(r.Seconds)
+	}
+	return text
+}
+
+// legend explains the marks that there are.
+func legend(marks []slotMark) []slotKind {
+	var out []slotKind
+	for _, m := range marks {
+		if !slices.Contains(out, m.slotKind) {
+			out = append(out, m.slotKind)
+		}
+	}
+	return out
+}
+
+// rejectsRow are the rejects of one reason.
+type rejectsRow struct {
+	Key, Reason, Count, Command string
+	LastSeen                    *moment
+	Examples                    []exampleRow
+}
+
+type exampleRow struct {
+	ID, Detail string
+	LastSeen   *moment
+}
+
+func rejectsRows(s Source, now time.Time, loc *time.Location) []rejectsRow {
+	var out []rejectsRow
+	for _, r := range s.Rejects {
+		row := rejectsRow{
+			Key: "rejects-" + cut(r.Reason, 60), Reason: cut(r.Reason, 80), Count: number(r.Count), LastSeen: stamp(&r.LastSeenAt, now, loc),
+			Command: "candu-loader rejects list " + shellWord(s.Nickname) + " --reason " + shellWord(r.Reason),
+		}
+		for _, e := range r.Examples {
+			row.Examples = append(row.Examples, exampleRow{ID: e.InteractionID, Detail: e.Detail, LastSeen: stamp(&e.LastSeenAt, now, loc)})
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+// hintPart is a piece of a hint: prose, or something to type.
+type hintPart struct {
+	Text string
+	Code bool
+}
+
+// typed finds what is to be typed in a hint: what stands in backticks, SQL with its
+// first word in capitals, and a command that is the rest of the hint.
+var typed = regexp.MustCompile("`[^`]+`" +
+	`|\b(?:SELECT|GRANT|REVOKE|ALTER|CREATE|DROP|UPDATE|DELETE FROM|INSERT INTO|VACUUM|ANALYZE|SET) [^;` + "`" + `]*(?:;|$)` +
+	`|(?:^|: )(?:candu-loader|psql|kubectl|systemctl|docker|curl|export) [^` + "`" + `]*$`)
+
+func hintParts(hint string) []hintPart {
+	var out []hintPart
+	for hint != "" {
+		at := typed.FindStringIndex(hint)
+		if at == nil {
+			return append(out, hintPart{Text: hint})
+		}
+		code := hint[at[0]:at[1]]
+		if strings.HasPrefix(code, ": ") {
+			at[0], code = at[0]+2, code[2:]
+		}
+		if at[0] > 0 {
+			out = append(out, hintPart{Text: hint[:at[0]]})
+		}
+		out = append(out, hintPart{Text: strings.Trim(code, "`"), Code: true})
+		hint = hint[at[1]:]
+	}
+	return out
+}
