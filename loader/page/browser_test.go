@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -26,18 +27,14 @@ import (
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // One browser serves all tests, each in a tab of its own.
-var browser struct {
-	once   sync.Once
-	ctx    context.Context //nolint:containedctx // chromedp keeps the browser in its context
-	cancel context.CancelFunc
-	err    error
-}
+var (
+	browser     = sync.OnceValues(startBrowser)
+	stopBrowser = func() {}
+)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if browser.cancel != nil {
-		browser.cancel()
-	}
+	stopBrowser()
 	os.Exit(code)
 }
 
@@ -51,26 +48,31 @@ func chromium() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("no Chromium found: `make setup-test` installs it (Debian: apt-get install chromium; macOS: brew install --cask chromium)")
+	return "", errors.New("no Chromium found: " + remedy)
 }
 
-func startBrowser() {
+const remedy = "`make setup-test` installs one (Debian: apt-get install chromium; Ubuntu: google-chrome, for its chromium is a snap; macOS: brew install --cask google-chrome)"
+
+func startBrowser() (context.Context, error) {
 	path, err := chromium()
 	if err != nil {
-		browser.err = err
-		return
+		return nil, err
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WSURLReadTimeout(time.Minute))
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root.
 	}
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	browser.ctx, _ = chromedp.NewContext(allocator)
-	browser.err = chromedp.Do(browser.ctx)
-	browser.cancel = func() {
-		_ = chromedp.Cancel(browser.ctx)
+	ctx, cancel := chromedp.NewContext(allocator)
+	stopBrowser = func() {
+		_ = chromedp.Cancel(ctx)
+		cancel()
 		stop()
 	}
+	if err := chromedp.Do(ctx); err != nil {
+		return nil, fmt.Errorf("start %s: %w (%s)", path, err, remedy)
+	}
+	return ctx, nil
 }
 
 // tab is a page in the browser, and what it complained about.
@@ -83,9 +85,9 @@ type tab struct {
 
 func newTab(t *testing.T) *tab {
 	t.Helper()
-	browser.once.Do(startBrowser)
-	require.NoError(t, browser.err)
-	ctx, cancel := chromedp.NewContext(browser.ctx)
+	parent, err := browser()
+	require.NoError(t, err)
+	ctx, cancel := chromedp.NewContext(parent)
 	t.Cleanup(cancel)
 	b := &tab{Context: ctx, t: t}
 	b.do()
@@ -177,17 +179,17 @@ func (b *tab) look(width int64, scheme string) {
 
 func (b *tab) screenshot(name string) {
 	b.t.Helper()
+	yes := true
+	params := cdppage.CaptureScreenshotParams{OptimizeForSpeed: &yes}
 	dir := os.Getenv("CANDU_SCREENSHOTS")
 	if dir == "" {
 		dir = b.t.TempDir()
+	} else { // Someone wants to look: more than fits the window.
+		require.NoError(b.t, os.MkdirAll(dir, 0o750))
+		size := eval[[]float64](b, `[innerWidth, Math.min(document.documentElement.scrollHeight, 1500)]`)
+		params.CaptureBeyondViewport, params.Clip = &yes, &cdppage.Viewport{Width: size[0], Height: size[1], Scale: 1}
 	}
-	require.NoError(b.t, os.MkdirAll(dir, 0o750))
-	size := eval[[]float64](b, `[innerWidth, Math.min(document.documentElement.scrollHeight, 3000)]`)
-	beyond := true
-	picture := call(b, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{
-		CaptureBeyondViewport: &beyond, OptimizeForSpeed: &beyond,
-		Clip: &cdppage.Viewport{Width: size[0], Height: size[1], Scale: 1},
-	})
+	picture := call(b, cdppage.CaptureScreenshot, params)
 	require.NoError(b.t, os.WriteFile(filepath.Join(dir, name+".png"), picture.Data, 0o600))
 }
 

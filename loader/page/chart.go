@@ -23,9 +23,13 @@ type bar struct {
 	Key, Title string
 	// Left and Width are the bar's, Slot and SlotWidth those of the area around it
 	// that shows the title.
-	Left, Width, Slot, SlotWidth string
-	Parts                        []part
+	Left, Width, Middle, Slot, SlotWidth string
+	Parts                                []part
+	// Mark says beside the colour that the bar is one to look at.
+	Mark *barMark
 }
+
+type barMark struct{ Text, Class, X, Y string }
 
 type part struct {
 	Class string
@@ -55,6 +59,7 @@ func newChart(plot int, top float64, text func(float64) string) chart {
 func (b *bar) place(i, n int) {
 	slot := 100 / float64(n)
 	b.Slot, b.SlotWidth = percent(float64(i)*slot), percent(slot)
+	b.Middle = percent((float64(i) + 0.5) * slot)
 	b.Left, b.Width = percent((float64(i)+0.14)*slot), percent(slot*0.72)
 }
 
@@ -69,6 +74,16 @@ func (b *bar) stack(plot int, top float64, classes []string, values ...float64) 
 		b.Parts = append(b.Parts, part{Class: classes[i], Y: pixels(floor - height), H: pixels(height)})
 		floor -= height
 	}
+}
+
+// mark puts a sign on top of the bar of a run that did not succeed.
+func (b *bar) mark(runStatus string, share float64) {
+	sign := map[string]string{"failed": "×", "interrupted": "!"}[runStatus]
+	if sign == "" {
+		return
+	}
+	y := plotRuns*(1-share) - 2
+	b.Mark = &barMark{Text: sign, Class: "bar-" + runStatus, X: b.Middle, Y: pixels(y)}
 }
 
 // ticks labels the first, the middle and the last of n bars.
@@ -111,6 +126,9 @@ func roundUpSeconds(value float64) float64 {
 }
 
 const plotDays, plotRuns = 132, 64
+
+// headroom leaves room for a mark on top of the highest bar.
+const headroom = 1.15
 
 // days is the chart of the last days' events and its table.
 type days struct {
@@ -171,9 +189,9 @@ func runCharts(runs []Run, stamp func(Run) string) []namedChart {
 	}
 	seconds := func(r Run) float64 { return r.Seconds }
 	perSecond := func(r Run) float64 { return r.EventsPerSecond }
-	duration := runChart(runs, roundUpSeconds(longest), seconds, axisSeconds, stamp)
+	duration := runChart(runs, roundUpSeconds(longest*headroom), seconds, axisSeconds, stamp)
 	duration.Label = fmt.Sprintf("Duration of the last %s: the longest took %s, the last %s.", plural(int64(len(runs)), "run"), took(longest), took(runs[0].Seconds))
-	speed := runChart(runs, roundUp(fastest), perSecond, compact, stamp)
+	speed := runChart(runs, roundUp(fastest*headroom), perSecond, compact, stamp)
 	speed.Label = fmt.Sprintf("Events per second of the last %s: at most %s, in the last %s.", plural(int64(len(runs)), "run"), rate(fastest), rate(runs[0].EventsPerSecond))
 	return []namedChart{{"Duration", "longest " + took(longest), duration}, {"Events per second", "fastest " + rate(fastest), speed}}
 }
@@ -192,6 +210,7 @@ func runChart(runs []Run, top float64, value func(Run) float64, axis func(float6
 		// A fixed number of places: two runs must not look like a whole day each.
 		b.place(maxRuns-min(len(runs), maxRuns)+i, max(len(runs), maxRuns))
 		b.stack(plotRuns, top, []string{"bar-" + status(run.Status)}, value(run))
+		b.mark(run.Status, value(run)/top)
 		c.Bars = append(c.Bars, b)
 	}
 	c.Ticks = []tick{{"0%", "start", "older"}, {"100%", "end", "newest"}}

@@ -58,10 +58,14 @@ func TestLook(t *testing.T) {
 					require.LessOrEqual(t, eval[float64](b, `document.scrollingElement.scrollWidth - innerWidth`), 0.0, width)
 					b.screenshot(fmt.Sprintf("%s-%s-%d", test.name, scheme, width))
 				}
-				require.Empty(t, eval[[]string](b, tooPale), scheme)
+				if len(test.view.Sources) < 5 { // More show nothing else, and take their time.
+					require.Empty(t, eval[[]string](b, tooPale), scheme)
+				}
 			}
 			inOrder(t, eval[[]int](b, headings))
-			named(t, b)
+			if len(test.view.Sources) < 5 {
+				named(t, b)
+			}
 			b.quiet()
 		})
 	}

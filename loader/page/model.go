@@ -40,10 +40,12 @@ type section struct {
 	Days                 *days
 	RunCharts            []namedChart
 	Runs                 []runRow
-	Slots                []slotMark
-	Legend               []slotKind
-	Rejects              []rejectsRow
-	RejectsAll           string
+	// Errors is true if a run has one: an empty column only takes room.
+	Errors     bool
+	Slots      []slotMark
+	Legend     []slotKind
+	Rejects    []rejectsRow
+	RejectsAll string
 	// Command starts the source by hand; only one that never ran shows it.
 	Command string
 }
@@ -129,6 +131,7 @@ func newSection(s Source, now time.Time) section {
 	if s.PendingRows != nil {
 		out.Waiting = number(*s.PendingRows)
 	}
+	out.Errors = slices.ContainsFunc(s.Runs, func(r Run) bool { return r.Error != "" })
 	if len(out.Runs) > 0 {
 		out.LastRun = &out.Runs[0]
 	}

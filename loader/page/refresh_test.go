@@ -62,7 +62,7 @@ func TestRefreshFollowsSourcesAndSlots(t *testing.T) {
 	server := newSite(t, emptyView())
 	b := newTab(t)
 	b.do(chromedp.Navigate(server.URL))
-	for _, next := range []page.View{twentyView(), healthyView(), failingView(), view(), twentyView(), emptyView()} {
+	for _, next := range []page.View{twentyView(), healthyView(), failingView(), view(), emptyView()} {
 		server.set(next, false)
 		eval[int](b, comeBack)
 		b.until(fmt.Sprintf(`document.querySelectorAll("section.source").length === %d && !document.querySelector("#stale").textContent`, len(next.Sources)))
@@ -94,7 +94,7 @@ func TestRefreshSaysWhenItFails(t *testing.T) {
 	server.set(healthyView(), true)
 	eval[int](b, comeBack)
 	b.until(`document.querySelector("#stale").textContent !== ""`)
-	require.Contains(t, eval[string](b, `document.querySelector("#stale").innerText`), "Not updated since 31 Jan 2026 09:02:30 UTC")
+	require.Contains(t, eval[string](b, `document.querySelector("#stale").innerText`), "Not updated since 31 Jan 2026 09:02:30 UTC: candu-loader answers 503.")
 	require.Equal(t, 3, eval[int](b, `document.querySelectorAll("section.source").length`))
 	b.screenshot("stale")
 	server.set(healthyView(), false)

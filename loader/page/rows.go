@@ -19,7 +19,7 @@ type runRow struct {
 }
 
 // shown is how much of an error a table has room for.
-const shown = 160
+const shown = 120
 
 func runRows(runs []Run, now time.Time, loc *time.Location) []runRow {
 	var out []runRow

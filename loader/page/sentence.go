@@ -61,7 +61,7 @@ func (t *teller) never(s Source) string {
 	case s.NextSlot != nil && s.NextSlot.After(t.now):
 		return "Never run: the first run is at " + t.clock(*s.NextSlot) + "."
 	case s.NextSlot != nil:
-		return "Never run: the first run is due since " + t.clock(*s.NextSlot) + "."
+		return "Never run: the first run was due at " + t.clock(*s.NextSlot) + "."
 	case s.Schedule != "":
 		return "Never run: its schedule has no next slot."
 	default:
@@ -249,7 +249,7 @@ func summary(sources []Source) string {
 	if len(sources) == 0 {
 		return "No sources in the config"
 	}
-	return plural(int64(len(sources)), "source") + ": " + strings.Join(parts, ", ")
+	return join(": ", plural(int64(len(sources)), "source"), strings.Join(parts, ", "))
 }
 
 // states are all, the gravest first.

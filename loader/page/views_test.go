@@ -18,8 +18,6 @@ func at(clock string) time.Time {
 	return time.Date(2026, 1, 31, t.Hour(), t.Minute(), 0, 0, time.UTC)
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func view(sources ...page.Source) page.View {
 	for i := range sources {
 		sources[i].Sentence = page.Sentence(sources[i], now)
@@ -29,7 +27,7 @@ func view(sources ...page.Source) page.View {
 
 func emptyView() page.View {
 	return view(
-		page.Source{Nickname: "Candu_Prod", Schema: "candu", State: page.New, Schedule: "0 * * * *", Timezone: "UTC", NextSlot: ptr(at("10:00"))},
+		page.Source{Nickname: "Candu_Prod", Schema: "candu", State: page.New, Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00"))},
 		page.Source{Nickname: "Candu_Staging", Schema: "candu_staging", State: page.New, Timezone: "UTC"},
 	)
 }
@@ -42,7 +40,7 @@ func healthyView() page.View {
 	loading.Active = []page.Active{
 		{ID: 412, Kind: "scheduled", StartedAt: at("09:00"), RowsRead: 120_000, Sent: 119_000, Expected: 1_000_000},
 		{
-			ID: 409, Kind: "backfill", StartedAt: at("08:31"), RangeFrom: ptr(now.AddDate(0, -3, 0)), RangeTo: ptr(now.AddDate(0, -1, 0)),
+			ID: 409, Kind: "backfill", StartedAt: at("08:31"), RangeFrom: new(now.AddDate(0, -3, 0)), RangeTo: new(now.AddDate(0, -1, 0)),
 			RowsRead: 2_345_678, Sent: 2_300_000, Expected: 4_000_000,
 		},
 		{ID: 411, Kind: "repair", StartedAt: at("08:59"), RowsRead: 1200, Sent: 3},
@@ -54,13 +52,13 @@ func healthyView() page.View {
 func failingView() page.View {
 	s := fresh("Candu_Prod", 1)
 	const text = `ERROR: permission denied for table interactions (SQLSTATE 42501) at postgres://reader@db-1.internal:5432/candu`
-	s.State, s.CompleteUntil, s.WatermarkAt, s.LagSeconds, s.PendingRows = page.Failing, ptr(at("06:59")), ptr(at("06:58")), ptr(7_410.0), ptr(int64(48_213))
-	s.RetryAt = ptr(at("09:05"))
+	s.State, s.CompleteUntil, s.WatermarkAt, s.LagSeconds, s.PendingRows = page.Failing, new(at("06:59")), new(at("06:58")), new(7_410.0), new(int64(48_213))
+	s.RetryAt = new(at("09:05"))
 	s.Trouble = []page.Trouble{
 		{Text: text, Hint: `Let the reader read: GRANT SELECT ON public.interactions TO candu_reader;`, Since: at("07:02")},
 		{Text: "Rejected rows: 12 since yesterday", Hint: "See them with `candu-loader rejects list Candu_Prod`; mend the rows, then `candu-loader rejects retry Candu_Prod`.", Since: at("03:00")},
 	}
-	s.Runs[2].FinishedAt = ptr(at("07:02"))
+	s.Runs[2].FinishedAt = new(at("07:02"))
 	for i := range 3 {
 		s.Runs[i].Status, s.Runs[i].Error, s.Runs[i].Sent, s.Runs[i].EventsPerSecond = "failed", text, 0, 0
 		s.Slots[i].RunStatus = "failed"
@@ -73,7 +71,7 @@ func failingView() page.View {
 	s.Slots[15].Status = "caught_up"
 	s.Rejects = rejects()
 	late := fresh("Candu_EU", 4)
-	late.State, late.CompleteUntil, late.LagSeconds, late.PendingRows = page.Late, ptr(at("06:59")), ptr(7_410.0), ptr(int64(12_345))
+	late.State, late.CompleteUntil, late.LagSeconds, late.PendingRows = page.Late, new(at("06:59")), new(7_410.0), new(int64(12_345))
 	v := view(fresh("Candu_US", 2), late, s)
 	v.Trouble = []page.Trouble{{Text: "config.yaml was changed and refused: sources[1].schedule: expected 5 fields, got 4", Hint: "candu-loader check --config config.yaml", Since: at("08:47")}}
 	return v
@@ -88,7 +86,7 @@ func twentyView() page.View {
 			s = failingView().Sources[2]
 			s.Nickname = "Customer_05"
 		case 9:
-			s.State, s.CompleteUntil, s.LagSeconds = page.Late, ptr(at("06:59")), ptr(7_410.0)
+			s.State, s.CompleteUntil, s.LagSeconds = page.Late, new(at("06:59")), new(7_410.0)
 		case 12:
 			s = emptyView().Sources[0]
 			s.Nickname = "Customer 13 / Übergröße GmbH & Co. KG – staging"
@@ -101,8 +99,8 @@ func twentyView() page.View {
 // fresh is a source that does well; seed makes its numbers its own.
 func fresh(nickname string, seed int) page.Source {
 	s := page.Source{
-		Nickname: nickname, Schema: "candu", State: page.Fresh, WatermarkAt: ptr(at("08:58")), CompleteUntil: ptr(at("08:59")),
-		LagSeconds: ptr(210.0), PendingRows: ptr(int64(42 * seed)), Schedule: "0 * * * *", Timezone: "UTC", NextSlot: ptr(at("10:00")),
+		Nickname: nickname, Schema: "candu", State: page.Fresh, WatermarkAt: new(at("08:58")), CompleteUntil: new(at("08:59")),
+		LagSeconds: new(210.0), PendingRows: new(int64(42 * seed)), Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00")),
 	}
 	for i := range 30 {
 		day := now.AddDate(0, 0, i-29)
@@ -117,13 +115,13 @@ func fresh(nickname string, seed int) page.Source {
 		sent := int64(2_000*seed) + int64(i*i%7)*700
 		seconds := 4 + float64(i*i%5)*3.3
 		s.Runs = append(s.Runs, page.Run{
-			ID: int64(400 - i), Kind: "scheduled", Status: "succeeded", SlotAt: ptr(start), StartedAt: start,
-			FinishedAt: ptr(start.Add(time.Duration(seconds * float64(time.Second)))), RowsRead: sent, Sent: sent,
+			ID: int64(400 - i), Kind: "scheduled", Status: "succeeded", SlotAt: new(start), StartedAt: start,
+			FinishedAt: new(start.Add(time.Duration(seconds * float64(time.Second)))), RowsRead: sent, Sent: sent,
 			AlreadyDelivered: int64(i % 4), Seconds: seconds, EventsPerSecond: float64(sent) / seconds,
 		})
 	}
 	for i := range 50 {
-		s.Slots = append(s.Slots, page.Slot{At: at("09:00").Add(-time.Duration(i) * time.Hour), Status: "ran", RunID: ptr(int64(400 - i)), RunStatus: "succeeded"})
+		s.Slots = append(s.Slots, page.Slot{At: at("09:00").Add(-time.Duration(i) * time.Hour), Status: "ran", RunID: new(int64(400 - i)), RunStatus: "succeeded"})
 	}
 	return s
 }

@@ -86,11 +86,14 @@
   const assetsOf = (page) => [...page.querySelectorAll("link[rel=stylesheet], script[src]")]
     .map((node) => node.getAttribute("href") ?? node.getAttribute("src")).join();
 
+  // Surprise is an answer that is not the page.
+  class Surprise extends Error {}
+
   async function fetchPage() {
     const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(patience) });
-    if (!answer.ok) throw new Error(`it answers ${answer.status}`);
+    if (!answer.ok) throw new Surprise(`candu-loader answers ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (!fresh.querySelector("#main") || !fresh.querySelector("#at")) throw new Error("it answers something else");
+    if (!fresh.querySelector("#main") || !fresh.querySelector("#at")) throw new Surprise("what answers is another page");
     return fresh;
   }
 
@@ -109,8 +112,8 @@
       takePage(fresh);
       say("");
     } catch (error) {
-      const why = error.message.startsWith("it answers") ? `: ${error.message}` : "";
-      say(`Not updated since ${document.getElementById("at").textContent}: candu-loader can’t be reached${why}.`);
+      const why = error instanceof Surprise ? error.message : "candu-loader can’t be reached";
+      say(`Not updated since ${document.getElementById("at").textContent}: ${why}.`);
     }
   }
 
