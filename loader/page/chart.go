@@ -71,7 +71,11 @@ func (b *bar) stack(plot int, top float64, classes []string, values ...float64) 
 			continue
 		}
 		height := math.Max(value/top*float64(plot), 1.5)
-		b.Parts = append(b.Parts, part{Class: classes[i], Y: pixels(floor - height), H: pixels(height)})
+		gap := 0.0
+		if len(b.Parts) > 0 && height > 3 {
+			gap = 1 // Two colours next to each other may look alike.
+		}
+		b.Parts = append(b.Parts, part{Class: classes[i], Y: pixels(floor - height), H: pixels(height - gap)})
 		floor -= height
 	}
 }

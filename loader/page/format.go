@@ -88,6 +88,20 @@ func span(d time.Duration) string {
 	}
 }
 
+// brief is span in few characters.
+func brief(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "< 1 min"
+	case d < time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + " min"
+	case d < 48*time.Hour:
+		return pair(int(d.Hours()), "h", int(d.Minutes())%60, "min")
+	default:
+		return number(int64(d.Hours()/24)) + " d"
+	}
+}
+
 func plural(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun

@@ -131,6 +131,16 @@ func TestWithoutJavaScript(t *testing.T) {
 	b.quiet()
 }
 
+func TestCopy(t *testing.T) {
+	b := newTab(t)
+	b.do(chromedp.Navigate(newSite(t, healthyView()).URL))
+	eval[chromedp.Void](b, `document.querySelector("#source-Candu_US .copy").click()`)
+	// Which of both depends on whether the browser lets a page write to the clipboard.
+	b.until(`document.querySelector("#source-Candu_US .copy").textContent === "Copied" ||
+		getSelection().toString() === "candu-loader rejects list Candu_US --reason missing_identity"`)
+	b.quiet()
+}
+
 func TestKeyboard(t *testing.T) {
 	b := newTab(t)
 	b.do(chromedp.Navigate(newSite(t, healthyView()).URL), chromedp.KeyEvent("\t"))

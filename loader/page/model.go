@@ -31,18 +31,20 @@ type section struct {
 	State                stateView
 	Sentence             string
 	Trouble              []trouble
-	Lag, Waiting         string
-	Watermark, Complete  *moment
-	Schedule, Zone       string
-	Next, Retry          *moment
-	LastRun              *runRow
-	Active               []activeRow
-	Days                 *days
-	RunCharts            []namedChart
-	Runs                 []runRow
+	// Brief is Lag for where there is little room.
+	Lag, Brief, Waiting string
+	Watermark, Complete *moment
+	Schedule, Zone      string
+	Next, Retry         *moment
+	LastRun             *runRow
+	Active              []activeRow
+	Days                *days
+	RunCharts           []namedChart
+	Runs                []runRow
 	// Errors is true if a run has one: an empty column only takes room.
 	Errors     bool
 	Slots      []slotMark
+	SlotsLabel string
 	Legend     []slotKind
 	Rejects    []rejectsRow
 	RejectsAll string
@@ -124,9 +126,10 @@ func newSection(s Source, now time.Time) section {
 		Rejects: rejectsRows(s, now, loc), Command: runCommand(s),
 	}
 	out.RunCharts = runCharts(s.Runs, func(r Run) string { return clock(r.StartedAt, now, loc) + " " + zone(r.StartedAt.In(loc)) })
-	out.Legend = legend(out.Slots)
+	out.SlotsLabel, out.Legend = slotsLabel(out.Slots), legend(out.Slots)
 	if s.LagSeconds != nil {
-		out.Lag = span(time.Duration(*s.LagSeconds * float64(time.Second)))
+		lag := time.Duration(*s.LagSeconds * float64(time.Second))
+		out.Lag, out.Brief = span(lag), brief(lag)
 	}
 	if s.PendingRows != nil {
 		out.Waiting = number(*s.PendingRows)

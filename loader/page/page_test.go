@@ -42,6 +42,24 @@ func TestPageSaysWhatMatters(t *testing.T) {
 	require.NotRegexp(t, `(?i)<[^>]+\sstyle=|<script>|\son[a-z]+=|https?://|data:`, strings.ReplaceAll(html, "http-equiv", ""))
 }
 
+func TestWhatIsToBeTypedIsCode(t *testing.T) {
+	for hint, want := range map[string]string{
+		"Run `candu-loader migrate` first; `candu-loader run` does it too.": "candu-loader migrate|candu-loader run",
+		"Find them: SELECT id FROM t; then: ALTER TABLE t ADD UNIQUE (id);": "SELECT id FROM t;|ALTER TABLE t ADD UNIQUE (id);",
+		"Do this: candu-loader rejects retry Candu_A":                       "candu-loader rejects retry Candu_A",
+		"The export is behind: select another replica, or update the grant": "",
+		"": "",
+	} {
+		html := render(t, page.View{Trouble: []page.Trouble{{Text: "x", Hint: hint}}})
+		var codes []string
+		for _, code := range regexp.MustCompile("<code>(.*?)</code>").FindAllStringSubmatch(html, -1) {
+			codes = append(codes, code[1])
+		}
+		require.Equal(t, want, strings.Join(codes, "|"))
+		require.NotContains(t, html, "`")
+	}
+}
+
 func TestIdsAreUnique(t *testing.T) {
 	v := twentyView()
 	for i, nickname := range []string{"a b", "a-b", "a/b", strings.Repeat("x", 50), strings.Repeat("x", 51), ""} {
@@ -79,6 +97,11 @@ func poison(v reflect.Value, text string) {
 			poison(field, text)
 		}
 	}
+}
+
+// It is fetched every 15 seconds.
+func TestPageStaysSmall(t *testing.T) {
+	require.Less(t, len(render(t, twentyView())), 1_100_000)
 }
 
 func TestTextIsEscaped(t *testing.T) {

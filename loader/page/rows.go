@@ -56,7 +56,6 @@ func runIcon(status string) string {
 // slotMark is a slot in the strip.
 type slotMark struct {
 	slotKind
-	Key   string
 	At    *moment
 	Run   string
 	Note  string
@@ -101,7 +100,6 @@ func slotMarks(s Source, now time.Time, loc *time.Location) []slotMark {
 		if m.At == nil {
 			continue
 		}
-		m.Key = "slot-" + m.At.ISO
 		m.Run = slotRun(slot, finished, now, loc)
 		m.Title = join(", ", m.At.Text+": "+m.Word, m.Run, cut(slot.Note, 300))
 		out = append(out, m)
@@ -118,6 +116,21 @@ func slotRun(slot Slot, finished map[int64]Run, now time.Time, loc *time.Locatio
 		text += " ended " + clock(*r.FinishedAt, now, loc) + " after " + took(r.Seconds)
 	}
 	return text
+}
+
+// slotsLabel says the strip in words; each of its marks stands in the table below it.
+func slotsLabel(marks []slotMark) string {
+	var parts []string
+	for _, kind := range legend(marks) {
+		n := 0
+		for _, m := range marks {
+			if m.slotKind == kind {
+				n++
+			}
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", n, kind.Word))
+	}
+	return "Last " + plural(int64(len(marks)), "slot") + ": " + strings.Join(parts, "; ") + "."
 }
 
 // legend explains the marks that there are.
@@ -168,7 +181,7 @@ type hintPart struct {
 // first word in capitals, and a command that is the rest of the hint.
 var typed = regexp.MustCompile("`[^`]+`" +
 	`|\b(?:SELECT|GRANT|REVOKE|ALTER|CREATE|DROP|UPDATE|DELETE FROM|INSERT INTO|VACUUM|ANALYZE|SET) [^;` + "`" + `]*(?:;|$)` +
-	`|(?:^|: )(?:candu-loader|psql|kubectl|systemctl|docker|curl|export) [^` + "`" + `]*$`)
+	`|(?:^|: )(?:candu-loader|psql|kubectl|systemctl|docker|curl) [^` + "`" + `]*$`)
 
 func hintParts(hint string) []hintPart {
 	var out []hintPart
