@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -199,11 +200,13 @@ type site struct {
 	mu     sync.Mutex
 	view   page.View
 	broken bool
+	// changes makes the page that of another version.
+	changes *strings.Replacer
 }
 
 func newSite(t *testing.T, v page.View) *site {
 	t.Helper()
-	s := &site{view: v}
+	s := &site{view: v, changes: strings.NewReplacer()}
 	mux := http.NewServeMux()
 	mux.Handle("/assets/", page.Assets())
 	mux.HandleFunc("/{$}", s.page)
@@ -221,7 +224,9 @@ func (s *site) page(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	_ = page.Render(w, s.view)
+	var html strings.Builder
+	_ = page.Render(&html, s.view)
+	_, _ = s.changes.WriteString(w, html.String())
 }
 
 func (s *site) set(v page.View, broken bool) {

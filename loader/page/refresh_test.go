@@ -2,7 +2,9 @@ package page_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -100,6 +102,26 @@ func TestRefreshSaysWhenItFails(t *testing.T) {
 	server.set(healthyView(), false)
 	eval[int](b, comeBack)
 	b.until(`document.querySelector("#stale").textContent === ""`)
+}
+
+func TestAnotherVersionIsLoadedAnew(t *testing.T) {
+	server := newSite(t, healthyView())
+	b := newTab(t)
+	b.do(chromedp.Navigate(server.URL))
+	eval[int](b, `window.mark = 7`)
+	server.mu.Lock()
+	server.changes = strings.NewReplacer("page.js?v=", "page.js?v=2")
+	server.mu.Unlock()
+	eval[int](b, comeBack)
+	// The page goes while JavaScript waits: ask from outside.
+	require.Eventually(t, func() bool {
+		gone, err := chromedp.Run(b, chromedp.Evaluate[bool](`window.mark === undefined && document.readyState === "complete"`))
+		return err == nil && gone
+	}, 15*time.Second, 20*time.Millisecond)
+	eval[int](b, `window.mark = 8; `+comeBack)
+	b.until(`document.querySelector("#stale").textContent === ""`)
+	require.Equal(t, 8, eval[int](b, `window.mark`), "once is enough")
+	b.quiet()
 }
 
 func TestHiddenTabAsksNothing(t *testing.T) {
