@@ -10,6 +10,18 @@ import (
 	"time"
 )
 
+const mirrorClock = `-- name: MirrorClock :one
+select now()::timestamptz as now
+`
+
+// The transaction's time, for the rows that COPY brings.
+func (q *Queries) MirrorClock(ctx context.Context, db DBTX) (time.Time, error) {
+	row := db.QueryRow(ctx, mirrorClock)
+	var now time.Time
+	err := row.Scan(&now)
+	return now, err
+}
+
 const mirrorDelivered = `-- name: MirrorDelivered :many
 select id::text from screens where id = any ($1::text[])
 union all
@@ -179,9 +191,8 @@ type MirrorScreensParams struct {
 	InteractionIds     []string
 }
 
-// A page's views. Arrays instead of COPY, because a page that is recorded again
-// must find its rows there and go on: Segment's own loader discards rows that
-// exist too. Sorted ids touch each page of the index once.
+// A page's views, where COPY would stumble: a page that is recorded again must
+// find its rows there and go on, as Segment's own loader discards rows that exist.
 func (q *Queries) MirrorScreens(ctx context.Context, db DBTX, arg MirrorScreensParams) (int64, error) {
 	result, err := db.Exec(ctx, mirrorScreens,
 		arg.IntegrationVersion,
