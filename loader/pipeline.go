@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/drill"
@@ -19,9 +20,14 @@ import (
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
-// pagesInFlight bounds the pages between reading and recording, and with them the
-// memory, whatever the backlog: one is read, some are sent, one is recorded.
-const pagesInFlight = 4
+// bytesInFlight bounds the pages between reading and recording, and with them the
+// memory, whatever the backlog: one is read, some are sent, one is recorded. A page that
+// is being read counts as the largest there may be.
+const bytesInFlight = 4 * source.PageBytes
+
+// batchesAhead is how many batches may wait for a sender, so that the next page is
+// read meanwhile.
+const batchesAhead = 64
 
 // recordTimeout bounds one try to record a page.
 const recordTimeout = time.Minute
@@ -68,7 +74,9 @@ type pipeline struct {
 
 // parcel is one page on its way.
 type parcel struct {
-	page      *source.Page
+	page *source.Page
+	// weight is what the page takes of bytesInFlight.
+	weight    int64
 	sorted    sorted
 	watermark *ledger.Watermark
 	batches   []*batch
@@ -144,15 +152,15 @@ func (p *pipeline) flow(ctx, soft context.Context) error {
 		}
 	}()
 
-	parcels := make(chan *parcel, pagesInFlight)
-	batches := make(chan *batch)
-	slots := make(chan struct{}, pagesInFlight)
+	parcels := make(chan *parcel, batchesAhead)
+	batches := make(chan *batch, batchesAhead)
+	room := semaphore.NewWeighted(bytesInFlight)
 
 	var group errgroup.Group
 	group.Go(func() error {
 		defer close(parcels)
 		defer close(batches)
-		p.read(reading, slots, parcels, batches)
+		p.read(reading, room, parcels, batches)
 		return nil
 	})
 	for range p.senders {
@@ -164,7 +172,7 @@ func (p *pipeline) flow(ctx, soft context.Context) error {
 		})
 	}
 	group.Go(func() error {
-		p.record(ctx, slots, parcels)
+		p.record(ctx, room, parcels)
 		return nil
 	})
 	_ = group.Wait() // Its functions report through halt.
@@ -172,12 +180,10 @@ func (p *pipeline) flow(ctx, soft context.Context) error {
 }
 
 // read fills the pipeline.
-func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan<- *parcel, batches chan<- *batch) {
+func (p *pipeline) read(ctx context.Context, room *semaphore.Weighted, parcels chan<- *parcel, batches chan<- *batch) {
 	for {
-		select {
-		case <-ctx.Done():
+		if room.Acquire(ctx, source.PageBytes) != nil {
 			return
-		case slots <- struct{}{}:
 		}
 		drill.At("between_pages")
 		page, err := p.reader.next(ctx)
@@ -188,7 +194,8 @@ func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan
 		if page == nil {
 			return
 		}
-		next := &parcel{page: page}
+		next := &parcel{page: page, weight: min(int64(page.Bytes), source.PageBytes)}
+		room.Release(source.PageBytes - next.weight)
 		err = postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) (err error) {
 			next.sorted, err = p.sorter.sort(ctx, page)
 			return err
@@ -252,7 +259,7 @@ func (p *pipeline) tell() {
 // record writes the pages in order. After a page with batches that were not
 // delivered the watermark stays, but what was accepted is still mirrored, so that
 // the next run does not send it again.
-func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-chan *parcel) {
+func (p *pipeline) record(ctx context.Context, room *semaphore.Weighted, parcels <-chan *parcel) {
 	gap, broken := false, false
 	for next := range parcels {
 		next.done.Wait()
@@ -274,7 +281,7 @@ func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-
 		}
 		p.sorter.forget(next.sorted.events)
 		p.tell()
-		<-slots
+		room.Release(next.weight)
 	}
 }
 

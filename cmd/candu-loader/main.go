@@ -12,9 +12,14 @@ import (
 	"syscall"
 )
 
-// memoryLimit makes the garbage collector work harder rather than let the
-// process grow: a run has a few pages in flight and needs no more, whatever the backlog.
-const memoryLimit = 40 << 20
+// memoryLimit and gcPercent let the garbage collector wait until the memory that a run may
+// have is used, and then work harder rather than let the process grow: a few pages
+// are in flight, whatever the backlog. By itself it would collect at twice the live
+// heap, which costs a fifth of the CPU time.
+const (
+	memoryLimit = 50 << 20
+	gcPercent   = 400
+)
 
 func main() {
 	os.Exit(run())
@@ -25,6 +30,9 @@ func main() {
 func run() int {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(gcPercent)
+		}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)

@@ -23,7 +23,7 @@ const (
 	StatementTimeout = time.Minute
 	// PageBytes bounds a page by what its rows take in memory, whatever page_size
 	// says: rows may be wide.
-	PageBytes = 4 << 20
+	PageBytes = 2 << 20
 	// firstLimit is how many rows are asked for while it is not known how wide
 	// they are.
 	firstLimit = 500
