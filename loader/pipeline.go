@@ -2,13 +2,13 @@ package loader
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/drill"
@@ -20,10 +20,10 @@ import (
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
-// bytesInFlight bounds the pages between reading and recording, and with them the
-// memory, whatever the backlog: one is read, some are sent, one is recorded. A page that
-// is being read counts as the largest there may be.
-const bytesInFlight = 4 * source.PageBytes
+// pagesInFlight bounds the pages between reading and recording, and with them the
+// memory, and what a crash sends again, whatever the backlog: one is read, some are sent,
+// one is recorded.
+const pagesInFlight = 4
 
 // batchesAhead is how many batches may wait for a sender, so that the next page is
 // read meanwhile.
@@ -32,12 +32,13 @@ const batchesAhead = 64
 // recordTimeout bounds one try to record a page.
 const recordTimeout = time.Minute
 
-// reader gives the pages of a run, one after the other.
+// reader gives the pages of a run, one after the other. While next reads a page, place
+// may be asked about the one before.
 type reader interface {
 	// next returns the next page, nil after the last one.
 	next(ctx context.Context) (*source.Page, error)
-	// place returns where the watermark may move once the page that came last, and
-	// all before it, are recorded; nil if it stays.
+	// place returns where the watermark may move once the page, and all before it, are
+	// recorded; nil if it stays. Pages come in their order.
 	place(page *source.Page) *ledger.Watermark
 }
 
@@ -75,8 +76,8 @@ type pipeline struct {
 // parcel is one page on its way.
 type parcel struct {
 	page *source.Page
-	// weight is what the page takes of bytesInFlight.
-	weight    int64
+	// missing are rows that the page lacks and that stay rejects.
+	missing   []ledger.Rejected
 	sorted    sorted
 	watermark *ledger.Watermark
 	batches   []*batch
@@ -152,15 +153,15 @@ func (p *pipeline) flow(ctx, soft context.Context) error {
 		}
 	}()
 
-	parcels := make(chan *parcel, batchesAhead)
+	parcels := make(chan *parcel, pagesInFlight)
 	batches := make(chan *batch, batchesAhead)
-	room := semaphore.NewWeighted(bytesInFlight)
+	slots := make(chan struct{}, pagesInFlight)
 
 	var group errgroup.Group
 	group.Go(func() error {
 		defer close(parcels)
 		defer close(batches)
-		p.read(reading, room, parcels, batches)
+		p.read(reading, slots, parcels, batches)
 		return nil
 	})
 	for range p.senders {
@@ -172,46 +173,70 @@ func (p *pipeline) flow(ctx, soft context.Context) error {
 		})
 	}
 	group.Go(func() error {
-		p.record(ctx, room, parcels)
+		p.record(ctx, slots, parcels)
 		return nil
 	})
 	_ = group.Wait() // Its functions report through halt.
 	return p.firstError()
 }
 
-// read fills the pipeline.
-func (p *pipeline) read(ctx context.Context, room *semaphore.Weighted, parcels chan<- *parcel, batches chan<- *batch) {
+// errEnough ends the reading ahead where no further page is wanted.
+var errEnough = errors.New("no further page is wanted")
+
+// fetch reads pages, one while the one before is sorted.
+func (p *pipeline) fetch(ctx context.Context, slots chan<- struct{}, pages chan<- *parcel) {
+	defer close(pages)
 	for {
-		if room.Acquire(ctx, source.PageBytes) != nil {
+		select {
+		case <-ctx.Done():
 			return
+		case slots <- struct{}{}:
 		}
 		drill.At("between_pages")
 		page, err := p.reader.next(ctx)
-		if err != nil {
+		if err != nil && !errors.Is(context.Cause(ctx), errEnough) {
 			p.halt(err)
+		}
+		if err != nil || page == nil {
 			return
 		}
-		if page == nil {
+		next := &parcel{page: page}
+		if r, ok := p.reader.(missingRows); ok {
+			next.missing = r.missing()
+		}
+		select {
+		case pages <- next:
+		case <-ctx.Done():
 			return
 		}
-		next := &parcel{page: page, weight: min(int64(page.Bytes), source.PageBytes)}
-		room.Release(source.PageBytes - next.weight)
-		err = postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) (err error) {
-			next.sorted, err = p.sorter.sort(ctx, page)
+	}
+}
+
+// read fills the pipeline.
+func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan<- *parcel, batches chan<- *batch) {
+	pages := make(chan *parcel)
+	reading, stop := context.WithCancelCause(ctx)
+	go p.fetch(reading, slots, pages)
+	defer func() {
+		stop(errEnough)
+		for range pages { //nolint:revive // empty-block: it waits for the end.
+		}
+	}()
+	for next := range pages {
+		err := postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) (err error) {
+			next.sorted, err = p.sorter.sort(ctx, next.page)
 			return err
 		})
 		if err != nil {
 			p.halt(err)
 			return
 		}
-		if r, ok := p.reader.(missingRows); ok {
-			next.sorted.rejected = append(next.sorted.rejected, r.missing()...)
-		}
+		next.sorted.rejected = append(next.sorted.rejected, next.missing...)
 		if p.limit > 0 {
-			p.limited = next.sorted.truncate(page, p.limit-p.fresh)
+			p.limited = next.sorted.truncate(next.page, p.limit-p.fresh)
 			p.fresh += len(next.sorted.events) + len(next.sorted.rejected)
 		}
-		next.watermark = p.reader.place(page)
+		next.watermark = p.reader.place(next.page)
 		for rest := next.sorted.events; len(rest) > 0; {
 			n := p.sender.Cut(rest)
 			next.batches = append(next.batches, &batch{parcel: next, events: rest[:n]})
@@ -259,7 +284,7 @@ func (p *pipeline) tell() {
 // record writes the pages in order. After a page with batches that were not
 // delivered the watermark stays, but what was accepted is still mirrored, so that
 // the next run does not send it again.
-func (p *pipeline) record(ctx context.Context, room *semaphore.Weighted, parcels <-chan *parcel) {
+func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-chan *parcel) {
 	gap, broken := false, false
 	for next := range parcels {
 		next.done.Wait()
@@ -281,7 +306,7 @@ func (p *pipeline) record(ctx context.Context, room *semaphore.Weighted, parcels
 		}
 		p.sorter.forget(next.sorted.events)
 		p.tell()
-		room.Release(next.weight)
+		<-slots
 	}
 }
 

@@ -10,6 +10,40 @@ import (
 	"time"
 )
 
+const mirrorBetween = `-- name: MirrorBetween :many
+(select s.id::text as id from screens s where s.id >= $1::text and s.id <= $2::text order by s.id limit $3)
+union all
+(select t.id::text from tracks t where t.id >= $1::text and t.id <= $2::text order by t.id limit $3)
+`
+
+type MirrorBetweenParams struct {
+	First string
+	Last  string
+	Count int32
+}
+
+// What was delivered with ids in a range, as whatever kind; of each kind at most count.
+// The order makes it a scan of the index alone, whatever the planner believes of the range.
+func (q *Queries) MirrorBetween(ctx context.Context, db DBTX, arg MirrorBetweenParams) ([]string, error) {
+	rows, err := db.Query(ctx, mirrorBetween, arg.First, arg.Last, arg.Count)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const mirrorClock = `-- name: MirrorClock :one
 select now()::timestamptz as now
 `

@@ -142,6 +142,8 @@ type Page struct {
 	Last bool
 	// Bytes is about what the page takes in memory.
 	Bytes int
+	// Settled is the safe point that was read before the page, if one was.
+	Settled SafePoint
 
 	nulls []uint16
 	table *Table
