@@ -219,7 +219,8 @@ func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan
 	go p.fetch(reading, slots, pages)
 	defer func() {
 		stop(errEnough)
-		for range pages { //nolint:revive // empty-block: it waits for the end.
+		for range pages {
+			// It waits for the end.
 		}
 	}()
 	for next := range pages {

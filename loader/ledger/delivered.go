@@ -23,15 +23,15 @@ func (l *Ledger) LastID(ctx context.Context) (string, error) {
 	return last, nil
 }
 
-// Delivered adds to found which of the messageIds are in the mirror, as
-// whatever kind of event, and perhaps others that are.
+// Delivered returns which of the messageIds are in the mirror, as whatever kind of
+// event, and perhaps others that are.
 //
 // The ids of a page lie close together, for they begin with the time. So what the mirror has
 // between the least and the greatest of them is read in the index's order, which is many times
 // quicker than a search for each; only where there is much else between them is it searched.
-func (l *Ledger) Delivered(ctx context.Context, ids []string, found map[string]struct{}) error {
+func (l *Ledger) Delivered(ctx context.Context, ids []string) (map[string]struct{}, error) {
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	var delivered []string
 	err := l.InTx(ctx, func(tx pgx.Tx) (err error) {
@@ -43,12 +43,13 @@ func (l *Ledger) Delivered(ctx context.Context, ids []string, found map[string]s
 		return err
 	})
 	if err != nil {
-		return l.explain(err, "asking schema %q what was delivered", l.id.Schema)
+		return nil, l.explain(err, "asking schema %q what was delivered", l.id.Schema)
 	}
+	found := make(map[string]struct{}, len(delivered))
 	for _, id := range delivered {
 		found[id] = struct{}{}
 	}
-	return nil
+	return found, nil
 }
 
 // KnownReject is what is known of a row that was rejected before.

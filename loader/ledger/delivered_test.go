@@ -20,8 +20,9 @@ func TestDelivered_CloseTogetherAndFarApart(t *testing.T) {
 		for i, n := range numbers {
 			ids[i] = fmt.Sprintf("id-%06d", n)
 		}
-		found, asked := map[string]struct{}{}, map[string]struct{}{}
-		require.NoError(t, b.ledger.Delivered(t.Context(), ids, found))
+		asked := map[string]struct{}{}
+		found, err := b.ledger.Delivered(t.Context(), ids)
+		require.NoError(t, err)
 		for _, id := range ids {
 			if _, ok := found[id]; ok {
 				asked[id] = struct{}{}
