@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -63,4 +64,23 @@ func TestRecord_CopyAndInsertWriteTheSame(t *testing.T) {
 	}
 	require.Equal(t, texts[1], texts[0])
 	require.Contains(t, texts[0], `"portal_id": -8`)
+}
+
+func BenchmarkCopyRows(b *testing.B) {
+	page := samplePage()
+	row := page.Mirrored[0]
+	page.Mirrored = make([]Mirrored, 5_000)
+	for i := range page.Mirrored {
+		page.Mirrored[i] = row
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		rows := &copyRows{mirrored: page.Mirrored, kind: event.View, details: true}
+		rows.begin(page.Version, row.SentAt, []string{event.ViewName})
+		n, err := io.Copy(io.Discard, rows)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetBytes(n)
+	}
 }

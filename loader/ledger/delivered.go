@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -33,21 +34,28 @@ func (l *Ledger) Delivered(ctx context.Context, ids []string) (map[string]struct
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	var delivered []string
-	err := l.InTx(ctx, func(tx pgx.Tx) (err error) {
+	found := map[string]struct{}{}
+	err := l.InTx(ctx, func(tx pgx.Tx) error {
 		most := 2*len(ids) + 100
-		between := queries.MirrorBetweenParams{First: slices.Min(ids), Last: slices.Max(ids), Count: int32(most)}
-		if delivered, err = l.q.MirrorBetween(ctx, tx, between); err == nil && len(delivered) >= most {
-			delivered, err = l.q.MirrorDelivered(ctx, tx, ids)
+		between, err := l.q.MirrorBetween(ctx, tx, queries.MirrorBetweenParams{First: slices.Min(ids), Last: slices.Max(ids), Count: int32(most)})
+		if err != nil {
+			return err
+		}
+		if between.Rows < int64(most) {
+			found = make(map[string]struct{}, between.Rows)
+			for id := range strings.SplitSeq(between.Ids, ",") {
+				found[id] = struct{}{}
+			}
+			return nil
+		}
+		delivered, err := l.q.MirrorDelivered(ctx, tx, ids)
+		for _, id := range delivered {
+			found[id] = struct{}{}
 		}
 		return err
 	})
 	if err != nil {
 		return nil, l.explain(err, "asking schema %q what was delivered", l.id.Schema)
-	}
-	found := make(map[string]struct{}, len(delivered))
-	for _, id := range delivered {
-		found[id] = struct{}{}
 	}
 	return found, nil
 }
