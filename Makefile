@@ -48,7 +48,8 @@ generate: ## Make the Go code of queries/*.sql again
 verify-generated: ## Fail if generated code is not current
 	cd queries && $(GO) tool -modfile=../.ci/sqlc.mod sqlc diff
 
-bench: setup build ## Measure whole runs of a million rows, then the parts
+# For example BENCHFLAGS=-quick, which takes half a minute, or BENCHFLAGS='-huge 10000000'.
+bench: setup build ## Measure whole runs of a million rows against their targets, then the parts
 	@$(GO) build -o bin/ ./loader/loadertest/plain
 	@$(GO) run ./loader/loadertest/bench -out bin/bench.json $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -20,18 +21,24 @@ import (
 )
 
 // pagesInFlight bounds the pages between reading and recording, and with them the
-// memory, whatever the backlog: one is read, some are sent, one is recorded.
+// memory, and what a crash sends again, whatever the backlog: one is read, some are sent,
+// one is recorded.
 const pagesInFlight = 4
+
+// batchesAhead is how many batches may wait for a sender, so that the next page is
+// read meanwhile.
+const batchesAhead = 64
 
 // recordTimeout bounds one try to record a page.
 const recordTimeout = time.Minute
 
-// reader gives the pages of a run, one after the other.
+// reader gives the pages of a run, one after the other. While next reads a page, place
+// may be asked about the one before.
 type reader interface {
 	// next returns the next page, nil after the last one.
 	next(ctx context.Context) (*source.Page, error)
-	// place returns where the watermark may move once the page that came last, and
-	// all before it, are recorded; nil if it stays.
+	// place returns where the watermark may move once the page, and all before it, are
+	// recorded; nil if it stays. Pages come in their order.
 	place(page *source.Page) *ledger.Watermark
 }
 
@@ -69,7 +76,9 @@ type pipeline struct {
 
 // parcel is one page on its way.
 type parcel struct {
-	page      *source.Page
+	page *source.Page
+	// missing are rows that the page lacks and that stay rejects.
+	missing   []ledger.Rejected
 	sorted    sorted
 	watermark *ledger.Watermark
 	batches   []*batch
@@ -146,7 +155,7 @@ func (p *pipeline) flow(ctx, soft context.Context) error {
 	}()
 
 	parcels := make(chan *parcel, pagesInFlight)
-	batches := make(chan *batch)
+	batches := make(chan *batch, batchesAhead)
 	slots := make(chan struct{}, pagesInFlight)
 
 	var group errgroup.Group
@@ -172,8 +181,12 @@ func (p *pipeline) flow(ctx, soft context.Context) error {
 	return p.firstError()
 }
 
-// read fills the pipeline.
-func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan<- *parcel, batches chan<- *batch) {
+// errEnough ends the reading ahead where no further page is wanted.
+var errEnough = errors.New("no further page is wanted")
+
+// fetch reads pages, one while the one before is sorted.
+func (p *pipeline) fetch(ctx context.Context, slots chan<- struct{}, pages chan<- *parcel) {
+	defer close(pages)
 	for {
 		select {
 		case <-ctx.Done():
@@ -182,30 +195,50 @@ func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan
 		}
 		drill.At("between_pages")
 		page, err := p.reader.next(ctx)
-		if err != nil {
+		if err != nil && !errors.Is(context.Cause(ctx), errEnough) {
 			p.halt(err)
-			return
 		}
-		if page == nil {
+		if err != nil || page == nil {
 			return
 		}
 		next := &parcel{page: page}
-		err = postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) (err error) {
-			next.sorted, err = p.sorter.sort(ctx, page)
+		if r, ok := p.reader.(missingRows); ok {
+			next.missing = r.missing()
+		}
+		select {
+		case pages <- next:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// read fills the pipeline.
+func (p *pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan<- *parcel, batches chan<- *batch) {
+	pages := make(chan *parcel)
+	reading, stop := context.WithCancelCause(ctx)
+	go p.fetch(reading, slots, pages)
+	defer func() {
+		stop(errEnough)
+		for range pages {
+			// It waits for the end.
+		}
+	}()
+	for next := range pages {
+		err := postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) (err error) {
+			next.sorted, err = p.sorter.sort(ctx, next.page)
 			return err
 		})
 		if err != nil {
 			p.halt(err)
 			return
 		}
-		if r, ok := p.reader.(missingRows); ok {
-			next.sorted.rejected = append(next.sorted.rejected, r.missing()...)
-		}
+		next.sorted.rejected = append(next.sorted.rejected, next.missing...)
 		if p.limit > 0 {
-			p.limited = next.sorted.truncate(page, p.limit-p.fresh)
+			p.limited = next.sorted.truncate(next.page, p.limit-p.fresh)
 			p.fresh += len(next.sorted.events) + len(next.sorted.rejected)
 		}
-		next.watermark = p.reader.place(page)
+		next.watermark = p.reader.place(next.page)
 		for rest := next.sorted.events; len(rest) > 0; {
 			n := p.sender.Cut(rest)
 			next.batches = append(next.batches, &batch{parcel: next, events: rest[:n]})

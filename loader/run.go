@@ -232,8 +232,6 @@ type runJob struct {
 	cursor   source.Cursor
 	expected atomic.Int64
 	done     bool
-	// point is the safe point of the last page.
-	point source.SafePoint
 	// limited is true if the run ended because of opts.Limit.
 	limited bool
 	warned  map[string]bool
@@ -326,15 +324,16 @@ func (j *runJob) next(ctx context.Context) (*source.Page, error) {
 		return nil, nil
 	}
 	defer timed(j.opts.Timed, PageRead)()
-	var err error
-	if j.point, err = j.export.SafePoint(ctx); err != nil {
+	point, err := j.export.SafePoint(ctx)
+	if err != nil {
 		return nil, err
 	}
-	j.warnPoint(j.point)
+	j.warnPoint(point)
 	page, err := j.export.Page(ctx, j.cursor)
 	if err != nil {
 		return nil, err
 	}
+	page.Settled = point
 	j.cursor, j.done = page.Next, page.Last
 	if !page.Last && j.expected.Load() == 0 && j.opts.Progress != nil {
 		j.expected.Store(j.export.Estimate(ctx, j.cursor) + int64(len(page.Rows)))
@@ -346,10 +345,10 @@ func (j *runJob) next(ctx context.Context) (*source.Page, error) {
 func (j *runJob) place(page *source.Page) *ledger.Watermark {
 	var mark *ledger.Watermark
 	if len(page.Rows) > 0 {
-		mark = j.mark.advance(j.point, page.Next)
+		mark = j.mark.advance(page.Settled, page.Next)
 	}
 	if page.Last {
-		j.mark.reachedEnd(j.point, j.src.Lookback)
+		j.mark.reachedEnd(page.Settled, j.src.Lookback)
 	}
 	return mark
 }

@@ -102,6 +102,8 @@ func (s *sorter) dropDelivered(ctx context.Context, out *sorted) error {
 		}
 		s.last, s.asked = last, true
 	}
+	// Before the mirror is asked: what lands meanwhile was either flying or is found.
+	s.dropFlying(out)
 	ask := make([]string, 0, len(out.events))
 	last := s.last
 	for i := range out.events {
@@ -111,9 +113,10 @@ func (s *sorter) dropDelivered(ctx context.Context, out *sorted) error {
 			last = id
 		}
 	}
-	found := make(map[string]struct{}, len(ask)/8)
+	var found map[string]struct{}
 	if !s.empty {
-		if err := s.ledger.Delivered(ctx, ask, found); err != nil {
+		var err error
+		if found, err = s.ledger.Delivered(ctx, ask); err != nil {
 			return err
 		}
 	}
@@ -123,21 +126,44 @@ func (s *sorter) dropDelivered(ctx context.Context, out *sorted) error {
 	if s.flying == nil {
 		s.flying = make(map[string]struct{}, 4*len(out.events))
 	}
-	kept := out.events[:0]
-	for i := range out.events {
-		id := out.events[i].MessageID
-		_, delivered := found[id]
-		// A row that was exported again while its first reading is in flight.
-		_, flying := s.flying[id]
-		if delivered || flying {
-			out.already++
-			continue
+	out.keep(func(id string) bool {
+		if _, delivered := found[id]; delivered {
+			return false
+		}
+		// Twice in one page, if the export has no index that keeps ids unique.
+		if _, flying := s.flying[id]; flying {
+			return false
 		}
 		s.flying[id] = struct{}{}
-		kept = append(kept, out.events[i])
-	}
-	out.events = kept
+		return true
+	})
 	return nil
+}
+
+// dropFlying takes out rows that were exported again while their first reading is in
+// flight.
+func (s *sorter) dropFlying(out *sorted) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.flying) == 0 {
+		return
+	}
+	out.keep(func(id string) bool {
+		_, flying := s.flying[id]
+		return !flying
+	})
+}
+
+// keep takes out the events whose ids are not wanted: they are dealt with already.
+func (s *sorted) keep(wanted func(id string) bool) {
+	kept := s.events[:0]
+	for i := range s.events {
+		if wanted(s.events[i].MessageID) {
+			kept = append(kept, s.events[i])
+		}
+	}
+	s.already += len(s.events) - len(kept)
+	s.events = kept
 }
 
 // forget ends the flight of a page's events: they are in the mirror now, or the

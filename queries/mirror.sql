@@ -9,10 +9,24 @@ select id::text from screens where id = any (@ids::text[])
 union all
 select id::text from tracks where id = any (@ids::text[]);
 
+-- name: MirrorBetween :one
+-- What was delivered with ids in a range, as whatever kind; of each kind at most count.
+-- The order makes it a scan of the index alone, whatever the planner believes of the
+-- range. One text, for thousands of rows of one id each cost more than the scan.
+select count(*) as rows, coalesce(string_agg(m.id, ','), '')::text as ids
+from (
+    (select s.id::text as id from screens s where s.id >= @first::text and s.id <= @last::text order by s.id limit @count)
+    union all
+    (select t.id::text from tracks t where t.id >= @first::text and t.id <= @last::text order by t.id limit @count)
+) m;
+
+-- name: MirrorClock :one
+-- The transaction's time, for the rows that COPY brings.
+select now()::timestamptz as now;
+
 -- name: MirrorScreens :execrows
--- A page's views. Arrays instead of COPY, because a page that is recorded again
--- must find its rows there and go on: Segment's own loader discards rows that
--- exist too. Sorted ids touch each page of the index once.
+-- A page's views, where COPY would stumble: a page that is recorded again must
+-- find its rows there and go on, as Segment's own loader discards rows that exist.
 insert into screens (
     id, received_at, uuid_ts, anonymous_id, context_integration_name, context_integration_version,
     context_library_name, context_library_version, name, original_timestamp, sent_at, "timestamp", user_id,

@@ -10,6 +10,48 @@ import (
 	"time"
 )
 
+const mirrorBetween = `-- name: MirrorBetween :one
+select count(*) as rows, coalesce(string_agg(m.id, ','), '')::text as ids
+from (
+    (select s.id::text as id from screens s where s.id >= $1::text and s.id <= $2::text order by s.id limit $3)
+    union all
+    (select t.id::text from tracks t where t.id >= $1::text and t.id <= $2::text order by t.id limit $3)
+) m
+`
+
+type MirrorBetweenParams struct {
+	First string
+	Last  string
+	Count int32
+}
+
+type MirrorBetweenRow struct {
+	Rows int64
+	Ids  string
+}
+
+// What was delivered with ids in a range, as whatever kind; of each kind at most count.
+// The order makes it a scan of the index alone, whatever the planner believes of the
+// range. One text, for thousands of rows of one id each cost more than the scan.
+func (q *Queries) MirrorBetween(ctx context.Context, db DBTX, arg MirrorBetweenParams) (MirrorBetweenRow, error) {
+	row := db.QueryRow(ctx, mirrorBetween, arg.First, arg.Last, arg.Count)
+	var i MirrorBetweenRow
+	err := row.Scan(&i.Rows, &i.Ids)
+	return i, err
+}
+
+const mirrorClock = `-- name: MirrorClock :one
+select now()::timestamptz as now
+`
+
+// The transaction's time, for the rows that COPY brings.
+func (q *Queries) MirrorClock(ctx context.Context, db DBTX) (time.Time, error) {
+	row := db.QueryRow(ctx, mirrorClock)
+	var now time.Time
+	err := row.Scan(&now)
+	return now, err
+}
+
 const mirrorDelivered = `-- name: MirrorDelivered :many
 select id::text from screens where id = any ($1::text[])
 union all
@@ -179,9 +221,8 @@ type MirrorScreensParams struct {
 	InteractionIds     []string
 }
 
-// A page's views. Arrays instead of COPY, because a page that is recorded again
-// must find its rows there and go on: Segment's own loader discards rows that
-// exist too. Sorted ids touch each page of the index once.
+// A page's views, where COPY would stumble: a page that is recorded again must
+// find its rows there and go on, as Segment's own loader discards rows that exist.
 func (q *Queries) MirrorScreens(ctx context.Context, db DBTX, arg MirrorScreensParams) (int64, error) {
 	result, err := db.Exec(ctx, mirrorScreens,
 		arg.IntegrationVersion,

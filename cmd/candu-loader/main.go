@@ -12,14 +12,22 @@ import (
 	"syscall"
 )
 
-// memoryLimit makes the garbage collector work harder rather than let the
-// process grow: a run has a few pages in flight and needs no more, whatever the backlog.
-const memoryLimit = 40 << 20
+// memoryLimit and gcPercent let the garbage collector wait until the memory that a run may
+// have is used, and then work harder rather than let the process grow: a few pages
+// are in flight, whatever the backlog. By itself it would collect at twice the live
+// heap, which costs a fifth of the CPU time.
+const (
+	memoryLimit = 50 << 20
+	gcPercent   = 400
+)
 
 // limitMemory allows for as many runs as may be under way, unless $GOMEMLIMIT does.
 func limitMemory(runs int) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(max(1, min(runs, sourcesAtOnce))) * memoryLimit)
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(gcPercent)
+		}
 	}
 }
 

@@ -170,19 +170,22 @@ func (r *Rules) kind(in *Interaction) (Kind, *Reject) {
 	return 0, &Reject{UnknownKind, fmt.Sprintf("kind %q stands for neither view nor interaction", cut(in.Kind))}
 }
 
-// Message returns the analytics-go value that carries the event.
-func (r *Rules) Message(e *Event) analytics.Message {
+// Message returns the analytics-go value that carries the event. It lives in
+// properties, whose content is replaced, and points to the event and its row.
+func (r *Rules) Message(e *Event, properties analytics.Properties) analytics.Message {
 	row := e.Row
-	properties := make(analytics.Properties, 5)
-	properties["tutorialId"] = e.TutorialID
+	clear(properties)
+	// Pointers, for a pointer in an interface takes no memory of its own; the JSON is
+	// the same.
+	properties["tutorialId"] = &e.TutorialID
 	if e.HasPortal {
-		properties["portalId"] = e.PortalID
+		properties["portalId"] = &e.PortalID
 	}
-	if segment := Present(row.SegmentID); segment != "" {
-		properties["segmentId"] = segment
+	if !blank(row.SegmentID) {
+		properties["segmentId"] = &row.SegmentID
 	}
-	if version := Present(row.VersionID); version != "" {
-		properties["versionId"] = version
+	if !blank(row.VersionID) {
+		properties["versionId"] = &row.VersionID
 	}
 	if e.Kind == View {
 		return analytics.Screen{
@@ -190,7 +193,7 @@ func (r *Rules) Message(e *Event) analytics.Message {
 			Name: ViewName, Timestamp: e.At, Properties: properties, Integrations: r.integrations,
 		}
 	}
-	properties["eventName"] = row.EventName
+	properties["eventName"] = &row.EventName
 	return analytics.Track{
 		MessageId: e.MessageID, UserId: Present(row.UserID), AnonymousId: Present(row.AnonymousID),
 		Event: InteractionName, Timestamp: e.At, Properties: properties, Integrations: r.integrations,
@@ -200,7 +203,7 @@ func (r *Rules) Message(e *Event) analytics.Message {
 // JSON returns the event as it is sent.
 func (r *Rules) JSON(e *Event) ([]byte, error) {
 	// What Enqueue of the client sets, nobody else may.
-	switch m := r.Message(e).(type) {
+	switch m := r.Message(e, analytics.Properties{}).(type) {
 	case analytics.Screen:
 		m.Type = "screen"
 		return json.Marshal(m)

@@ -139,7 +139,7 @@ func TestConvert_LargestEventGoesThrough(t *testing.T) {
 // wire is what analytics-go marshals: the message with its type, which Enqueue
 // sets.
 func wire(t require.TestingT, rules *event.Rules, e *event.Event) []byte {
-	body, err := json.Marshal(rules.Message(e))
+	body, err := json.Marshal(rules.Message(e, map[string]any{}))
 	require.NoError(t, err)
 	typ := "track"
 	if e.Kind == event.View {

@@ -66,16 +66,30 @@ func (p *Page) Any() bool {
 // they are. If the lease is another's by now, nothing is written and the error is
 // of kind [fault.Busy].
 func (r *Run) Record(ctx context.Context, page Page) error {
+	mirror := r.insertMirror
+	if !r.overlaps.Load() {
+		mirror = r.copyMirror
+	}
+	err := r.record(ctx, page, mirror)
+	if refusesCopy(err) {
+		// Where one page overlaps with the mirror, the next ones will too.
+		r.overlaps.Store(true)
+		err = r.record(ctx, page, r.insertMirror)
+	}
+	switch {
+	case errors.Is(err, errHeld):
+		return r.lost()
+	case err != nil:
+		return r.ledger.explain(err, "recording a page in schema %q", r.ledger.id.Schema)
+	}
+	return nil
+}
+
+func (r *Run) record(ctx context.Context, page Page, mirror func(context.Context, pgx.Tx, *Page) error) error {
 	q := r.ledger.q
-	screens, interactions := columns(page)
-	err := pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: r.ledger.record}, func(tx pgx.Tx) error {
-		if len(screens.Ids) > 0 {
-			if _, err := q.MirrorScreens(ctx, tx, screens); err != nil {
-				return err
-			}
-		}
-		if len(interactions.Ids) > 0 {
-			if _, err := q.MirrorInteractions(ctx, tx, interactions); err != nil {
+	return pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: r.ledger.record}, func(tx pgx.Tx) error {
+		if len(page.Mirrored) > 0 {
+			if err := mirror(ctx, tx, &page); err != nil {
 				return err
 			}
 		}
@@ -96,11 +110,28 @@ func (r *Run) Record(ctx context.Context, page Page) error {
 		drill.At("inside_commit")
 		return err
 	})
-	switch {
-	case errors.Is(err, errHeld):
-		return r.lost()
-	case err != nil:
-		return r.ledger.explain(err, "recording a page in schema %q", r.ledger.id.Schema)
+}
+
+func (r *Run) copyMirror(ctx context.Context, tx pgx.Tx, page *Page) error {
+	now, err := r.ledger.q.MirrorClock(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return copyMirror(ctx, tx, now, page)
+}
+
+func (r *Run) insertMirror(ctx context.Context, tx pgx.Tx, page *Page) error {
+	q := r.ledger.q
+	screens, interactions := columns(*page)
+	if len(screens.Ids) > 0 {
+		if _, err := q.MirrorScreens(ctx, tx, screens); err != nil {
+			return err
+		}
+	}
+	if len(interactions.Ids) > 0 {
+		if _, err := q.MirrorInteractions(ctx, tx, interactions); err != nil {
+			return err
+		}
 	}
 	return nil
 }

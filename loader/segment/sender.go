@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,16 +32,18 @@ const (
 type Sender struct {
 	gateway     *Gateway
 	key         secret.String
-	message     func(*event.Event) analytics.Message
+	message     func(*event.Event, analytics.Properties) analytics.Message
 	integration map[string]any
+	// properties are maps that batches before have used.
+	properties sync.Pool
 
 	everAccepted atomic.Bool
 	refusedOnly  atomic.Int64
 }
 
 // Sender returns a sender for the source with that write key; message makes
-// the analytics-go value of an event.
-func (g *Gateway) Sender(key secret.String, message func(*event.Event) analytics.Message) *Sender {
+// the analytics-go value of an event, in the map that it is given.
+func (g *Gateway) Sender(key secret.String, message func(*event.Event, analytics.Properties) analytics.Message) *Sender {
 	return &Sender{
 		gateway: g, key: key, message: message,
 		integration: map[string]any{"name": "candu", "version": g.config.Version},

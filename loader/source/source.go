@@ -23,7 +23,7 @@ const (
 	StatementTimeout = time.Minute
 	// PageBytes bounds a page by what its rows take in memory, whatever page_size
 	// says: rows may be wide.
-	PageBytes = 4 << 20
+	PageBytes = 2 << 20
 	// firstLimit is how many rows are asked for while it is not known how wide
 	// they are.
 	firstLimit = 500
@@ -142,6 +142,8 @@ type Page struct {
 	Last bool
 	// Bytes is about what the page takes in memory.
 	Bytes int
+	// Settled is the safe point that was read before the page, if one was.
+	Settled SafePoint
 
 	nulls []uint16
 	table *Table

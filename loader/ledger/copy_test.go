@@ -1,0 +1,86 @@
+package ledger
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/event"
+)
+
+// samplePage has rows with everything, with nothing that may be missing, and enough
+// of them for several chunks.
+func samplePage() Page {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
+	page := Page{Version: "1.2.3"}
+	add := func(id string, e event.Event, row event.Interaction) {
+		row.ID = id
+		e.MessageID, e.Row, e.At = "id-"+id, &row, at
+		page.Mirrored = append(page.Mirrored, Mirrored{Event: &e, SentAt: at.Add(1234567 * time.Nanosecond), ReceivedAt: at.Add(time.Hour)})
+	}
+	for _, kind := range []event.Kind{event.View, event.Interacted} {
+		add("full "+kind.String(), event.Event{Kind: kind, TutorialID: 7, PortalID: -8, HasPortal: true}, event.Interaction{
+			UserID: "u", AnonymousID: "a", SegmentID: "Everyone", PortalID: "-8", VersionID: "v\t\\", EventName: "チュートリアル\n\"'",
+		})
+		add("bare "+kind.String(), event.Event{Kind: kind, TutorialID: 0}, event.Interaction{UserID: "  ", AnonymousID: "a", EventName: "x"})
+		add("old "+kind.String(), event.Event{Kind: kind, TutorialID: 1 << 40}, event.Interaction{UserID: "u", EventName: strings.Repeat("ü", 2*copyChunk)})
+		page.Mirrored[len(page.Mirrored)-1].Event.At = time.Date(1970, 1, 1, 0, 0, 0, 1000, time.UTC)
+	}
+	return page
+}
+
+const mirrorText = `(select string_agg(r, E'\n' order by r) from (
+	select (to_jsonb(t) - 'uuid_ts')::text as r from screens t
+	union all select (to_jsonb(t) - 'uuid_ts')::text from tracks t
+	union all select (to_jsonb(t) - 'uuid_ts')::text from tutorial_interaction t) as rows)`
+
+// What COPY writes and what INSERT writes is the same, and one takes over from the other
+// where rows are there already.
+func TestRecord_CopyAndInsertWriteTheSame(t *testing.T) {
+	t.Parallel()
+	var texts []string
+	for _, insert := range []bool{false, true} {
+		b := setup(t)
+		b.migrate(t)
+		run := b.open(t)
+		run.overlaps.Store(insert)
+		page := samplePage()
+		require.NoError(t, run.Record(t.Context(), page))
+		require.Equal(t, insert, run.overlaps.Load())
+		texts = append(texts, b.one(t, mirrorText))
+		require.Equal(t, "0", b.one(t, "select count(*) from tracks where uuid_ts is null or uuid_ts not between now() - interval '1 min' and now()"))
+
+		// A row more, and the old ones again.
+		added := *page.Mirrored[0].Event
+		added.MessageID = "id-added"
+		page.Mirrored = append(page.Mirrored, Mirrored{Event: &added})
+		require.NoError(t, run.Record(t.Context(), page))
+		require.True(t, run.overlaps.Load())
+		require.Equal(t, "4", b.one(t, "select count(*) from screens"))
+		require.Equal(t, "3", b.one(t, "select count(*) from tracks"))
+	}
+	require.Equal(t, texts[1], texts[0])
+	require.Contains(t, texts[0], `"portal_id": -8`)
+}
+
+func BenchmarkCopyRows(b *testing.B) {
+	page := samplePage()
+	row := page.Mirrored[0]
+	page.Mirrored = make([]Mirrored, 5_000)
+	for i := range page.Mirrored {
+		page.Mirrored[i] = row
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		rows := &copyRows{mirrored: page.Mirrored, kind: event.View, details: true}
+		rows.begin(page.Version, row.SentAt, []string{event.ViewName})
+		n, err := io.Copy(io.Discard, rows)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetBytes(n)
+	}
+}

@@ -1,0 +1,93 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// result is a figure beside its target.
+type result struct {
+	What   string  `json:"what"`
+	Value  float64 `json:"value"`
+	Bound  string  `json:"bound"`
+	Target float64 `json:"target"`
+	Unit   string  `json:"unit"`
+	Met    bool    `json:"met"`
+}
+
+// The bounds.
+const (
+	most  = "at most"
+	least = "at least"
+)
+
+func (b *bench) judge(what string, value float64, bound string, target float64, unit string) {
+	met := value <= target
+	if bound == least {
+		met = value >= target
+	}
+	b.results = append(b.results, result{what, value, bound, target, unit, met})
+}
+
+// judgeWhole holds the medians of the whole job against its targets.
+func (b *bench) judgeWhole() {
+	for _, c := range []struct {
+		what  string
+		delay int
+		conns int64
+	}{{"run", 0, 4}, {"run", 50, 4}, {"run, 16 in flight", 50, manyInFlight}} {
+		script, run := b.median(plain, c.delay, b.rows), b.median(c.what, c.delay, b.rows)
+		name := fmt.Sprintf("%s, answers after %d ms: ", c.what, c.delay)
+		b.judge(name+"wall time to the script's", run.Seconds/script.Seconds, most, 1.3, "")
+		b.judge(name+"CPU to the script's", run.LoaderCPU/script.LoaderCPU, most, 1, "")
+		b.judge(name+"peak memory", run.PeakMiB, most, 64, "MiB")
+		b.judge(name+"connections", float64(run.Connections), most, float64(c.conns+2), "")
+	}
+	run := b.median("run", 0, b.rows)
+	b.judge("a run that finds nothing new", b.median("run again", 0, b.rows).Seconds*1000, most, 100, "ms")
+	b.judge("reading again within lookback, to sending", b.median("run, lookback of all", 0, b.rows).Seconds/run.Seconds, most, 0.15, "")
+	b.judge("a backfill of what was delivered", float64(b.rows)/b.median("backfill, all delivered", 0, b.rows).Seconds, least, 150_000, "rows/s")
+}
+
+// median returns the medians of a program's figures.
+func (b *bench) median(what string, delay, rows int) figure {
+	middle := func(of func(figure) float64) float64 {
+		var values []float64
+		for _, f := range b.figures {
+			if f.What == what && f.DelayMillis == delay && f.Rows == rows {
+				values = append(values, of(f))
+			}
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return figure{
+		Seconds: middle(func(f figure) float64 { return f.Seconds }), LoaderCPU: middle(func(f figure) float64 { return f.LoaderCPU }),
+		PeakMiB:     middle(func(f figure) float64 { return f.PeakMiB }),
+		Connections: int64(middle(func(f figure) float64 { return float64(f.Connections) })),
+	}
+}
+
+// report prints the results.
+func (b *bench) report() {
+	fmt.Printf("\n%-66s %10s %20s\n", "", "measured", "target")
+	for _, r := range b.results {
+		verdict := "met"
+		if !r.Met {
+			verdict = "MISSED"
+		}
+		fmt.Printf("%-66s %10s %20s  %s\n", r.What, number(r.Value), r.Bound+" "+number(r.Target)+" "+r.Unit, verdict)
+	}
+}
+
+func number(v float64) string {
+	switch {
+	case v >= 100 || v == float64(int64(v)):
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
