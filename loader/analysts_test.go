@@ -106,13 +106,13 @@ func TestViews_OfAnOlderSchema(t *testing.T) {
 	w.cfg.Warehouse.Readers = []string{role}
 	w.sample(t, loadertest.Export{Rows: 100})
 	require.EqualValues(t, 100, w.run(t).Sent)
-	down := ""
+	var down strings.Builder
 	for _, file := range []string{"000003_slots", "000002_analysts"} {
 		text, err := os.ReadFile("../migrations/" + file + ".down.sql")
 		require.NoError(t, err)
-		down += string(text)
+		down.Write(text)
 	}
-	w.exec(t, "set search_path to candu_test;"+down+"update loader_schema_migrations set version = 1; reset search_path")
+	w.exec(t, "set search_path to candu_test;"+down.String()+"update loader_schema_migrations set version = 1; reset search_path")
 	require.Zero(t, w.run(t).Sent)
 	w.as(t, role, func(tx pgx.Tx) {
 		require.Equal(t, []map[string]string{{"n": "100"}}, texts(t, tx, "select sum(views + interactions) as n from tutorial_daily"))

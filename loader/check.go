@@ -66,12 +66,23 @@ func (c *checker) trouble(code string, err error) {
 	c.add(LevelError, code, fault.HintOf(err), "%s", err)
 }
 
+// http looks at what serve shows to whom. It concerns no source, so it stands with the first.
+func (c *checker) http() {
+	h := c.loader.config.HTTP
+	if c.src != c.loader.config.Sources[0] || h.User != "" || h.Loopback() {
+		return
+	}
+	c.add(LevelWarning, "http_open", "Under http: add  user: operator  and  password_file: /run/secrets/candu-loader-http , or listen on 127.0.0.1:8321.",
+		"serve would show the status page to everybody who reaches %s", h.Listen)
+}
+
 // Check looks at everything that a run of the source needs, and changes nothing.
 // It finds what it can and does not stop at the first trouble. offline leaves
 // Segment out.
 func (l *Loader) Check(ctx context.Context, src *config.Source, offline bool) []Finding {
 	c := &checker{loader: l, src: src}
 	c.add(LevelInfo, "config_read", "", "config %s: schema %q, table %s", l.config.Path, src.Schema, src.Interactions.Table)
+	c.http()
 	c.export(ctx)
 	c.warehouse(ctx)
 	if !offline {

@@ -64,3 +64,21 @@ func TestCheck_AllIsWell(t *testing.T) {
 		require.Equal(t, loader.LevelInfo, f.Level, "%s: %s", code, f.Text)
 	}
 }
+
+// A status page that anybody may read is worth a word.
+func TestCheck_OpenHTTP(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.plain(t)
+	codes := func() (all []string) {
+		for _, f := range w.loader(t).Check(t.Context(), w.cfg.Sources[0], true) {
+			all = append(all, f.Code)
+		}
+		return all
+	}
+	require.NotContains(t, codes(), "http_open")
+	w.cfg.HTTP.Listen = ":8321"
+	require.Contains(t, codes(), "http_open")
+	w.cfg.HTTP.User = "operator"
+	require.NotContains(t, codes(), "http_open")
+}

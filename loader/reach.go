@@ -45,8 +45,8 @@ func (l *Loader) Reach(ctx context.Context) []Reach {
 	return reached
 }
 
-func (l *Loader) reachWarehouse(ctx context.Context, any *config.Source) error {
-	book, err := l.Ledger(ctx, any)
+func (l *Loader) reachWarehouse(ctx context.Context, src *config.Source) error {
+	book, err := l.Ledger(ctx, src)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -56,7 +57,7 @@ func setup(t *testing.T) *bundle {
 	b := &bundle{url: loadertest.Database(t), path: filepath.Join(t.TempDir(), "config.yaml"), reload: make(chan struct{})}
 	b.db = loadertest.Pool(t, b.url)
 	b.fake, _ = loadertest.Segment(t, fakesegment.Options{})
-	export := loadertest.Export{Rows: 300, Bad: map[string]float64{"missing_identity": 0.05}}
+	export := loadertest.Export{Rows: 300, Start: time.Now().AddDate(0, 0, -9), End: time.Now().Add(-time.Hour), Bad: map[string]float64{"missing_identity": 0.05}}
 	require.NoError(t, export.Create(t.Context(), b.db))
 	require.NoError(t, export.Fill(t.Context(), b.db))
 	b.write(t, usual)
@@ -168,7 +169,7 @@ func TestRun_Answers(t *testing.T) {
 	for _, d := range s.Days {
 		events += d.Views + d.Interactions
 	}
-	require.EqualValues(t, 300-s.Rejects[0].Count, events)
+	require.Equal(t, 300-s.Rejects[0].Count, events)
 	require.Equal(t, "missing_identity", s.Rejects[0].Reason)
 	require.NotEmpty(t, s.Rejects[0].Examples)
 	require.NotEmpty(t, s.Slots)
@@ -192,7 +193,7 @@ func TestRun_Answers(t *testing.T) {
 	for _, name := range []string{
 		`build_info{goversion="`, `lag_seconds{source="Candu_Test"}`, `pending_rows{source="Candu_Test"}`,
 		`watermark_timestamp_seconds{`, `complete_until_timestamp_seconds{`, `last_success_timestamp_seconds{`, `next_slot_timestamp_seconds{`,
-		`failing{source="Candu_Test"} 0`, `events_total{outcome="rejected",source="Candu_Test"} ` + fmt.Sprint(s.Rejects[0].Count),
+		`failing{source="Candu_Test"} 0`, `events_total{outcome="rejected",source="Candu_Test"} ` + strconv.FormatInt(s.Rejects[0].Count, 10),
 		`batches_total{status="200"} 1`, `retries_total 0`, `rejects{reason="missing_identity",source="Candu_Test"}`,
 		`slots_total{source="Candu_Test",status="missed"} 0`, `run_duration_seconds_count{`, `page_duration_seconds_count{source="Candu_Test",step="record"}`,
 		`rate_limit_wait_seconds_total `, `config_reloads_total{result="refused"} 0`,
@@ -320,7 +321,7 @@ func TestRun_DatabaseAway(t *testing.T) {
 	b.write(t, strings.Replace(usual, `warehouse: {url: "DB"}`, `warehouse: {url: "`+warehouse+`"}`, 1)+`
   interactions: {url: "DB"}
 `)
-	require.NoError(t, server.Crash(t.Context()))
+	require.NoError(t, server.Kill())
 	b.start(t)
 	code, _, text := b.get(t, "/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code)
@@ -336,7 +337,7 @@ func TestRun_DatabaseAway(t *testing.T) {
 		return code == http.StatusOK && s.LastSuccessAt != nil && len(s.Trouble) == 0
 	})
 	slots := len(b.view(t).Sources[0].Slots)
-	require.NoError(t, server.Crash(t.Context()))
+	require.NoError(t, server.Kill())
 	eventually(t, "it is seen to be away", func() bool { return b.view(t).Sources[0].State == page.Failing })
 	require.NoError(t, server.Restart(t.Context()))
 	eventually(t, "it recovers again", func() bool {
