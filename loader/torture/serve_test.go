@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/fakesegment"
 )
 
 // Three replicas with a slot every second, of which one is killed each few seconds
@@ -17,6 +19,8 @@ func TestServe_Replicas(t *testing.T) {
 	t.Parallel()
 	w := setup(t, `page_size: 200, lookback: 0s, schedule: "@every 1s"`, "batch_size: 50")
 	sample(t, w, 2_000, 1)
+	// Slow answers, so that kills meet runs under way.
+	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 300}}})
 	replicas := []*run{}
 	for range 3 {
 		replicas = append(replicas, w.command(t, []string{"serve"}))
@@ -57,6 +61,7 @@ killing:
 	for _, r := range replicas {
 		require.Equal(t, 143, r.wait(), r.output.String())
 	}
+	w.fake.SetFaults(fakesegment.Faults{})
 	// What time would do with the slots and the lease of the dead.
 	w.expire(t)
 	_, err := w.db.Exec(t.Context(), "update candu.loader_slots set held_until = clock_timestamp() - interval '1 second' where status = 'running'")
