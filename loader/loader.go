@@ -57,6 +57,9 @@ func (l *Loader) Close() {
 // Gateway returns the way to Segment, for its numbers.
 func (l *Loader) Gateway() *segment.Gateway { return l.gateway }
 
+// Log returns where the loader tells of its work.
+func (l *Loader) Log() *slog.Logger { return l.log }
+
 // Config returns the configuration.
 func (l *Loader) Config() *config.Config { return l.config }
 

@@ -41,24 +41,13 @@ of them failed, with 2 if none is configured.`,
 		Example: `  candu-loader alert test
   candu-loader alert test --json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := a.logger()
+		RunE: a.with(func(ctx context.Context, l *loader.Loader, _ []*config.Source) error {
+			sender, err := alert.NewSender(l.Config().Alerts, l.Log())
 			if err != nil {
 				return err
 			}
-			cfg, err := config.Load(a.configPath, os.LookupEnv)
-			if err != nil {
-				return done{err}
-			}
-			sender, err := alert.NewSender(cfg.Alerts, log)
-			if err != nil {
-				return done{err}
-			}
-			if err := a.testAlerts(cmd.Context(), cfg, sender); err != nil {
-				return done{err}
-			}
-			return nil
-		},
+			return a.testAlerts(ctx, l.Config(), sender)
+		}),
 	}
 }
 

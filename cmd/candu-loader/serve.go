@@ -38,18 +38,14 @@ flight, and exit with 130 or 143.`,
 			if once {
 				return a.serveOnce(ctx, l)
 			}
-			return a.serve(ctx, l.Config())
+			return a.serve(ctx, l)
 		}),
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "run what is due, and end")
 	return cmd
 }
 
-func (a *app) serve(ctx context.Context, cfg *config.Config) error {
-	log, err := a.logger()
-	if err != nil {
-		return err
-	}
+func (a *app) serve(ctx context.Context, l *loader.Loader) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -68,17 +64,13 @@ func (a *app) serve(ctx context.Context, cfg *config.Config) error {
 		}
 	}()
 	return serve.Run(ctx, serve.Options{
-		Config: cfg, Log: log, Reload: reload,
+		Config: l.Config(), Log: l.Log(), Reload: reload,
 		Load: func() (*config.Config, error) { return config.Load(a.configPath, os.LookupEnv) },
 	})
 }
 
 func (a *app) serveOnce(ctx context.Context, l *loader.Loader) error {
-	log, err := a.logger()
-	if err != nil {
-		return err
-	}
-	settled, err := serve.Once(ctx, l, log)
+	settled, err := serve.Once(ctx, l)
 	if err != nil {
 		return err
 	}

@@ -76,17 +76,8 @@ func (s *Sender) Services() int { return len(s.services) }
 // Pings tells whether there is a ping URL.
 func (s *Sender) Pings() bool { return s.ping != "" }
 
-// Send tells a notice to all services at once, and returns what went wrong, joined. One
-// that fails does not stop the others.
-func (s *Sender) Send(ctx context.Context, n Notice) error {
-	var errs []error
-	for _, r := range s.SendEach(ctx, n) {
-		errs = append(errs, r.Err)
-	}
-	return errors.Join(errs...)
-}
-
-// SendEach is Send with the result of each service, in the order of the config.
+// SendEach tells a notice to all services at once, and returns how each fared, in the
+// order of the config. One that fails does not stop the others.
 func (s *Sender) SendEach(ctx context.Context, n Notice) []Result {
 	results := make([]Result, len(s.services))
 	var group sync.WaitGroup
@@ -103,19 +94,20 @@ func (s *Sender) SendEach(ctx context.Context, n Notice) []Result {
 
 // Observe is [Next] with the sending of its notices. It returns the state to keep, in which
 // a notice counts as told once it reached one of the services, or if there is none; one
-// that reached nobody comes again with the next observation. The error is for the log.
-func (s *Sender) Observe(ctx context.Context, state State, o Observation, rules Rules) (State, error) {
-	var errs []error
+// that reached nobody comes again with the next observation. The results are those of all
+// notices.
+func (s *Sender) Observe(ctx context.Context, state State, o Observation, rules Rules) (State, []Result) {
+	var all []Result
 	next := each(state, o, rules, func(n Notice) bool {
 		results := s.SendEach(ctx, n)
+		all = append(all, results...)
 		reached := len(results) == 0
 		for _, r := range results {
-			errs = append(errs, r.Err)
 			reached = reached || r.Err == nil
 		}
 		return reached
 	})
-	return next, errors.Join(errs...)
+	return next, all
 }
 
 // Ping asks the ping URL with GET, for a dead man's switch that alerts when nobody does.

@@ -45,7 +45,7 @@ func TestSend_Webhook(t *testing.T) {
 	var plain, structured recorder
 	s, log := newSender(t, "", "generic+http://"+plain.listen(t)+"/hook", "generic+http://"+structured.listen(t)+"/hook?template=json")
 	require.Equal(t, 2, s.Services())
-	require.NoError(t, s.Send(t.Context(), notice))
+	require.NoError(t, problem(s.SendEach(t.Context(), notice)))
 	require.Equal(t, []request{{"/hook", notice.Title + "\n" + notice.Text}}, plain.requests())
 	require.Len(t, structured.requests(), 1)
 	require.JSONEq(t, `{"title": "Candu_A is failing", "message": "Runs of Candu_A fail.\nLook: candu-loader status Candu_A",
@@ -79,7 +79,7 @@ func TestSend_ServiceThatHangs(t *testing.T) {
 	var well recorder
 	s, _ := newSender(t, "http://"+hang.listen(t)+"/ping", "generic+http://"+hang.listen(t), "generic+http://"+well.listen(t))
 	s.Hasten(50*time.Millisecond, time.Millisecond)
-	err := s.Send(t.Context(), notice)
+	err := problem(s.SendEach(t.Context(), notice))
 	require.ErrorContains(t, err, "sending to the 1st service of alerts.urls (generic): no answer in 50ms")
 	require.Equal(t, fault.Failed, fault.KindOf(err))
 	require.Len(t, well.requests(), 1)
@@ -89,7 +89,7 @@ func TestSend_ServiceThatHangs(t *testing.T) {
 	s.Hasten(time.Hour, time.Hour)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(20*time.Millisecond, func() { cancel(errors.New("signal: terminated")) })
-	require.Equal(t, fault.Interrupted, fault.KindOf(s.Send(ctx, notice)))
+	require.Equal(t, fault.Interrupted, fault.KindOf(problem(s.SendEach(ctx, notice))))
 	require.Equal(t, fault.Interrupted, fault.KindOf(s.Ping(ctx)))
 }
 
@@ -101,7 +101,7 @@ func TestSend_PagerDuty(t *testing.T) {
 	for _, kind := range []alert.Kind{alert.Failing, alert.Recovered, alert.Late, alert.CaughtUp, alert.Rejects, alert.Slots, alert.Test} {
 		n := notice
 		n.Kind = kind
-		require.NoError(t, s.Send(t.Context(), n))
+		require.NoError(t, problem(s.SendEach(t.Context(), n)))
 	}
 	var told []string
 	for _, r := range duty.requests() {
@@ -127,7 +127,7 @@ func TestSend_Mail(t *testing.T) {
 	t.Parallel()
 	address, mail := mailServer(t)
 	s, _ := newSender(t, "", "smtp://"+address+"/?from=loader@example.com&to=oncall@example.com&starttls=no&encryption=None")
-	require.NoError(t, s.Send(t.Context(), notice))
+	require.NoError(t, problem(s.SendEach(t.Context(), notice)))
 	text := <-mail
 	require.Contains(t, text, "Subject: "+notice.Title)
 	require.Contains(t, text, "Look: candu-loader status Candu_A")
@@ -168,10 +168,10 @@ func TestSend_SecretsStayInside(t *testing.T) {
 				rec.settle(t, c.host)
 			}
 			s, log := newSender(t, "", address)
-			require.NoError(t, s.Send(t.Context(), notice))
+			require.NoError(t, problem(s.SendEach(t.Context(), notice)))
 			require.Len(t, rec.requests(), 1)
 			require.Regexp(t, "Look(:|%3A)", rec.requests()[0].body+rec.requests()[0].url)
-			err := s.Send(t.Context(), notice)
+			err := problem(s.SendEach(t.Context(), notice))
 			require.Error(t, err)
 			for e := err; e != nil; e = errors.Unwrap(e) {
 				requireNo(t, c.secrets, fmt.Sprintf("%s %v %+v %#v", e.Error(), e, e, e))
@@ -240,7 +240,7 @@ func TestNewSender_ConnectsToNothing(t *testing.T) {
 func TestSend_Log(t *testing.T) {
 	t.Parallel()
 	s, log := newSender(t, "", "logger://")
-	require.NoError(t, s.Send(t.Context(), notice))
+	require.NoError(t, problem(s.SendEach(t.Context(), notice)))
 	require.Contains(t, log.String(), "Candu_A is failing")
 }
 
@@ -282,6 +282,15 @@ func TestPing(t *testing.T) {
 	require.NotContains(t, err.Error(), "s3cr3t")
 }
 
+// problem joins what went wrong.
+func problem(results []alert.Result) error {
+	var errs []error
+	for _, r := range results {
+		errs = append(errs, r.Err)
+	}
+	return errors.Join(errs...)
+}
+
 func TestObserve_TellsAgainWhatReachedNobody(t *testing.T) {
 	t.Parallel()
 	flaky := recorder{answer: func(w http.ResponseWriter, _ *http.Request, _ string, nth int) {
@@ -291,19 +300,19 @@ func TestObserve_TellsAgainWhatReachedNobody(t *testing.T) {
 	}}
 	s, _ := newSender(t, "", "generic+http://"+flaky.listen(t))
 	o := alert.Observation{Source: "A", At: noon, Failure: failure(0)}
-	state, err := s.Observe(t.Context(), alert.State{}, o, alert.Rules{})
-	require.Error(t, err)
+	state, results := s.Observe(t.Context(), alert.State{}, o, alert.Rules{})
+	require.Error(t, problem(results))
 	require.Equal(t, alert.State{}, state)
 	for range 2 {
-		state, err = s.Observe(t.Context(), state, o, alert.Rules{})
-		require.NoError(t, err)
+		state, results = s.Observe(t.Context(), state, o, alert.Rules{})
+		require.NoError(t, problem(results))
 		require.NotNil(t, state.FailingSince)
 		require.Len(t, flaky.requests(), 2)
 	}
 	t.Log("without a service the state moves on, so that one which is added later hears of nothing old")
 	none, _ := newSender(t, "")
-	state, err = none.Observe(t.Context(), alert.State{}, o, alert.Rules{})
-	require.NoError(t, err)
+	state, results = none.Observe(t.Context(), alert.State{}, o, alert.Rules{})
+	require.NoError(t, problem(results))
 	require.NotNil(t, state.FailingSince)
 }
 
@@ -318,14 +327,14 @@ func TestObserve_KeepsWhatWasToldAlready(t *testing.T) {
 	s, _ := newSender(t, "", "generic+http://"+failing.listen(t))
 	o := alert.Observation{Source: "A", At: noon, Failure: failure(0), Lag: new(2 * time.Hour), Rejects: map[string]int64{"x": 1}}
 	rules := alert.Rules{LagOver: time.Hour}
-	state, err := s.Observe(t.Context(), alert.State{}, o, rules)
-	require.ErrorContains(t, err, "403")
+	state, results := s.Observe(t.Context(), alert.State{}, o, rules)
+	require.ErrorContains(t, problem(results), "403")
 	require.Len(t, failing.requests(), 2)
 	require.NotNil(t, state.FailingSince)
 	require.Nil(t, state.LateSince)
 	require.Nil(t, state.Rejects)
-	state, err = s.Observe(t.Context(), state, o, rules)
-	require.NoError(t, err)
+	state, results = s.Observe(t.Context(), state, o, rules)
+	require.NoError(t, problem(results))
 	require.Len(t, failing.requests(), 4)
 	require.NotNil(t, state.LateSince)
 	require.Equal(t, map[string]int64{"x": 1}, state.Rejects)

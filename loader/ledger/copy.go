@@ -17,7 +17,8 @@ import (
 // of INSERT ... ON CONFLICT and this program a third, for rows go from the page to the
 // socket without an array in between. COPY knows no ON CONFLICT: a page of which a
 // row is there already is recorded by the INSERTs of queries/mirror.sql instead, and both
-// must write the same.
+// must write the same. pgx's own CopyFrom would do, at a sixth more CPU time for the whole
+// run: it asks for the columns' types before each COPY, and boxes each value.
 
 // The columns in the order in which copyRows writes them: those that are the same for all
 // rows of a page stand first.

@@ -75,6 +75,15 @@ func (l *Ledger) InTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.begin}, fn)
 }
 
+// inTx is InTx for a step that is named in the error. A schema that was never
+// migrated, or not to the end, is one for which [NotMigrated] is true.
+func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
+	if err := l.InTx(ctx, fn); err != nil {
+		return l.explain(err, "%s of schema %q", doing, l.id.Schema)
+	}
+	return nil
+}
+
 // State is what the schema knows about itself.
 type State struct {
 	queries.LoaderState

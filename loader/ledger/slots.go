@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -24,13 +23,12 @@ const (
 
 // Slot is a row of loader_slots.
 type Slot struct {
-	At     time.Time  `json:"at"`
-	Status SlotStatus `json:"status"`
-	RunID  *int64     `json:"run_id"`
+	At     time.Time
+	Status SlotStatus
+	RunID  *int64
 	// RunStatus is the run's, "" without a run.
-	RunStatus  string    `json:"run_status,omitempty"`
-	Note       string    `json:"note,omitempty"`
-	RecordedAt time.Time `json:"recorded_at"`
+	RunStatus string
+	Note      string
 }
 
 // SlotsView is what the next slot is computed from.
@@ -140,64 +138,12 @@ func (l *Ledger) Slots(ctx context.Context, count int32) ([]Slot, error) {
 		for _, r := range rows {
 			slots = append(slots, Slot{
 				At: r.LoaderSlot.SlotAt, Status: SlotStatus(r.LoaderSlot.Status), RunID: r.LoaderSlot.RunID,
-				RunStatus: orEmpty(r.RunStatus), Note: orEmpty(r.LoaderSlot.Note), RecordedAt: r.LoaderSlot.RecordedAt,
+				RunStatus: orEmpty(r.RunStatus), Note: orEmpty(r.LoaderSlot.Note),
 			})
 		}
 		return err
 	})
 	return slots, err
-}
-
-// inTx is InTx for a step that is named in the error. A schema that was never
-// migrated, or not to the end, is one for which [NotMigrated] is true.
-func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
-	if err := l.InTx(ctx, fn); err != nil {
-		return l.explain(err, "%s of schema %q", doing, l.id.Schema)
-	}
-	return nil
-}
-
-// SwapAlerts stores what was announced if nobody did meanwhile; false = somebody did.
-func (l *Ledger) SwapAlerts(ctx context.Context, before, after []byte) (bool, error) {
-	var swapped int64
-	err := l.inTx(ctx, "recording alerts", func(tx pgx.Tx) (err error) {
-		swapped, err = l.q.AlertsSwap(ctx, tx, queries.AlertsSwapParams{Before: before, After: after})
-		return err
-	})
-	return swapped == 1, err
-}
-
-// Day counts the events of one day in UTC.
-type Day struct {
-	Date         string `json:"date"` // 2026-01-31
-	Views        int64  `json:"views"`
-	Interactions int64  `json:"interactions"`
-}
-
-// Days counts the mirrored events of [from, to) by day; days without one are left out.
-func (l *Ledger) Days(ctx context.Context, from, to time.Time) ([]Day, error) {
-	var days []Day
-	err := l.inTx(ctx, "counting days", func(tx pgx.Tx) error {
-		rows, err := l.q.DaysCount(ctx, tx, queries.DaysCountParams{Since: event.IDPrefix(from), Until: event.IDPrefix(to)})
-		for _, r := range rows {
-			days = append(days, Day{Date: r.Day, Views: r.Views, Interactions: r.Interactions})
-		}
-		return err
-	})
-	return days, err
-}
-
-// RejectExample is one of the rejected rows.
-type RejectExample = queries.RejectsExamplesRow
-
-// RejectExamples returns a few rejects of each reason, those seen last first.
-func (l *Ledger) RejectExamples(ctx context.Context, count int32) ([]RejectExample, error) {
-	var examples []RejectExample
-	err := l.inTx(ctx, "reading the rejects", func(tx pgx.Tx) (err error) {
-		examples, err = l.q.RejectsExamples(ctx, tx, count)
-		return err
-	})
-	return examples, err
 }
 
 func orEmpty(s *string) string {

@@ -61,8 +61,20 @@ func Parse(text string, location *time.Location) (*Schedule, error) {
 	return s, nil
 }
 
-// String returns the expression and its time zone; Parse of the two gives the
-// schedule back.
+// Restore reads what String wrote.
+func Restore(text string) (*Schedule, error) {
+	at := strings.LastIndex(text, " ")
+	if at < 0 {
+		return nil, fmt.Errorf("%q has no time zone", text)
+	}
+	location, err := time.LoadLocation(text[at+1:])
+	if err != nil {
+		return nil, err
+	}
+	return Parse(text[:at], location)
+}
+
+// String returns the expression and its time zone, for Restore.
 func (s *Schedule) String() string { return s.text + " " + s.location.String() }
 
 // Text returns the expression.

@@ -88,6 +88,20 @@ func TestNext_Every(t *testing.T) {
 	require.Equal(t, time.Unix(0, 0), parse(t, "@every 1s", "UTC").Next(time.Unix(-1, 0)).Local())
 }
 
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"30 2 * * 1-5", "@hourly", "@every 90s"} {
+		s := parse(t, text, "Europe/Berlin")
+		restored, err := schedule.Restore(s.String())
+		require.NoError(t, err)
+		require.Equal(t, s, restored)
+	}
+	for _, text := range []string{"", "@hourly", "@hourly Europe/Barlin", "@often UTC"} {
+		_, err := schedule.Restore(text)
+		require.Error(t, err, text)
+	}
+}
+
 func TestParse_Errors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -112,18 +112,15 @@ func (j *job) do(ctx context.Context) {
 			wait = 0
 		}
 		j.tell(summary, err, wait)
-		if ctx.Err() != nil {
-			j.release(ctx, err)
-			return
+		if again && j.pause(ctx, wait) {
+			continue
 		}
-		if !again || !j.pause(ctx, wait) {
-			if ctx.Err() != nil {
-				j.release(ctx, err)
-				return
-			}
+		if err != nil && ctx.Err() != nil {
+			j.release(ctx)
+		} else {
 			j.end(ctx, err, tries)
-			return
 		}
+		return
 	}
 }
 
@@ -269,19 +266,13 @@ func (j *job) verdict(err error, tries int) (ledger.SlotStatus, string) {
 	return ledger.SlotMissed, err.Error()
 }
 
-// release leaves the slots to whoever looks next.
-func (j *job) release(ctx context.Context, err error) {
+// release leaves the slots to whoever looks next, unless they are another's already.
+func (j *job) release(ctx context.Context) {
 	if errors.Is(context.Cause(ctx), errSlotsLost) {
 		return
 	}
-	note := "interrupted"
-	if err == nil {
-		// The run was done when the end came.
-		j.end(ctx, nil, 1)
-		return
-	}
-	err = j.write(ctx, func(ctx context.Context) error {
-		return j.book.ReleaseSlots(ctx, j.slots, j.runID, note, j.holder)
+	err := j.write(ctx, func(ctx context.Context) error {
+		return j.book.ReleaseSlots(ctx, j.slots, j.runID, "interrupted", j.holder)
 	})
 	if err != nil {
 		j.log.Warn("releasing slots; they are taken over later", "error", err)

@@ -45,14 +45,12 @@ type Watcher interface {
 	Ended(src *config.Source, summary loader.Summary, err error, retry time.Time)
 	// Slots is told that n slots ended.
 	Slots(src *config.Source, status ledger.SlotStatus, n int)
-	// Reached is told whether the slots could be read, each time they are.
-	Reached(src *config.Source, err error)
 }
 
 // New returns a scheduler over the loader's sources. It does not connect.
-func New(l *loader.Loader, log *slog.Logger, watch Watcher) *Scheduler {
+func New(l *loader.Loader, watch Watcher) *Scheduler {
 	return &Scheduler{
-		loader: l, log: log, watch: watch, holder: ledger.Holder(), places: make(chan struct{}, RunsAtOnce),
+		loader: l, log: l.Log(), watch: watch, holder: ledger.Holder(), places: make(chan struct{}, RunsAtOnce),
 		retry: 10 * time.Second, retryMost: 10 * time.Minute,
 	}
 }

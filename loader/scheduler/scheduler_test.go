@@ -30,12 +30,12 @@ type bundle struct {
 	fake     *fakesegment.Server
 	endpoint string
 	source   string // more lines of the source
-	log      *logs
+	log      loadertest.Log
 }
 
 func setup(t *testing.T, source string) *bundle {
 	t.Helper()
-	b := &bundle{url: loadertest.Database(t), source: source, log: &logs{}}
+	b := &bundle{url: loadertest.Database(t), source: source}
 	b.db = loadertest.Pool(t, b.url)
 	b.fake, b.endpoint = loadertest.Segment(t, fakesegment.Options{})
 	export := loadertest.Export{Rows: 500}
@@ -55,11 +55,11 @@ sources:
   write_key: key
 %s`, b.url, b.endpoint, b.source), func(string) (string, bool) { return "", false })
 	require.NoError(t, err)
-	log := slog.New(slog.NewTextHandler(b.log, nil))
+	log := slog.New(slog.NewTextHandler(&b.log, nil))
 	l := loader.New(cfg, log)
 	t.Cleanup(l.Close)
 	w := &watcher{ended: make(chan ended, 1000), slots: map[ledger.SlotStatus]int{}}
-	return scheduler.New(l, log, w), w
+	return scheduler.New(l, w), w
 }
 
 // migrate makes the schema, and says that slots were counted since some time ago.
@@ -125,7 +125,6 @@ type watcher struct {
 
 func (*watcher) Progress(*config.Source, loader.Progress)             {}
 func (*watcher) Timed(*config.Source, loader.PageStep, time.Duration) {}
-func (*watcher) Reached(*config.Source, error)                        {}
 func (w *watcher) Ended(_ *config.Source, s loader.Summary, err error, retry time.Time) {
 	w.ended <- ended{s, err, retry}
 }
@@ -133,23 +132,6 @@ func (w *watcher) Slots(_ *config.Source, status ledger.SlotStatus, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.slots[status] += n
-}
-
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // count returns how many slots have each status, and that the rest of what must

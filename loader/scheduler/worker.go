@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader"
@@ -49,7 +48,6 @@ func (w *worker) loop(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
-		w.watch.Reached(w.src, err)
 		if err != nil {
 			wait, away = away, min(2*away, awayMost)
 			// Once for each trouble, not for each look.
@@ -158,24 +156,14 @@ func (w *worker) begin(ctx, looking context.Context, book *ledger.Ledger, view *
 		return nil
 	}
 	since := view.Now
-	if view.Schedule != nil {
-		before, err := parse(*view.Schedule)
-		if err != nil {
-			w.log.Warn("the schedule before this one can't be read; its slots since the last recorded one are not accounted for", "error", err)
+	switch {
+	case view.Schedule != nil:
+		if err := w.settleBefore(ctx, looking, book, view); err != nil {
+			return err
 		}
-		for more := err == nil; more; {
-			if more, err = w.settle(ctx, looking, book, before, *view, nil); err != nil {
-				return err
-			}
-			if more {
-				if *view, err = book.LookAtSlots(looking); err != nil {
-					return err
-				}
-				since = view.Now
-			}
-		}
+		since = view.Now
 		w.log.Info("the schedule was changed", "before", *view.Schedule, "now", mine)
-	} else if w.once {
+	case w.once:
 		since = w.lastSlot(view.Now)
 	}
 	if err := book.BeginSlots(looking, view.Schedule, mine, since); err != nil {
@@ -185,6 +173,24 @@ func (w *worker) begin(ctx, looking context.Context, book *ledger.Ledger, view *
 	return nil
 }
 
+// settleBefore settles what is due of the schedule by which slots were counted so far.
+func (w *worker) settleBefore(ctx, looking context.Context, book *ledger.Ledger, view *ledger.SlotsView) error {
+	before, err := schedule.Restore(*view.Schedule)
+	if err != nil {
+		w.log.Warn("the schedule before this one can't be read; its slots since the last recorded one are not accounted for", "error", err)
+		return nil
+	}
+	for {
+		more, err := w.settle(ctx, looking, book, before, *view, nil)
+		if err != nil || !more {
+			return err
+		}
+		if *view, err = book.LookAtSlots(looking); err != nil {
+			return err
+		}
+	}
+}
+
 // lastSlot returns the moment before the last slot within catch_up, or now.
 func (w *worker) lastSlot(now time.Time) time.Time {
 	last := now
@@ -192,19 +198,6 @@ func (w *worker) lastSlot(now time.Time) time.Time {
 		last = slot.Add(-time.Second)
 	}
 	return last
-}
-
-// parse reads a schedule as schedule.Schedule.String wrote it.
-func parse(text string) (*schedule.Schedule, error) {
-	at := strings.LastIndex(text, " ")
-	if at < 0 {
-		return nil, fmt.Errorf("%q has no time zone", text)
-	}
-	location, err := time.LoadLocation(text[at+1:])
-	if err != nil {
-		return nil, err
-	}
-	return schedule.Parse(text[:at], location)
 }
 
 // settle records all slots that are due, and begins a job for those that are ours

@@ -29,15 +29,14 @@ type alerts struct {
 	sender    *alert.Sender
 	metrics   *metrics
 	log       *slog.Logger
-	every     time.Duration
 	successes chan struct{}
 	// away are the states of sources whose warehouse can't be asked.
 	away map[string]alert.State
 }
 
-func newAlerts(l *loader.Loader, c *collector, sender *alert.Sender, m *metrics, log *slog.Logger) *alerts {
+func newAlerts(l *loader.Loader, c *collector, sender *alert.Sender, m *metrics) *alerts {
 	return &alerts{
-		loader: l, collector: c, sender: sender, metrics: m, log: log, every: alertEvery,
+		loader: l, collector: c, sender: sender, metrics: m, log: l.Log(),
 		successes: make(chan struct{}, 1), away: map[string]alert.State{},
 	}
 }
@@ -54,7 +53,7 @@ func (a *alerts) succeeded() {
 func (a *alerts) run(ctx context.Context) {
 	var tick <-chan time.Time
 	if a.sender.Services() > 0 {
-		ticker := time.NewTicker(a.every)
+		ticker := time.NewTicker(alertEvery)
 		defer ticker.Stop()
 		tick = ticker.C
 	}
@@ -101,10 +100,7 @@ func (a *alerts) look(ctx context.Context, src *config.Source, s page.Source) {
 		if o.Failure == nil || time.Since(o.Failure.Since) < awayFor {
 			return
 		}
-		after, notices := alert.Next(a.away[src.Nickname], o, a.rules())
-		if a.send(ctx, notices) {
-			a.away[src.Nickname] = after
-		}
+		a.away[src.Nickname] = a.tell(ctx, a.away[src.Nickname], o)
 		return
 	}
 	var known alert.State
@@ -115,24 +111,32 @@ func (a *alerts) look(ctx context.Context, src *config.Source, s page.Source) {
 	if told, ok := a.away[src.Nickname]; ok && known.FailingSince == nil {
 		known.FailingSince = told.FailingSince
 	}
-	after, notices := alert.Next(known, o, a.rules())
+	after, _ := alert.Next(known, o, a.rules())
 	if reflect.DeepEqual(known, after) {
 		return
 	}
-	text, err := json.Marshal(after)
-	if err != nil {
-		a.log.Error("writing what was announced", "source", src.Nickname, "error", err)
-		return
-	}
 	// First the state, then the notices: whoever changes it tells.
-	if mine, err := book.SwapAlerts(ctx, before, text); err != nil || !mine {
+	claimed, mine := a.swap(ctx, book, before, after)
+	if !mine {
 		return
 	}
 	delete(a.away, src.Nickname)
-	if !a.send(ctx, notices) {
-		// So that the next look tells it again.
-		_, _ = book.SwapAlerts(context.WithoutCancel(ctx), text, before)
+	if told := a.tell(ctx, known, o); !reflect.DeepEqual(told, after) {
+		// What reached nobody is told again at the next look.
+		a.swap(context.WithoutCancel(ctx), book, claimed, told)
 	}
+}
+
+// swap stores what was announced if nobody did meanwhile, and returns it as it is stored.
+func (a *alerts) swap(ctx context.Context, book *ledger.Ledger, before []byte, after alert.State) (text []byte, mine bool) {
+	text, err := json.Marshal(after)
+	if err == nil {
+		mine, err = book.SwapAlerts(ctx, before, text)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("recording what is announced; it is tried again", "error", err)
+	}
+	return text, mine && err == nil
 }
 
 func (a *alerts) state(ctx context.Context, src *config.Source) (*ledger.Ledger, []byte, error) {
@@ -148,24 +152,19 @@ func (a *alerts) rules() alert.Rules {
 	return alert.Rules{LagOver: a.loader.Config().Alerts.LagOver}
 }
 
-// send tells all notices; false if one reached nobody.
-func (a *alerts) send(ctx context.Context, notices []alert.Notice) bool {
-	sent := true
-	for _, n := range notices {
-		a.log.Info("telling of a change", "source", n.Source, "kind", n.Kind, "title", n.Title)
-		reached := false
-		for _, result := range a.sender.SendEach(ctx, n) {
-			if result.Err != nil {
-				a.metrics.alerts.WithLabelValues("failed").Inc()
-				a.log.Warn("telling of a change", "service", result.Service, "error", result.Err)
-				continue
-			}
-			reached = true
-			a.metrics.alerts.WithLabelValues("sent").Inc()
+// tell tells what has changed, and returns the state with what reached somebody.
+func (a *alerts) tell(ctx context.Context, known alert.State, o alert.Observation) alert.State {
+	told, results := a.sender.Observe(ctx, known, o, a.rules())
+	for _, r := range results {
+		if r.Err != nil {
+			a.metrics.alerts.WithLabelValues("failed").Inc()
+			a.log.Warn("telling of a change", "source", o.Source, "service", r.Service, "error", r.Err)
+			continue
 		}
-		sent = sent && reached
+		a.metrics.alerts.WithLabelValues("sent").Inc()
+		a.log.Info("told of a change", "source", o.Source, "service", r.Service)
 	}
-	return sent
+	return told
 }
 
 // observation is what a view says of a source, in the terms of alerts.

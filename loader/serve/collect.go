@@ -3,6 +3,7 @@ package serve
 import (
 	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -67,12 +68,12 @@ func newCollector(l *loader.Loader, m *memory, trouble func() []page.Trouble) *c
 	return c
 }
 
-// View returns a view that is not older than viewFor, unless asking takes longer than
-// ctx allows: then the one before.
+// View returns a view that is not older than viewFor. A database that does not answer
+// while ctx allows it is trouble, and stands in the view.
 func (c *collector) View(ctx context.Context) page.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.view.At) < viewFor || ctx.Err() != nil {
+	if time.Since(c.view.At) < viewFor {
 		return c.view
 	}
 	cfg := c.loader.Config()
@@ -92,7 +93,7 @@ func (c *collector) View(ctx context.Context) page.View {
 	for i := range view.Sources {
 		view.Sources[i].Sentence = page.Sentence(view.Sources[i], view.At)
 	}
-	if ctx.Err() == nil {
+	if !errors.Is(ctx.Err(), context.Canceled) {
 		c.view = view
 	}
 	return view

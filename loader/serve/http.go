@@ -123,10 +123,9 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 func (s *server) metricsPage(w http.ResponseWriter, r *http.Request) {
 	live := prometheus.NewRegistry()
 	view := s.view(r.Context())
-	s.with(func(g *generation) {
-		live.MustRegister(gauges{view: func() page.View { return view }, gateway: g.loader.Gateway()})
-		promhttp.HandlerFor(prometheus.Gatherers{s.metrics.registry, live}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
-	})
+	// The answer may take its time; nobody should wait for it with the lock held.
+	s.with(func(g *generation) { live.MustRegister(gauges{view: view, gateway: g.loader.Gateway()}) })
+	promhttp.HandlerFor(prometheus.Gatherers{s.metrics.registry, live}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }
 
 // ready says whether the databases answer.

@@ -126,7 +126,7 @@ func (m *metrics) timed(src *config.Source, step loader.PageStep, took time.Dura
 // gauges are read when Prometheus asks: from the last view of the sources, and from
 // the gateway.
 type gauges struct {
-	view    func() page.View
+	view    page.View
 	gateway *segment.Gateway
 }
 
@@ -164,7 +164,7 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 			gauge(d, float64(t.UnixMilli())/1000, labels...)
 		}
 	}
-	for _, s := range g.view().Sources {
+	for _, s := range g.view.Sources {
 		if s.LagSeconds != nil {
 			gauge(lagSeconds, *s.LagSeconds, s.Nickname)
 		}

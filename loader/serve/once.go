@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/alert"
@@ -13,23 +12,23 @@ import (
 
 // Once runs what is due, tells of changes and pings the dead man's switch as Run
 // does, and returns a result for each source that has a schedule.
-func Once(ctx context.Context, l *loader.Loader, log *slog.Logger) ([]scheduler.Result, error) {
+func Once(ctx context.Context, l *loader.Loader) ([]scheduler.Result, error) {
 	cfg := l.Config()
 	if err := Check(cfg); err != nil {
 		return nil, err
 	}
-	sender, err := alert.NewSender(cfg.Alerts, log)
+	sender, err := alert.NewSender(cfg.Alerts, l.Log())
 	if err != nil {
 		return nil, err
 	}
 	counts := newMetrics()
 	memory := newMemory(counts, func(*config.Source) {})
-	results := scheduler.New(l, log, memory).Once(ctx)
+	results := scheduler.New(l, memory).Once(ctx)
 	if ctx.Err() != nil {
 		return results, nil
 	}
 	collector := newCollector(l, memory, func() []page.Trouble { return nil })
-	alerts := newAlerts(l, collector, sender, counts, log)
+	alerts := newAlerts(l, collector, sender, counts)
 	if sender.Services() > 0 {
 		alerts.lookAtAll(ctx)
 	}

@@ -23,9 +23,8 @@ import (
 // Options say what to serve.
 type Options struct {
 	Config *config.Config
-	// Load reads the config again; nil = it can't be.
-	Load func() (*config.Config, error)
-	// Reload asks for that.
+	// Load reads the config again, when Reload asks for it; both may be nil.
+	Load   func() (*config.Config, error)
 	Reload <-chan struct{}
 	Log    *slog.Logger
 	// Listening is told the address, which may have a port of the system's choice;
@@ -107,9 +106,9 @@ func (s *server) generation(cfg *config.Config, before *generation) (*generation
 	}
 	g.loader = loader.New(cfg, s.log)
 	memory := newMemory(s.metrics, func(*config.Source) { g.alerts.succeeded() })
-	g.scheduler = scheduler.New(g.loader, s.log, memory)
+	g.scheduler = scheduler.New(g.loader, memory)
 	g.collector = newCollector(g.loader, memory, s.trouble)
-	g.alerts = newAlerts(g.loader, g.collector, sender, s.metrics, s.log)
+	g.alerts = newAlerts(g.loader, g.collector, sender, s.metrics)
 	for _, src := range cfg.Sources {
 		s.metrics.know(src)
 	}

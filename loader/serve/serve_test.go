@@ -36,7 +36,7 @@ type bundle struct {
 	db   *pgxpool.Pool
 	fake *fakesegment.Server
 	path string
-	log  logs
+	log  loadertest.Log
 
 	base   string // of the server's URLs
 	reload chan struct{}
@@ -135,23 +135,6 @@ func (b *bundle) exec(t *testing.T, sql string) {
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	require.Eventually(t, is, 40*time.Second, 100*time.Millisecond, what)
-}
-
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func TestRun_Answers(t *testing.T) {

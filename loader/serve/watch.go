@@ -92,7 +92,3 @@ func (m *memory) Ended(src *config.Source, s loader.Summary, err error, retry ti
 func (m *memory) Slots(src *config.Source, status ledger.SlotStatus, n int) {
 	m.metrics.slots.WithLabelValues(src.Nickname, string(status)).Add(float64(n))
 }
-
-// Reached implements scheduler.Watcher. What can't be read is seen by those who look
-// at the page, too; they say it better.
-func (m *memory) Reached(*config.Source, error) {}
