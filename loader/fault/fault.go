@@ -124,5 +124,13 @@ func HintOf(err error) string {
 	return ""
 }
 
+// Attrs returns err, and its remedy if there is one, as attributes of a log line.
+func Attrs(err error) []any {
+	if hint := HintOf(err); hint != "" {
+		return []any{"error", err, "hint", hint}
+	}
+	return []any{"error", err}
+}
+
 // Is reports whether err is of kind k.
 func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }

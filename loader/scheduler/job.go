@@ -189,10 +189,7 @@ func (j *job) tell(summary loader.Summary, err error, wait time.Duration) {
 		log.Warn("run interrupted; what was recorded stays", append(attrs, "error", err)...)
 		return
 	}
-	attrs = append(attrs, "error", err)
-	if hint := fault.HintOf(err); hint != "" {
-		attrs = append(attrs, "hint", hint)
-	}
+	attrs = append(attrs, fault.Attrs(err)...)
 	if wait > 0 {
 		attrs = append(attrs, "tried_again_in", wait.Round(100*time.Millisecond))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/schedule"
 )
@@ -53,7 +54,7 @@ func (w *worker) loop(ctx context.Context) {
 			// Once for each trouble, not for each look.
 			if text := err.Error(); text != lastTrouble {
 				lastTrouble = text
-				w.log.Error("looking for slots; it is tried again until it succeeds", "error", err)
+				w.log.Error("looking for slots; it is tried again until it succeeds", fault.Attrs(err)...)
 			}
 		} else {
 			if lastTrouble != "" {

@@ -174,11 +174,7 @@ func (s *server) reload(ctx context.Context) {
 	}
 	if err != nil {
 		s.metrics.reloads.WithLabelValues("refused").Inc()
-		attrs := []any{"error", err}
-		if hint := fault.HintOf(err); hint != "" {
-			attrs = append(attrs, "hint", hint)
-		}
-		s.log.Error("reloading the config; the one before stays", attrs...)
+		s.log.Error("reloading the config; the one before stays", fault.Attrs(err)...)
 		s.refused.Store(&page.Trouble{Text: "the config was not reloaded: " + err.Error(), Hint: fault.HintOf(err), Since: time.Now()})
 		return
 	}
