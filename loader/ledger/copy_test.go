@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -83,4 +84,33 @@ func BenchmarkCopyRows(b *testing.B) {
 		}
 		b.SetBytes(n)
 	}
+}
+
+// BenchmarkRecord records pages of 5,000 new rows, two views for each interaction.
+func BenchmarkRecord(b *testing.B) {
+	bundle := setup(b)
+	bundle.migrate(b)
+	run := bundle.open(b)
+	page := samplePage()
+	view, interaction := *page.Mirrored[0].Event, *page.Mirrored[3].Event
+	page.Mirrored = make([]Mirrored, 5_000)
+	for i := range page.Mirrored {
+		e := view
+		if i%3 == 2 {
+			e = interaction
+		}
+		page.Mirrored[i] = Mirrored{Event: &e, SentAt: e.At, ReceivedAt: e.At}
+	}
+	recorded := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range page.Mirrored {
+			recorded++
+			page.Mirrored[i].Event.MessageID = fmt.Sprintf("%036d", recorded)
+		}
+		if err := run.Record(b.Context(), page); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(recorded)/b.Elapsed().Seconds(), "rows/s")
 }

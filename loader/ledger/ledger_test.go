@@ -27,7 +27,7 @@ type testBundle struct {
 	ledger *Ledger
 }
 
-func setup(t *testing.T) *testBundle {
+func setup(t testing.TB) *testBundle {
 	t.Helper()
 	url := loadertest.Database(t)
 	b := &testBundle{url: secret.URL(url), db: loadertest.Pool(t, url), id: Identity{Nickname: "N", Schema: "Odd Name"}}
@@ -35,13 +35,13 @@ func setup(t *testing.T) *testBundle {
 	return b
 }
 
-func (b *testBundle) migrate(t *testing.T) {
+func (b *testBundle) migrate(t testing.TB) {
 	t.Helper()
 	_, err := Migrate(t.Context(), b.url, b.id)
 	require.NoError(t, err)
 }
 
-func (b *testBundle) open(t *testing.T) *Run {
+func (b *testBundle) open(t testing.TB) *Run {
 	t.Helper()
 	run, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
 	require.NoError(t, err)
