@@ -32,3 +32,17 @@ func TestRun_AnEmptyRunTakesFewStatements(t *testing.T) {
 	require.NotEmpty(t, statements)
 	require.LessOrEqual(t, len(statements), 12, strings.Join(statements, "\n"))
 }
+
+// The limit holds for a whole run. What it does to the millisecond is tested in virtual
+// time; here a batch may leave late on a busy machine, and the next one in time.
+func TestRun_KeepsTheRateLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{segment: "max_events_per_second: 1000"})
+	w.sample(t, loadertest.Export{Rows: 3_000})
+	require.EqualValues(t, 3_000, w.run(t).Sent)
+	const sent = `(select sent_at from candu_test.screens union all select sent_at from candu_test.tracks)`
+	require.Empty(t, w.list(t, `select n || ' events in the second from ' || sent_at from (
+		select sent_at, count(*) over (order by sent_at range between current row and interval '999 ms' following) as n from `+sent+` s) w
+		where n > 1000 + 100`))
+	require.Equal(t, "true", w.one(t, "select max(sent_at) - min(sent_at) >= interval '2.9 s' from "+sent+" s"))
+}

@@ -27,24 +27,24 @@ type testBundle struct {
 	ledger *Ledger
 }
 
-func setup(t testing.TB) *testBundle {
-	t.Helper()
-	url := loadertest.Database(t)
-	b := &testBundle{url: secret.URL(url), db: loadertest.Pool(t, url), id: Identity{Nickname: "N", Schema: "Odd Name"}}
+func setup(tb testing.TB) *testBundle {
+	tb.Helper()
+	url := loadertest.Database(tb)
+	b := &testBundle{url: secret.URL(url), db: loadertest.Pool(tb, url), id: Identity{Nickname: "N", Schema: "Odd Name"}}
 	b.ledger = New(b.db, b.id)
 	return b
 }
 
-func (b *testBundle) migrate(t testing.TB) {
-	t.Helper()
-	_, err := Migrate(t.Context(), b.url, b.id)
-	require.NoError(t, err)
+func (b *testBundle) migrate(tb testing.TB) {
+	tb.Helper()
+	_, err := Migrate(tb.Context(), b.url, b.id)
+	require.NoError(tb, err)
 }
 
-func (b *testBundle) open(t testing.TB) *Run {
-	t.Helper()
-	run, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
-	require.NoError(t, err)
+func (b *testBundle) open(tb testing.TB) *Run {
+	tb.Helper()
+	run, err := b.ledger.OpenRun(tb.Context(), RunOptions{Kind: Manual})
+	require.NoError(tb, err)
 	return run
 }
 
