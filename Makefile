@@ -14,7 +14,7 @@ TOOL     := $(GO) tool -modfile=.ci
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test vet lint generate verify-generated bench bench-compare torture clean
+.PHONY: help setup setup-test build demo test vet lint generate verify-generated bench bench-compare pgo torture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -34,7 +34,7 @@ demo: setup build ## Watch 100,000 interactions go from Postgres to a fake Segme
 test: setup-test ## Run all tests, with the race detector
 	@mkdir -p bin
 	@[ -n "$(RACE)" ] || echo "test: NO C COMPILER, SO THE RACE DETECTOR IS OFF" >&2
-	@bash -c 'set -o pipefail; $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) ./... | tee bin/test.log'
+	@bash -c 'set -o pipefail; $(GO) test $(RACE) -pgo=off -timeout 10m $(TESTFLAGS) ./... | tee bin/test.log'
 
 vet: ## Run go vet
 	$(GO) vet ./...
@@ -56,6 +56,10 @@ bench: setup build ## Measure whole runs of a million rows against their targets
 
 bench-compare: setup ## Compare the benchmarks of the parts with another commit (BASE=HEAD~1, COUNT=6)
 	@GO='$(GO)' .ci/bench-compare '$(BASE)' '$(COUNT)'
+
+pgo: setup ## Make the profile anew that the compiler optimizes candu-loader by (cmd/candu-loader/default.pgo)
+	CGO_ENABLED=0 $(GO) build -trimpath -pgo=off -tags profile -o bin/pgo/ ./cmd/candu-loader ./cmd/fake-segment ./loader/loadertest/plain
+	@$(GO) run ./loader/loadertest/bench -bin bin/pgo -rounds 1 -wide 0 -profile cmd/candu-loader/default.pgo
 
 torture: setup-test build ## Try to break the guarantees, the long version
 	CANDU_TORTURE=long $(GO) test -count=1 -timeout 120m -v ./loader/torture

@@ -54,7 +54,7 @@ func build(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program = filepath.Join(dir, "candu-loader")
-	cmd := exec.Command("go", "build", "-tags", "drill", "-o", program, "github.com/candu-loader/candu-loader/cmd/candu-loader")
+	cmd := exec.Command("go", "build", "-pgo=off", "-tags", "drill", "-o", program, "github.com/candu-loader/candu-loader/cmd/candu-loader")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building candu-loader: %s\n%s", err, out)
 		return 1

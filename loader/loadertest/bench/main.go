@@ -32,6 +32,7 @@ func main() {
 	flag.BoolVar(&quick, "quick", false, "a tenth of the rows, one round, no wide rows")
 	flag.BoolVar(&b.strict, "strict", false, "a sink that looks at each event, instead of one that counts")
 	flag.StringVar(&b.out, "out", "", "file for the figures as JSON")
+	flag.StringVar(&b.profile, "profile", "", "file for a CPU profile of all runs of the loader, which must be built with the tag profile")
 	flag.Parse()
 	if quick {
 		b.rows, b.rounds, b.wide = b.rows/10, 1, 0
@@ -48,7 +49,7 @@ type bench struct {
 	bin                      string
 	rows, wide, huge, rounds int
 	strict                   bool
-	out                      string
+	out, profile             string
 	server                   *loadertest.Server
 	// folder is for configurations.
 	folder  string
@@ -75,6 +76,11 @@ func (b *bench) run(ctx context.Context) (err error) {
 		}
 	}
 	b.report()
+	if b.profile != "" {
+		if err := mergeProfiles(b.folder, b.profile); err != nil {
+			return err
+		}
+	}
 	if b.out == "" {
 		return nil
 	}

@@ -71,6 +71,9 @@ func (w *world) measure(ctx context.Context, j job) (figure, error) {
 	}
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+b.server.URL(w.name, "postgres"), "CANDU_DEV_WRITE_KEY=k",
 		"SEGMENT_ENDPOINT="+url, "MAX_EVENTS_PER_SECOND=0")
+	if b.profile != "" {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("CPU_PROFILE=%s/%d.prof", b.folder, len(b.figures)))
+	}
 	cmd.Stderr = os.Stderr
 	began := time.Now()
 	out, err := cmd.Output()
