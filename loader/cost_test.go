@@ -9,28 +9,67 @@ import (
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
-// An hourly run that finds nothing must cost next to nothing.
-func TestRun_AnEmptyRunTakesFewStatements(t *testing.T) {
-	t.Parallel()
+// logged returns a server of its own, and a function that returns the statements that it
+// got since that was called last.
+func logged(t *testing.T) (server *loadertest.Server, statements func() []string) {
+	t.Helper()
 	server, err := loadertest.Start(t.Context(), loadertest.Options{Settings: []string{"log_statement=all", "log_min_messages=log"}})
 	require.NoError(t, err)
 	t.Cleanup(server.Stop)
+	seen := 0
+	return server, func() []string {
+		log := server.Log()
+		var list []string
+		for line := range strings.Lines(log[seen:]) {
+			for _, mark := range []string{"LOG:  statement: ", "LOG:  execute "} {
+				if _, text, found := strings.Cut(line, mark); found {
+					// A line may hold several, as `begin; set local ...` does.
+					list = append(list, strings.Split(strings.TrimSuffix(strings.TrimSpace(text), ";"), ";")...)
+				}
+			}
+		}
+		seen = len(log)
+		return list
+	}
+}
+
+// An hourly run that finds nothing must cost next to nothing.
+func TestRun_AnEmptyRunTakesFewStatements(t *testing.T) {
+	t.Parallel()
+	server, statements := logged(t)
 	w := newWorld(t, settings{url: loadertest.DatabaseOn(t, server), source: "lookback: 0s"})
 	w.sample(t, loadertest.Export{Rows: 100})
 	w.run(t)
-	before := len(server.Log())
+	statements()
 	require.Zero(t, w.run(t).RowsRead)
-	var statements []string
-	for line := range strings.Lines(server.Log()[before:]) {
-		for _, mark := range []string{"LOG:  statement: ", "LOG:  execute "} {
-			if _, text, found := strings.Cut(line, mark); found {
-				// A line may hold several, as `begin; set local ...` does.
-				statements = append(statements, strings.Split(strings.TrimSuffix(strings.TrimSpace(text), ";"), ";")...)
-			}
+	made := statements()
+	require.NotEmpty(t, made)
+	require.LessOrEqual(t, len(made), 12, strings.Join(made, "\n"))
+}
+
+// Of rows that are read again, and are in the mirror, nothing is read but the keys.
+func TestRun_SkimsWhatIsDelivered(t *testing.T) {
+	t.Parallel()
+	server, statements := logged(t)
+	w := newWorld(t, settings{url: loadertest.DatabaseOn(t, server), source: "lookback: 60d\npage_size: 1000"})
+	w.sample(t, loadertest.Export{Rows: 4_500, Ties: 1})
+	w.run(t)
+	statements()
+	summary := w.run(t)
+	require.EqualValues(t, 4_500, summary.RowsRead)
+	require.EqualValues(t, 4_500, summary.AlreadyDelivered)
+	skimmed, full := 0, 0
+	made := statements()
+	for _, s := range made {
+		switch {
+		case strings.Contains(s, `"event_name"`):
+			full++
+		case strings.Contains(s, `"id", "exported_at", "occurred_at"`):
+			skimmed++
 		}
 	}
-	require.NotEmpty(t, statements)
-	require.LessOrEqual(t, len(statements), 12, strings.Join(statements, "\n"))
+	require.Equal(t, 5, skimmed, strings.Join(made, "\n"))
+	require.Equal(t, 1, full, "what was exported from the watermark's moment on")
 }
 
 // The limit holds for a whole run. What it does to the millisecond is tested in virtual

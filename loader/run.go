@@ -227,6 +227,7 @@ type runJob struct {
 	run    *ledger.Run
 	log    *slog.Logger
 	mark   *watermark
+	skim   *skim // nil = every row is read in full.
 
 	counters ledger.Counters
 	cursor   source.Cursor
@@ -242,6 +243,9 @@ func (j *runJob) do(hard, soft context.Context) error {
 		return err
 	}
 	flow := j.loader.newPipeline(j.src, j.run, j.export, j.log, j.src.Integrations)
+	if state := j.run.State; state.WatermarkAt != nil {
+		j.skim = &skim{source: j.export, ledger: j.run.Ledger(), namespace: state.MessageNamespace, until: *state.WatermarkAt, again: flow.again}
+	}
 	flow.reader, flow.limit, flow.progress, flow.timed = j, j.opts.Limit, j.progress, j.opts.Timed
 	err := flow.flow(hard, soft)
 	j.counters = flow.snapshot()
@@ -318,12 +322,28 @@ func startCursor(state ledger.State, lookback time.Duration) source.Cursor {
 	return source.At(at)
 }
 
-// next implements reader: the safe point first, then the page.
+// next implements reader.
 func (j *runJob) next(ctx context.Context) (*source.Page, error) {
 	if j.done {
 		return nil, nil
 	}
 	defer timed(j.opts.Timed, PageRead)()
+	page, err := j.skim.next(ctx, j.cursor)
+	if err == nil && page == nil {
+		page, err = j.page(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	j.cursor, j.done = page.Next, page.Last
+	if !page.Last && j.expected.Load() == 0 && j.opts.Progress != nil {
+		j.expected.Store(j.export.Estimate(ctx, j.cursor) + int64(len(page.Rows)))
+	}
+	return page, nil
+}
+
+// page reads a page in full, after the safe point.
+func (j *runJob) page(ctx context.Context) (*source.Page, error) {
 	point, err := j.export.SafePoint(ctx)
 	if err != nil {
 		return nil, err
@@ -334,15 +354,14 @@ func (j *runJob) next(ctx context.Context) (*source.Page, error) {
 		return nil, err
 	}
 	page.Settled = point
-	j.cursor, j.done = page.Next, page.Last
-	if !page.Last && j.expected.Load() == 0 && j.opts.Progress != nil {
-		j.expected.Store(j.export.Estimate(ctx, j.cursor) + int64(len(page.Rows)))
-	}
 	return page, nil
 }
 
 // place implements reader.
 func (j *runJob) place(page *source.Page) *ledger.Watermark {
+	if page.Skimmed {
+		return nil // It lies before the watermark.
+	}
 	var mark *ledger.Watermark
 	if len(page.Rows) > 0 {
 		mark = j.mark.advance(page.Settled, page.Next)

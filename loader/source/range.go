@@ -99,7 +99,7 @@ func (t *Table) rangeSelect(r Range, after Cursor, limit int) (string, []any) {
 	if after.ID != nil {
 		t.place(c, order, ">", after)
 	}
-	return "select " + t.columnList() + "\nfrom " + t.Relation() + c.where() +
+	return "select " + t.columnList(numColumns) + "\nfrom " + t.Relation() + c.where() +
 		"\norder by " + t.sanitized(order) + ", " + t.sanitized(colID) + "\nlimit " + c.arg(limit), c.args
 }
 

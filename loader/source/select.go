@@ -3,6 +3,7 @@ package source
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -21,14 +22,24 @@ import (
 // use an index on (exported_at, id).
 func (t *Table) pageSelect(from Cursor) string {
 	where, args := t.after(from)
-	return "select " + t.columnList() + "\nfrom " + t.Relation() + where +
+	return "select " + t.columnList(numColumns) + "\nfrom " + t.Relation() + where +
 		"\norder by " + t.sanitized(colExportedAt) + ", " + t.sanitized(colID) + "\nlimit " + placeholder(len(args)+1)
+}
+
+// keysSelect returns the SELECT of the keys, in the order of pageSelect, of the rows that
+// were exported before a moment, and its arguments but the limit.
+func (t *Table) keysSelect(from Cursor, before time.Time) (string, []any) {
+	where, args := t.after(from)
+	args = append(args, At(before).timestamp(t.withZone()))
+	return "select " + t.columnList(numKeys) + "\nfrom " + t.Relation() + where +
+		"\n  and " + t.sanitized(colExportedAt) + " < " + placeholder(len(args)) + "::" + t.timeType() +
+		"\norder by " + t.sanitized(colExportedAt) + ", " + t.sanitized(colID) + "\nlimit " + placeholder(len(args)+1), args
 }
 
 // idSelect returns the SELECT of the rows whose ids are in $1. The list is of text,
 // for which no driver needs to know the type of the id.
 func (t *Table) idSelect() string {
-	return "select " + t.columnList() + "\nfrom " + t.Relation() +
+	return "select " + t.columnList(numColumns) + "\nfrom " + t.Relation() +
 		"\nwhere " + t.sanitized(colID) + " = any ($1::text[]::" + t.idType() + "[])"
 }
 
@@ -85,10 +96,10 @@ func (t *Table) duplicateSelect(from Cursor) (string, []any) {
 		"\ngroup by " + id + "\nhaving count(*) > 1\norder by 1\nlimit 1", args
 }
 
-// columnList names the canonical columns in their order. What is not read in
+// columnList names the first n canonical columns in their order. What is not read in
 // its own binary form is read as text; a missing kind is NULL.
-func (t *Table) columnList() string {
-	list := make([]string, numColumns)
+func (t *Table) columnList(n int) string {
+	list := make([]string, n)
 	for i := range list {
 		switch {
 		case !t.Columns[i].present:

@@ -144,6 +144,8 @@ type Page struct {
 	Bytes int
 	// Settled is the safe point that was read before the page, if one was.
 	Settled SafePoint
+	// Skimmed is true if of the rows only ID, ExportedAt and OccurredAt were read.
+	Skimmed bool
 
 	nulls []uint16
 	table *Table
@@ -201,6 +203,33 @@ func (s *Source) page(ctx context.Context, db postgres.DB, from Cursor) (*Page, 
 		s.limit = min(s.config.PageSize, max(1, PageBytes/(page.Bytes/n)))
 	}
 	page.Last = len(page.Rows) < limit && page.Bytes < PageBytes
+	return page, nil
+}
+
+// Skim reads the page of the rows after from that were exported before a moment, and of
+// them what their messageIds are made of: where the mirror has them, nobody needs the
+// rest, and that is most of the reading. The page has at most page_size rows, and at
+// most about [PageBytes]; its Last means that there was no further row before the moment.
+func (s *Source) Skim(ctx context.Context, from Cursor, before time.Time) (*Page, error) {
+	var page *Page
+	limit := s.config.PageSize
+	err := s.retry(ctx, func(ctx context.Context) error {
+		return s.reader.Read(ctx, func(db postgres.DB) (err error) {
+			sql, args := s.table.keysSelect(from, before)
+			page, err = s.scan(ctx, db, PageBytes, limit, sql, append(args, limit)...)
+			if postgres.TooSlow(err) {
+				limit = max(minLimit, limit/2)
+			}
+			return wrap(err, s.config.Spec, "reading keys")
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	page.Skimmed, page.Next, page.Last = true, from, len(page.Rows) < limit && page.Bytes < PageBytes
+	if n := len(page.Rows); n > 0 {
+		page.Next = After(page.Rows[n-1].ExportedAt, page.Rows[n-1].ID)
+	}
 	return page, nil
 }
 

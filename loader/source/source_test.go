@@ -51,6 +51,8 @@ func TestSelects_Golden(t *testing.T) {
 	odd := table(pgtype.UUIDOID, false, false, map[string]string{"id": `we"ird`, "exported_at": "Exported At"})
 	odd.Schema, odd.Table = "My Schema", "Rows; drop table x"
 	text := table(pgtype.TextOID, true, true, nil)
+	keys, _ := plain.keysSelect(At(moment), moment)
+	keysAfter, _ := odd.keysSelect(After(moment, "7"), moment)
 	count, _ := plain.countSelect(After(moment, "7"))
 	estimate, _ := plain.estimateSelect(After(moment, "7"))
 	duplicates, _ := odd.duplicateSelect(At(moment))
@@ -64,7 +66,7 @@ func TestSelects_Golden(t *testing.T) {
 		"fingerprints": fingerprints, "fingerprints_odd_names": oddPrints, "day_rows_odd_names": dayRows, "settled_odd_names": settled,
 		"page_beginning": plain.pageSelect(Cursor{}), "page_moment": plain.pageSelect(At(moment)), "page_after": plain.pageSelect(After(moment, "7")),
 		"page_text_id": text.pageSelect(After(moment, "7")), "page_odd_names": odd.pageSelect(After(moment, "7")),
-		"by_id": plain.idSelect(), "count": count, "estimate": estimate, "duplicates": duplicates, "duplicates_all": all,
+		"keys": keys, "keys_odd_names": keysAfter, "by_id": plain.idSelect(), "count": count, "estimate": estimate, "duplicates": duplicates, "duplicates_all": all,
 		"nulls": odd.nullsSelect(), "future": plain.futureSelect(),
 	} {
 		golden := filepath.Join("testdata", name+".sql")
@@ -183,6 +185,10 @@ func TestPage_UsesTheIndex(t *testing.T) {
 		_, args := s.table.after(cursor)
 		var plan string
 		require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+s.table.pageSelect(cursor), append(args, 1000)...).Scan(&plan))
+		require.Contains(t, plan, "candu_interactions_exported_at_id_idx", plan)
+		require.NotContains(t, plan, `"Sort"`, plan)
+		sql, args := s.table.keysSelect(cursor, at.Add(time.Hour))
+		require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+sql, append(args, 1000)...).Scan(&plan))
 		require.Contains(t, plan, "candu_interactions_exported_at_id_idx", plan)
 		require.NotContains(t, plan, `"Sort"`, plan)
 	}

@@ -28,6 +28,9 @@ const (
 	colVersionID
 	colEventName
 	numColumns
+
+	// The first ones are a row's place in the order, and what its messageId is made of.
+	numKeys = colOccurredAt + 1
 )
 
 // Names are the canonical columns' names, in the order in which they are selected.

@@ -1,0 +1,6 @@
+select "we""ird", "Exported At", "occurred_at"
+from "My Schema"."Rows; drop table x"
+where ("Exported At", "we""ird") > ($1::timestamp, $2::uuid)
+  and "Exported At" < $3::timestamp
+order by "Exported At", "we""ird"
+limit $4
