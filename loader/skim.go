@@ -26,11 +26,17 @@ type skim struct {
 	again func(err error, wait time.Duration)
 
 	// ahead is the page that was read while the mirror was asked for the one before.
-	ahead *source.Page
+	ahead *skimmed
 	// full is how many pages are left to be read in full, and pause how many there were
 	// last time: it doubles as long as skimming is of no use.
 	full, pause int
 	done        bool
+}
+
+// skimmed is a page of keys with the messageIds that they make.
+type skimmed struct {
+	*source.Page
+	ids []string
 }
 
 // next returns a page of rows that are all delivered, nil if what comes next is to be read
@@ -46,7 +52,7 @@ func (s *skim) next(ctx context.Context, from source.Cursor) (*source.Page, erro
 	page := s.ahead
 	if s.ahead = nil; page == nil {
 		var err error
-		if page, err = s.source.Skim(ctx, from, s.until); err != nil {
+		if page, err = s.read(ctx, from); err != nil {
 			return nil, err
 		}
 	}
@@ -63,42 +69,46 @@ func (s *skim) next(ctx context.Context, from source.Cursor) (*source.Page, erro
 	}
 	page.Last = false // Of those before the watermark, at most.
 	if delivered > 0 {
-		return page, nil
+		return page.Page, nil
 	}
 	s.full = max(0, s.full-1) // The one that is read now.
 	return nil, nil
 }
 
+func (s *skim) read(ctx context.Context, from source.Cursor) (*skimmed, error) {
+	page, err := s.source.Skim(ctx, from, s.until)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(page.Rows))
+	for i := range page.Rows {
+		ids[i] = event.MessageID(s.namespace, page.Rows[i].ID, page.Rows[i].OccurredAt)
+	}
+	return &skimmed{page, ids}, nil
+}
+
 // delivered returns how many rows of the page are in the mirror, from its first on, and
 // reads ahead meanwhile.
-func (s *skim) delivered(ctx context.Context, page *source.Page) (int, error) {
-	if len(page.Rows) == 0 {
-		return 0, nil
-	}
+func (s *skim) delivered(ctx context.Context, page *skimmed) (int, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	if !page.Last {
 		group.Go(func() (err error) {
-			s.ahead, err = s.source.Skim(ctx, page.Next, s.until)
+			s.ahead, err = s.read(ctx, page.Next)
 			return err
 		})
 	}
-	ids := make([]string, len(page.Rows))
 	var found map[string]struct{}
 	group.Go(func() error {
-		for i := range page.Rows {
-			ids[i] = event.MessageID(s.namespace, page.Rows[i].ID, page.Rows[i].OccurredAt)
-		}
 		return postgres.Retry(ctx, recordTimeout, s.again, func(ctx context.Context) (err error) {
-			found, err = s.ledger.Delivered(ctx, ids)
+			found, err = s.ledger.Delivered(ctx, page.ids)
 			return err
 		})
 	})
 	err := group.Wait()
-	n := 0
-	for ; n < len(ids); n++ {
-		if _, is := found[ids[n]]; !is {
-			break
+	for n, id := range page.ids {
+		if _, delivered := found[id]; !delivered {
+			return n, err
 		}
 	}
-	return n, err
+	return len(page.ids), err
 }
