@@ -68,13 +68,14 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(b.folder) }()
-	fmt.Printf("%s, %d cores, medians of %d rounds\n\n", runtime.GOARCH, runtime.NumCPU(), b.rounds)
-	fmt.Printf("%-26s %9s %6s %6s %9s %10s %9s %9s %6s\n", "what", "rows", "delay", "round", "seconds", "events/s", "CPU s", "peak MiB", "conns")
+	fmt.Printf("%s, %d cores, rounds: %d\n\n", runtime.GOARCH, runtime.NumCPU(), b.rounds)
+	fmt.Println(heading)
 	for _, part := range []func(context.Context) error{b.whole, b.wideRows, b.history} {
 		if err := part(ctx); err != nil {
 			return err
 		}
 	}
+	b.reportMedians()
 	b.report()
 	if b.profile != "" {
 		if err := mergeProfiles(b.folder, b.profile); err != nil {
@@ -84,7 +85,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if b.out == "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(map[string]any{"cores": runtime.NumCPU(), "arch": runtime.GOARCH, "rows": b.rows, "results": b.results, "figures": b.figures}, "", "  ")
+	text, err := json.MarshalIndent(map[string]any{"cores": runtime.NumCPU(), "arch": runtime.GOARCH, "rows": b.rows, "results": b.results, "medians": b.medians(), "figures": b.figures}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the figures: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,9 +29,11 @@ type figure struct {
 	Seconds      float64 `json:"seconds"`
 	EventsSecond float64 `json:"events_per_second"`
 	LoaderCPU    float64 `json:"loader_cpu_seconds"`
-	PeakMiB      float64 `json:"peak_mib"`
-	Connections  int64   `json:"connections"`
-	Sent         int64   `json:"sent"`
+	// PostgresCPU is 0 where the system does not tell.
+	PostgresCPU float64 `json:"postgres_cpu_seconds"`
+	PeakMiB     float64 `json:"peak_mib"`
+	Connections int64   `json:"connections"`
+	Sent        int64   `json:"sent"`
 }
 
 // job says what to run.
@@ -75,6 +78,10 @@ func (w *world) measure(ctx context.Context, j job) (figure, error) {
 		cmd.Env = append(cmd.Env, fmt.Sprintf("CPU_PROFILE=%s/%d.prof", b.folder, len(b.figures)))
 	}
 	cmd.Stderr = os.Stderr
+	before, err := w.postgresCPU(ctx)
+	if err != nil {
+		return figure{}, err
+	}
 	began := time.Now()
 	out, err := cmd.Output()
 	if err != nil {
@@ -82,6 +89,11 @@ func (w *world) measure(ctx context.Context, j job) (figure, error) {
 	}
 	f := figure{What: j.what, Rows: w.rows, DelayMillis: j.delay, Round: j.round, Seconds: time.Since(began).Seconds()}
 	f.LoaderCPU = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+	after, err := w.postgresCPU(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.PostgresCPU = after - before
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		f.PeakMiB = float64(usage.Maxrss) / 1024
 		if runtime.GOOS == "darwin" {
@@ -98,8 +110,16 @@ func (w *world) measure(ctx context.Context, j job) (figure, error) {
 		return f, fmt.Errorf("%s: the sink has %d events, not %d", j.what, f.Sent, j.sent)
 	}
 	b.figures = append(b.figures, f)
-	fmt.Printf("%-26s %9d %4dms %6d %9.2f %10.0f %9.2f %9.1f %6d\n", f.What, f.Rows, f.DelayMillis, f.Round, f.Seconds, f.EventsSecond, f.LoaderCPU, f.PeakMiB, f.Connections)
+	fmt.Println(f.line(strconv.Itoa(f.Round)))
 	return f, nil
+}
+
+// heading stands over the lines of figures.
+var heading = fmt.Sprintf("%-26s %9s %6s %6s %9s %10s %9s %9s %9s %6s", "what", "rows", "delay", "round", "seconds", "events/s", "CPU s", "Postgres", "peak MiB", "conns")
+
+func (f *figure) line(round string) string {
+	return fmt.Sprintf("%-26s %9d %4dms %6s %9.2f %10.0f %9.2f %9.2f %9.1f %6d",
+		f.What, f.Rows, f.DelayMillis, round, f.Seconds, f.EventsSecond, f.LoaderCPU, f.PostgresCPU, f.PeakMiB, f.Connections)
 }
 
 // config writes config.yaml with some settings replaced and returns its path.

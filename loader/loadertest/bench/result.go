@@ -64,9 +64,32 @@ func (b *bench) median(what string, delay, rows int) figure {
 		return values[len(values)/2]
 	}
 	return figure{
-		Seconds: middle(func(f figure) float64 { return f.Seconds }), LoaderCPU: middle(func(f figure) float64 { return f.LoaderCPU }),
+		What: what, Rows: rows, DelayMillis: delay,
+		Seconds: middle(func(f figure) float64 { return f.Seconds }), EventsSecond: middle(func(f figure) float64 { return f.EventsSecond }),
+		LoaderCPU: middle(func(f figure) float64 { return f.LoaderCPU }), PostgresCPU: middle(func(f figure) float64 { return f.PostgresCPU }),
 		PeakMiB:     middle(func(f figure) float64 { return f.PeakMiB }),
 		Connections: int64(middle(func(f figure) float64 { return float64(f.Connections) })),
+		Sent:        int64(middle(func(f figure) float64 { return float64(f.Sent) })),
+	}
+}
+
+// medians returns the medians of each program's figures, in the order in which the
+// programs came.
+func (b *bench) medians() []figure {
+	var list []figure
+	for _, f := range b.figures {
+		same := func(m figure) bool { return m.What == f.What && m.Rows == f.Rows && m.DelayMillis == f.DelayMillis }
+		if !slices.ContainsFunc(list, same) {
+			list = append(list, b.median(f.What, f.DelayMillis, f.Rows))
+		}
+	}
+	return list
+}
+
+func (b *bench) reportMedians() {
+	fmt.Printf("\nMedians:\n%s\n", heading)
+	for _, m := range b.medians() {
+		fmt.Println(m.line(""))
 	}
 }
 
