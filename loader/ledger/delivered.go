@@ -35,7 +35,7 @@ func (l *Ledger) Delivered(ctx context.Context, ids []string) (map[string]struct
 		return nil, nil
 	}
 	found := map[string]struct{}{}
-	err := l.InTx(ctx, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.ask}, func(tx pgx.Tx) error {
 		most := 2*len(ids) + 100
 		between, err := l.q.MirrorBetween(ctx, tx, queries.MirrorBetweenParams{First: slices.Min(ids), Last: slices.Max(ids), Count: int32(most)})
 		if err != nil {
