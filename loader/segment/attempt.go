@@ -57,11 +57,11 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 	if err != nil {
 		return outcome{}, fmt.Errorf("making an analytics client: %w", err)
 	}
-	properties := s.borrow(len(batch))
+	properties := s.borrow()
 	// The client is done with them when Close returns.
 	defer s.properties.Put(properties)
 	for i := range batch {
-		if err := client.Enqueue(s.message(&batch[i], (*properties)[i])); err != nil {
+		if err := client.Enqueue(s.message(&batch[i], properties[i%len(properties)])); err != nil {
 			results.Failure(nil, err) // Its reasons are checked by package event.
 		}
 	}
@@ -92,17 +92,25 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 	return out, nil
 }
 
-// borrow returns at least n maps for the properties of messages. Making them anew for
-// each event is a sixth of all the memory that a run goes through.
-func (s *Sender) borrow(n int) *[]analytics.Properties {
-	maps, ok := s.properties.Get().(*[]analytics.Properties)
-	if !ok {
-		maps = new([]analytics.Properties)
+// queued is how many messages analytics-go v3.3.0 has taken and not encoded yet, at most:
+// the capacity of its channel, and the one that is being encoded. When Enqueue returns, the
+// message that came so many before has been encoded, and its map may be used again.
+const queued = 100 + 1
+
+// ring has maps for the properties of messages, taken in turn. Making one for each event is a
+// sixth of all the memory that a run goes through; keeping as many as there are events
+// in flight costs the collector, which has to look at them.
+type ring [queued + 1]analytics.Properties
+
+func (s *Sender) borrow() *ring {
+	if m, ok := s.properties.Get().(*ring); ok {
+		return m
 	}
-	for len(*maps) < n {
-		*maps = append(*maps, make(analytics.Properties, 5))
+	m := new(ring)
+	for i := range m {
+		m[i] = make(analytics.Properties, 5)
 	}
-	return maps
+	return m
 }
 
 // verdict is what to do after an attempt.

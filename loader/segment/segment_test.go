@@ -3,6 +3,7 @@ package segment
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -409,6 +410,53 @@ func TestCheckKey(t *testing.T) {
 		require.Error(t, err)
 		require.NotContains(t, err.Error(), "hunter2")
 	}
+}
+
+// The maps of properties are used again while a batch is under way: each event must arrive
+// with its own all the same.
+func TestSend_PropertiesAreNotMixedUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *Config) { c.BatchSize = 2500 })
+	const senders, size = 4, 1500
+	var want [senders * size]string
+	rows := make([]event.Interaction, len(want))
+	events := make([]event.Event, len(want))
+	for i := range rows {
+		rows[i] = event.Interaction{
+			ID: strconv.Itoa(i), Kind: []string{"view", "interaction", "view"}[i%3], UserID: "u", TutorialID: strconv.Itoa(i),
+			EventName: fmt.Sprintf("clicked %d", i), OccurredAt: time.Unix(1.7e9, 0),
+		}
+		// What one event has and the next one has not.
+		if i%2 == 0 {
+			rows[i].SegmentID = fmt.Sprintf("segment %d", i)
+		}
+		if i%5 == 0 {
+			rows[i].PortalID, rows[i].VersionID = strconv.Itoa(-i), fmt.Sprintf("version %d", i)
+		}
+		made, reject := b.rules.Convert(&rows[i])
+		require.Nil(t, reject)
+		events[i] = made
+		text, err := b.rules.JSON(&made)
+		require.NoError(t, err)
+		want[i] = string(text)
+	}
+	var group sync.WaitGroup
+	var errs [senders]error
+	for i := range errs {
+		group.Go(func() {
+			delivery, err := b.sender.Send(t.Context(), nil, events[i*size:(i+1)*size])
+			if errs[i] = err; err == nil && len(acceptedOf(delivery)) != size {
+				errs[i] = fmt.Errorf("accepted %d", len(acceptedOf(delivery)))
+			}
+		})
+	}
+	group.Wait()
+	require.NoError(t, errors.Join(errs[:]...))
+	var got []string
+	for _, e := range b.fake.Events() {
+		got = append(got, string(e.Raw()))
+	}
+	require.ElementsMatch(t, want[:], got)
 }
 
 func BenchmarkSend(b *testing.B) {
