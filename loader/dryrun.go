@@ -129,7 +129,7 @@ func (l *Loader) previewOf(ctx context.Context, src *config.Source, limit int, o
 	}
 	p.rules = rules(src, export.Table(), state, src.Integrations)
 	p.sender = l.gateway.Sender(src.WriteKey, p.rules.Message)
-	p.sorter = &sorter{ledger: book, rules: p.rules, hasRejects: p.preview.Migrated, empty: !p.preview.Migrated}
+	p.sorter = &sorter{ledger: book, rules: p.rules, hasRejects: p.preview.Migrated, empty: !p.preview.Migrated, unique: export.Table().UniqueID}
 	pages, err := open(export, state, p)
 	if err != nil {
 		return p.preview, err
@@ -160,9 +160,7 @@ func (p *previewer) flow(ctx context.Context, pages reader) error {
 		}
 		pages.place(page)
 		p.count(page, &sorted)
-		if p.preview.Migrated {
-			p.sorter.forget(sorted.events)
-		}
+		p.sorter.land(sorted.flight)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (l *Loader) newPipeline(src *config.Source, run *ledger.Run, export *source
 	return &pipeline{
 		run: run, log: log, stop: make(chan struct{}),
 		sender: l.gateway.Sender(src.WriteKey, made.Message), senders: l.gateway.Concurrency(),
-		sorter: &sorter{ledger: run.Ledger(), hasRejects: run.HasRejects, rules: made},
+		sorter: &sorter{ledger: run.Ledger(), hasRejects: run.HasRejects, rules: made, unique: export.Table().UniqueID},
 	}
 }
 
@@ -306,7 +306,7 @@ func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-
 				broken = true
 			}
 		}
-		p.sorter.forget(next.sorted.events)
+		p.sorter.land(next.sorted.flight)
 		p.tell()
 		<-slots
 	}
@@ -336,16 +336,18 @@ func (p *pipeline) again(err error, wait time.Duration) {
 func (p *pipeline) page(next *parcel) (page ledger.Page, complete bool, err error) {
 	complete = true
 	page = ledger.Page{
-		Mirrored: make([]ledger.Mirrored, 0, len(next.sorted.events)),
+		Mirrored: make([]ledger.Mirrored, 0, len(next.batches)),
 		Rejected: next.sorted.rejected,
 		Version:  Version, Watermark: next.watermark,
 	}
+	mirrored := 0
 	for _, b := range next.batches {
 		complete = complete && b.err == nil
 		for _, accepted := range b.delivery.Accepted {
-			for i := accepted.From; i < accepted.To; i++ {
-				page.Mirrored = append(page.Mirrored, ledger.Mirrored{Event: &b.events[i], SentAt: accepted.SentAt, ReceivedAt: accepted.ReceivedAt})
-			}
+			page.Mirrored = append(page.Mirrored, ledger.Mirrored{
+				Events: b.events[accepted.From:accepted.To], SentAt: accepted.SentAt, ReceivedAt: accepted.ReceivedAt,
+			})
+			mirrored += accepted.To - accepted.From
 		}
 		for _, refused := range b.delivery.Refused {
 			if b.err != nil && fault.Is(b.err, fault.Precondition) {
@@ -364,7 +366,7 @@ func (p *pipeline) page(next *parcel) (page ledger.Page, complete bool, err erro
 		p.counters.read.Add(int64(len(next.page.Rows)))
 		p.counters.already.Add(int64(next.sorted.already))
 	} else {
-		p.counters.read.Add(int64(len(page.Mirrored) + len(page.Rejected)))
+		p.counters.read.Add(int64(mirrored + len(page.Rejected)))
 	}
 	p.counters.rejected.Add(int64(len(page.Rejected)))
 	page.Counters = p.snapshot()

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/candu-loader/candu-loader/loader/event"
@@ -24,12 +25,24 @@ type sorter struct {
 	// empty is true while there is no mirror that could be asked.
 	empty bool
 
+	// unique is true if the export has an index that keeps ids unique: then no id stands
+	// twice in a page.
+	unique bool
+
 	// last is the greatest messageId that the mirror held when the run began or
 	// that this run has sent: ids begin with the time, so a greater one is new.
-	last   string
-	asked  bool
-	mu     sync.Mutex
-	flying map[string]struct{}
+	last  string
+	asked bool
+
+	mu      sync.Mutex
+	flights []*flight
+}
+
+// flight are events of one page that are on their way to the mirror.
+type flight struct {
+	// first and last are the least and the greatest of their messageIds.
+	first, last string
+	events      []event.Event
 }
 
 // sorted is what became of a page's rows.
@@ -41,6 +54,8 @@ type sorted struct {
 	already int
 	// known are the rows that were rejected before and can be sent now.
 	known map[string]ledger.KnownReject
+	// flight ends when the page is recorded; nil if it has no events.
+	flight *flight
 }
 
 // sort sorts a page. Its events point into the page.
@@ -106,56 +121,89 @@ func (s *sorter) dropDelivered(ctx context.Context, out *sorted) error {
 		}
 		s.last, s.asked = last, true
 	}
+	own := newFlight(out.events)
 	// Before the mirror is asked: what lands meanwhile was either flying or is found.
-	s.dropFlying(out)
-	ask := make([]string, 0, len(out.events))
-	last := s.last
-	for i := range out.events {
-		if id := out.events[i].MessageID; id <= s.last {
-			ask = append(ask, id)
-		} else if id > last {
-			last = id
-		}
+	flying := s.flyingWithin(own.first, own.last)
+	found, err := s.deliveredOf(ctx, own)
+	if err != nil {
+		return err
 	}
-	var found map[string]struct{}
-	if !s.empty {
-		var err error
-		if found, err = s.ledger.Delivered(ctx, ask); err != nil {
-			return err
-		}
+	s.last = max(s.last, own.last)
+	if !s.unique && flying == nil {
+		flying = map[string]struct{}{}
 	}
-	s.last = last
+	if len(found) > 0 || flying != nil {
+		out.keep(func(id string) bool {
+			if _, delivered := found[id]; delivered {
+				return false
+			}
+			_, flies := flying[id]
+			if !s.unique {
+				flying[id] = struct{}{}
+			}
+			return !flies
+		})
+	}
+	if len(out.events) == 0 {
+		return nil
+	}
+	own.events, out.flight = out.events, own
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flying == nil {
-		s.flying = make(map[string]struct{}, 4*len(out.events))
-	}
-	out.keep(func(id string) bool {
-		if _, delivered := found[id]; delivered {
-			return false
-		}
-		// Twice in one page, if the export has no index that keeps ids unique.
-		if _, flying := s.flying[id]; flying {
-			return false
-		}
-		s.flying[id] = struct{}{}
-		return true
-	})
+	s.flights = append(s.flights, own)
 	return nil
 }
 
-// dropFlying takes out rows that were exported again while their first reading is in
-// flight.
-func (s *sorter) dropFlying(out *sorted) {
+// deliveredOf asks the mirror for those of a page's events that may be in it.
+func (s *sorter) deliveredOf(ctx context.Context, page *flight) (map[string]struct{}, error) {
+	if s.empty || page.first > s.last {
+		return nil, nil
+	}
+	ask := make([]string, 0, len(page.events))
+	for i := range page.events {
+		if id := page.events[i].MessageID; id <= s.last {
+			ask = append(ask, id)
+		}
+	}
+	return s.ledger.Delivered(ctx, ask)
+}
+
+func newFlight(events []event.Event) *flight {
+	f := &flight{first: events[0].MessageID, last: events[0].MessageID, events: events}
+	for i := range events {
+		f.first, f.last = min(f.first, events[i].MessageID), max(f.last, events[i].MessageID)
+	}
+	return f
+}
+
+// flyingWithin returns the ids from first to last that are in flight, nil if there are
+// none: a row that was exported again is read again while its first reading flies. Few
+// pages reach into one another, for ids begin with the time.
+func (s *sorter) flyingWithin(first, last string) map[string]struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.flying) == 0 {
-		return
+	var ids map[string]struct{}
+	for _, f := range s.flights {
+		if f.last < first || f.first > last {
+			continue
+		}
+		for i := range f.events {
+			if id := f.events[i].MessageID; id >= first && id <= last {
+				if ids == nil {
+					ids = map[string]struct{}{}
+				}
+				ids[id] = struct{}{}
+			}
+		}
 	}
-	out.keep(func(id string) bool {
-		_, flying := s.flying[id]
-		return !flying
-	})
+	return ids
+}
+
+// land ends a flight: its events are in the mirror now, or the run is about to end.
+func (s *sorter) land(f *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flights = slices.DeleteFunc(s.flights, func(other *flight) bool { return other == f })
 }
 
 // keep takes out the events whose ids are not wanted: they are dealt with already.
@@ -168,16 +216,6 @@ func (s *sorted) keep(wanted func(id string) bool) {
 	}
 	s.already += len(s.events) - len(kept)
 	s.events = kept
-}
-
-// forget ends the flight of a page's events: they are in the mirror now, or the
-// run is about to end.
-func (s *sorter) forget(events []event.Event) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range events {
-		delete(s.flying, events[i].MessageID)
-	}
 }
 
 // truncate cuts page and events after the limit-th row that is new, and reports
@@ -220,9 +258,11 @@ func (s *sorted) cleared(mirrored []ledger.Mirrored) []string {
 		return nil
 	}
 	var ids []string
-	for i := range mirrored {
-		if id := mirrored[i].Event.Row.ID; s.known[id].Attempts > 0 {
-			ids = append(ids, id)
+	for _, m := range mirrored {
+		for i := range m.Events {
+			if id := m.Events[i].Row.ID; s.known[id].Attempts > 0 {
+				ids = append(ids, id)
+			}
 		}
 	}
 	return ids

@@ -77,7 +77,8 @@ type copyRows struct {
 
 	// same begins every row: the number of columns, and those that all rows share.
 	same []byte
-	// next is the row to come, pending what was made and not read yet.
+	// next is the event to come in the first of mirrored, pending what was made and not
+	// read yet.
 	next    int
 	done    bool
 	buffer  []byte
@@ -89,12 +90,16 @@ const copyChunk = 32 << 10
 
 var copySignature = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 
-// seek moves to the next row of the kind.
+// seek moves to the next event of the kind.
 func (c *copyRows) seek() bool {
-	for c.next < len(c.mirrored) && c.mirrored[c.next].Event.Kind != c.kind {
-		c.next++
+	for ; len(c.mirrored) > 0; c.mirrored, c.next = c.mirrored[1:], 0 {
+		for events := c.mirrored[0].Events; c.next < len(events); c.next++ {
+			if events[c.next].Kind == c.kind {
+				return true
+			}
+		}
 	}
-	return c.next < len(c.mirrored)
+	return false
 }
 
 func (c *copyRows) begin(version string, now time.Time, names []string) {
@@ -140,7 +145,7 @@ func (c *copyRows) fill() {
 			b = append(b, 0xff, 0xff) // The end: a row of -1 columns.
 			break
 		}
-		b = c.row(b, &c.mirrored[c.next])
+		b = c.row(b, &c.mirrored[0])
 		c.next++
 	}
 	c.buffer, c.pending = b, b
@@ -148,7 +153,8 @@ func (c *copyRows) fill() {
 
 // row appends one row. What the event leaves out is NULL.
 func (c *copyRows) row(b []byte, m *Mirrored) []byte {
-	e, row := m.Event, m.Event.Row
+	e := &m.Events[c.next]
+	row := e.Row
 	b = append(b, c.same...)
 	b = appendText(b, e.MessageID)
 	b = appendTime(b, m.ReceivedAt)

@@ -20,7 +20,7 @@ func samplePage() Page {
 	add := func(id string, e event.Event, row event.Interaction) {
 		row.ID = id
 		e.MessageID, e.Row, e.At = "id-"+id, &row, at
-		page.Mirrored = append(page.Mirrored, Mirrored{Event: &e, SentAt: at.Add(1234567 * time.Nanosecond), ReceivedAt: at.Add(time.Hour)})
+		page.Mirrored = append(page.Mirrored, Mirrored{Events: []event.Event{e}, SentAt: at.Add(1234567 * time.Nanosecond), ReceivedAt: at.Add(time.Hour)})
 	}
 	for _, kind := range []event.Kind{event.View, event.Interacted} {
 		add("full "+kind.String(), event.Event{Kind: kind, TutorialID: 7, PortalID: -8, HasPortal: true}, event.Interaction{
@@ -28,7 +28,7 @@ func samplePage() Page {
 		})
 		add("bare "+kind.String(), event.Event{Kind: kind, TutorialID: 0}, event.Interaction{UserID: "  ", AnonymousID: "a", EventName: "x"})
 		add("old "+kind.String(), event.Event{Kind: kind, TutorialID: 1 << 40}, event.Interaction{UserID: "u", EventName: strings.Repeat("ü", 2*copyChunk)})
-		page.Mirrored[len(page.Mirrored)-1].Event.At = time.Date(1970, 1, 1, 0, 0, 0, 1000, time.UTC)
+		page.Mirrored[len(page.Mirrored)-1].Events[0].At = time.Date(1970, 1, 1, 0, 0, 0, 1000, time.UTC)
 	}
 	return page
 }
@@ -55,9 +55,9 @@ func TestRecord_CopyAndInsertWriteTheSame(t *testing.T) {
 		require.Equal(t, "0", b.one(t, "select count(*) from tracks where uuid_ts is null or uuid_ts not between now() - interval '1 min' and now()"))
 
 		// A row more, and the old ones again.
-		added := *page.Mirrored[0].Event
+		added := page.Mirrored[0].Events[0]
 		added.MessageID = "id-added"
-		page.Mirrored = append(page.Mirrored, Mirrored{Event: &added})
+		page.Mirrored = append(page.Mirrored, Mirrored{}, Mirrored{Events: []event.Event{added}})
 		require.NoError(t, run.Record(t.Context(), page))
 		require.True(t, run.overlaps.Load())
 		require.Equal(t, "4", b.one(t, "select count(*) from screens"))
@@ -67,17 +67,28 @@ func TestRecord_CopyAndInsertWriteTheSame(t *testing.T) {
 	require.Contains(t, texts[0], `"portal_id": -8`)
 }
 
-func BenchmarkCopyRows(b *testing.B) {
-	page := samplePage()
-	row := page.Mirrored[0]
-	page.Mirrored = make([]Mirrored, 5_000)
-	for i := range page.Mirrored {
-		page.Mirrored[i] = row
+// batches returns events of one sample page, n times over, as four requests brought them
+// through.
+func batches(n int, pick func(i int, sample []event.Event) event.Event) []Mirrored {
+	var sample []event.Event
+	for _, m := range samplePage().Mirrored {
+		sample = append(sample, m.Events...)
 	}
+	list := make([]Mirrored, 4)
+	for i := range n {
+		m := &list[i*len(list)/n]
+		m.Events = append(m.Events, pick(i, sample))
+		m.SentAt, m.ReceivedAt = sample[0].At, sample[0].At
+	}
+	return list
+}
+
+func BenchmarkCopyRows(b *testing.B) {
+	mirrored := batches(5_000, func(_ int, sample []event.Event) event.Event { return sample[0] })
 	b.ReportAllocs()
 	for b.Loop() {
-		rows := &copyRows{mirrored: page.Mirrored, kind: event.View, details: true}
-		rows.begin(page.Version, row.SentAt, []string{event.ViewName})
+		rows := &copyRows{mirrored: mirrored, kind: event.View, details: true}
+		rows.begin("1.2.3", mirrored[0].SentAt, []string{event.ViewName})
 		n, err := io.Copy(io.Discard, rows)
 		if err != nil {
 			b.Fatal(err)
@@ -91,22 +102,20 @@ func BenchmarkRecord(b *testing.B) {
 	bundle := setup(b)
 	bundle.migrate(b)
 	run := bundle.open(b)
-	page := samplePage()
-	view, interaction := *page.Mirrored[0].Event, *page.Mirrored[3].Event
-	page.Mirrored = make([]Mirrored, 5_000)
-	for i := range page.Mirrored {
-		e := view
+	page := Page{Version: "1.2.3", Mirrored: batches(5_000, func(i int, sample []event.Event) event.Event {
 		if i%3 == 2 {
-			e = interaction
+			return sample[3]
 		}
-		page.Mirrored[i] = Mirrored{Event: &e, SentAt: e.At, ReceivedAt: e.At}
-	}
+		return sample[0]
+	})}
 	recorded := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		for i := range page.Mirrored {
-			recorded++
-			page.Mirrored[i].Event.MessageID = fmt.Sprintf("%036d", recorded)
+		for _, m := range page.Mirrored {
+			for i := range m.Events {
+				recorded++
+				m.Events[i].MessageID = fmt.Sprintf("%036d", recorded)
+			}
 		}
 		if err := run.Record(b.Context(), page); err != nil {
 			b.Fatal(err)

@@ -220,7 +220,7 @@ func TestRecord_IsFenced(t *testing.T) {
 
 	row := event.Interaction{ID: "1", UserID: "u"}
 	page := Page{
-		Mirrored:  []Mirrored{{Event: &event.Event{Kind: event.View, MessageID: "m", Row: &row, At: time.Now()}}},
+		Mirrored:  []Mirrored{{Events: []event.Event{{Kind: event.View, MessageID: "m", Row: &row, At: time.Now()}}}},
 		Watermark: &Watermark{At: time.Now()},
 	}
 	require.Equal(t, fault.Busy, fault.KindOf(zombie.Record(t.Context(), page)))

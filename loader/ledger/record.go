@@ -17,9 +17,9 @@ import (
 // context.library.
 const libraryName = "analytics-go"
 
-// Mirrored is an event that Segment accepted.
+// Mirrored are events that Segment accepted with one request.
 type Mirrored struct {
-	Event              *event.Event
+	Events             []event.Event
 	SentAt, ReceivedAt time.Time
 }
 
@@ -152,26 +152,30 @@ func (r *Run) advance(page Page) queries.RunAdvanceParams {
 // columns turns the page's events into one array per column, which is how
 // Postgres takes many rows in one statement.
 func columns(page Page) (queries.MirrorScreensParams, queries.MirrorInteractionsParams) {
-	views := 0
-	for i := range page.Mirrored {
-		if page.Mirrored[i].Event.Kind == event.View {
-			views++
+	all, views := 0, 0
+	for _, m := range page.Mirrored {
+		all += len(m.Events)
+		for i := range m.Events {
+			if m.Events[i].Kind == event.View {
+				views++
+			}
 		}
 	}
-	s := newColumns(views)
-	t := newColumns(len(page.Mirrored) - views)
+	s, t := newColumns(views), newColumns(all-views)
 	var names []string
-	if n := len(page.Mirrored) - views; n > 0 {
-		names = make([]string, 0, n)
+	if all > views {
+		names = make([]string, 0, all-views)
 	}
-	for i := range page.Mirrored {
-		m := &page.Mirrored[i]
-		if m.Event.Kind == event.View {
-			s.add(m)
-			continue
+	for _, m := range page.Mirrored {
+		for i := range m.Events {
+			e := &m.Events[i]
+			if e.Kind == event.View {
+				s.add(e, m)
+				continue
+			}
+			t.add(e, m)
+			names = append(names, e.Row.EventName)
 		}
-		t.add(m)
-		names = append(names, m.Event.Row.EventName)
 	}
 	return queries.MirrorScreensParams{
 			IntegrationVersion: page.Version, LibraryName: libraryName, LibraryVersion: analytics.Version,
@@ -205,8 +209,8 @@ func newColumns(n int) *arrays {
 }
 
 // add appends an event. What the event leaves out is "" here and NULL in the mirror.
-func (a *arrays) add(m *Mirrored) {
-	e, row := m.Event, m.Event.Row
+func (a *arrays) add(e *event.Event, m Mirrored) {
+	row := e.Row
 	a.ids = append(a.ids, e.MessageID)
 	a.received = append(a.received, m.ReceivedAt)
 	a.sent = append(a.sent, m.SentAt)
