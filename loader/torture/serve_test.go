@@ -36,6 +36,12 @@ func TestServe_Replicas(t *testing.T) {
 	written := make(chan error, 1)
 	go func() { written <- trickle(writing, w) }()
 
+	// A busy machine takes its time until one of them serves.
+	require.Eventually(t, func() bool {
+		var slots int64
+		err := w.db.QueryRow(t.Context(), "select count(*) from candu.loader_slots").Scan(&slots)
+		return err == nil && slots > 0
+	}, time.Minute, 50*time.Millisecond)
 	end := time.After(time.Duration(times(60, 600)) * time.Second)
 	kill := time.NewTicker(3 * time.Second)
 	defer kill.Stop()
