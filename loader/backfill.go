@@ -209,7 +209,7 @@ func (j *backfillJob) flow(hard, soft context.Context, run *ledger.Run, reader *
 	}
 	before := j.counters
 	flow := j.loader.newPipeline(j.src, run, j.export, j.log, integrations)
-	flow.reader, flow.sorter.resend = &rangePages{reader}, j.opts.Resend
+	flow.reader, flow.sorter.resend, flow.overlap = &rangePages{reader}, j.opts.Resend, !j.opts.Resend
 	flow.base = before
 	flow.progress = func(c ledger.Counters) {
 		if j.opts.Progress != nil {

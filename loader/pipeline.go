@@ -22,8 +22,12 @@ import (
 
 // pagesInFlight bounds the pages between reading and recording, and with them the
 // memory, and what a crash sends again, whatever the backlog: one is read, some are sent,
-// one is recorded.
+// two are recorded.
 const pagesInFlight = 4
+
+// recorders is how many pages are written at once, for writing takes longer than all else
+// where Segment is quick. They are committed one after the other.
+const recorders = 2
 
 // batchesAhead is how many batches may wait for a sender, so that the next page is
 // read meanwhile.
@@ -60,6 +64,8 @@ type pipeline struct {
 	// limited is set when it did.
 	limit, fresh int
 	limited      bool
+	// overlap is true if a page may be written while the one before is: no row is in both.
+	overlap bool
 	// progress is told after each batch and each page; nil = nobody asks.
 	progress func(ledger.Counters)
 	timed    func(PageStep, time.Duration)
@@ -109,7 +115,7 @@ func (c *counters) snapshot() ledger.Counters {
 func (l *Loader) newPipeline(src *config.Source, run *ledger.Run, export *source.Source, log *slog.Logger, integrations map[string]any) *pipeline {
 	made := rules(src, export.Table(), run.State, integrations)
 	return &pipeline{
-		run: run, log: log, stop: make(chan struct{}),
+		run: run, log: log, stop: make(chan struct{}), overlap: !drill.Without("one_transaction"),
 		sender: l.gateway.Sender(src.WriteKey, made.Message), senders: l.gateway.Concurrency(),
 		sorter: &sorter{ledger: run.Ledger(), hasRejects: run.HasRejects, rules: made, unique: export.Table().UniqueID},
 	}
@@ -287,34 +293,63 @@ func (p *pipeline) tell() {
 // delivered the watermark stays, but what was accepted is still mirrored, so that
 // the next run does not send it again.
 func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-chan *parcel) {
-	gap, broken := false, false
+	var group errgroup.Group
+	group.SetLimit(recorders)
+	var broken atomic.Bool
+	gap, before := false, firstTurn()
 	for next := range parcels {
 		next.done.Wait()
-		if !broken {
-			page, complete, err := p.page(next)
+		var page ledger.Page
+		err := errBroken
+		if !broken.Load() {
+			var complete bool
+			page, complete, err = p.page(next)
 			gap = gap || !complete
 			if gap {
 				page.Watermark = nil
 			}
-			if err == nil && page.Any() {
-				drill.At("after_send")
-				err = p.commit(ctx, page)
-				drill.At("after_commit")
+		}
+		last, mine := before, newTurn()
+		before = mine
+		group.Go(func() error {
+			if err == nil {
+				err = p.commit(ctx, page, last)
 			}
 			if err != nil {
 				p.halt(err)
-				broken = true
+				broken.Store(true)
 			}
-		}
-		p.sorter.land(next.sorted.flight)
-		p.tell()
-		<-slots
+			mine.end(err == nil)
+			p.sorter.land(next.sorted.flight)
+			p.tell()
+			<-slots
+			return nil
+		})
 	}
+	_ = group.Wait() // Its functions report through halt.
 }
 
-// commit records a page, through passing trouble of the database.
-func (p *pipeline) commit(ctx context.Context, page ledger.Page) error {
+// commit records a page, through passing trouble of the database, when the one before is
+// recorded. Most of the work, which is the mirror's, is done before that.
+func (p *pipeline) commit(ctx context.Context, page ledger.Page, before *turn) error {
+	if !page.Any() {
+		return before.wait(ctx)
+	}
 	defer timed(p.timed, PageRecord)()
+	drill.At("after_send")
+	if p.overlap && !before.isOver() {
+		// Once, and if anything is in the way, again in its turn.
+		attempt, cancel := context.WithTimeout(ctx, recordTimeout)
+		err := p.run.RecordAfter(attempt, page, before.waitBriefly)
+		cancel()
+		if err == nil {
+			drill.At("after_commit")
+			return nil
+		}
+	}
+	if err := before.wait(ctx); err != nil {
+		return err
+	}
 	record := func(page ledger.Page) error {
 		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.run.Record(ctx, page) })
 	}
@@ -324,7 +359,9 @@ func (p *pipeline) commit(ctx context.Context, page ledger.Page) error {
 		}
 		drill.At("after_watermark")
 	}
-	return record(page)
+	err := record(page)
+	drill.At("after_commit")
+	return err
 }
 
 func (p *pipeline) again(err error, wait time.Duration) {

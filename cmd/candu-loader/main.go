@@ -17,7 +17,7 @@ import (
 // are in flight, whatever the backlog. By itself it would collect at twice the live
 // heap, which costs a fifth of the CPU time.
 const (
-	memoryLimit = 48 << 20
+	memoryLimit = 45 << 20
 	gcPercent   = 400
 )
 

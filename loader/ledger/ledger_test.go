@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync"
 	"testing"
@@ -230,6 +231,38 @@ func TestRecord_IsFenced(t *testing.T) {
 	require.NoError(t, heir.Record(t.Context(), page))
 	require.NoError(t, heir.Record(t.Context(), page), "recording again changes nothing")
 	require.Equal(t, "1", b.one(t, "select count(*) from screens"))
+}
+
+// A page that is written before its turn is committed after the ones that come before it, or
+// not at all.
+func TestRecordAfter_WaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	run := b.open(t)
+	at := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	page := func(id string, mark time.Time) Page {
+		row := event.Interaction{ID: id, UserID: "u"}
+		return Page{
+			Mirrored: []Mirrored{{Events: []event.Event{{Kind: event.View, MessageID: id, Row: &row, At: at}}}},
+			// The same row of rejects in all pages, which only one of them at a time can write.
+			Rejected:  []Rejected{{InteractionID: "r", Reason: event.MissingIdentity, Detail: id, Interaction: []byte("{}")}},
+			Watermark: &Watermark{At: mark, ID: &id},
+		}
+	}
+	refusal := errors.New("no turn")
+	err := run.RecordAfter(t.Context(), page("3", at.Add(3*time.Hour)), func(context.Context) error { return refusal })
+	require.ErrorIs(t, err, refusal)
+	require.Equal(t, "0", b.one(t, "select count(*) from screens"))
+	require.Equal(t, "NULL", b.one(t, "select watermark_at from loader_state"))
+
+	err = run.RecordAfter(t.Context(), page("2", at.Add(2*time.Hour)), func(ctx context.Context) error {
+		return run.Record(ctx, page("1", at.Add(time.Hour)))
+	})
+	require.NoError(t, err)
+	require.Equal(t, "1,2", b.one(t, "select string_agg(id, ',' order by id) from screens"))
+	require.Equal(t, "2", b.one(t, "select watermark_id from loader_state"))
+	require.Equal(t, "2", b.one(t, "select detail from loader_rejects"))
 }
 
 func TestRecord_TheWatermarkNeverGoesBack(t *testing.T) {

@@ -66,15 +66,23 @@ func (p *Page) Any() bool {
 // they are. If the lease is another's by now, nothing is written and the error is
 // of kind [fault.Busy].
 func (r *Run) Record(ctx context.Context, page Page) error {
+	return r.RecordAfter(ctx, page, func(context.Context) error { return nil })
+}
+
+// RecordAfter is Record for a page that may be committed only after others: it writes the
+// mirror, and then calls turn, which waits for them. With an error of turn's nothing is
+// written. Meanwhile its rows of the mirror are locked, so none of them may be in
+// what it waits for; of rejects, counters and watermark nothing is.
+func (r *Run) RecordAfter(ctx context.Context, page Page, turn func(ctx context.Context) error) error {
 	mirror := r.insertMirror
 	if !r.overlaps.Load() {
 		mirror = r.copyMirror
 	}
-	err := r.record(ctx, page, mirror)
+	err := r.record(ctx, page, mirror, turn)
 	if refusesCopy(err) {
 		// Where one page overlaps with the mirror, the next ones will too.
 		r.overlaps.Store(true)
-		err = r.record(ctx, page, r.insertMirror)
+		err = r.record(ctx, page, r.insertMirror, turn)
 	}
 	switch {
 	case errors.Is(err, errHeld):
@@ -85,13 +93,16 @@ func (r *Run) Record(ctx context.Context, page Page) error {
 	return nil
 }
 
-func (r *Run) record(ctx context.Context, page Page, mirror func(context.Context, pgx.Tx, *Page) error) error {
+func (r *Run) record(ctx context.Context, page Page, mirror func(context.Context, pgx.Tx, *Page) error, turn func(context.Context) error) error {
 	q := r.ledger.q
 	return pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: r.ledger.record}, func(tx pgx.Tx) error {
 		if len(page.Mirrored) > 0 {
 			if err := mirror(ctx, tx, &page); err != nil {
 				return err
 			}
+		}
+		if err := turn(ctx); err != nil {
+			return err
 		}
 		if len(page.Rejected) > 0 {
 			if err := q.RejectsPut(ctx, tx, rejects(page.Rejected, r.ID)); err != nil {
