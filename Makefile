@@ -48,8 +48,8 @@ generate: ## Make the Go code of queries/*.sql again
 verify-generated: ## Fail if generated code is not current
 	cd queries && $(GO) tool -modfile=../.ci/sqlc.mod sqlc diff
 
-# For example BENCHFLAGS=-quick, which takes half a minute, or BENCHFLAGS='-huge 10000000'.
-bench: setup build ## Measure whole runs of a million rows against their targets, then the parts
+# It takes ten minutes and 12 GB of disk; BENCHFLAGS=-quick half a minute, BENCHFLAGS='-huge 0' four.
+bench: setup build ## Measure whole runs against their targets, then the parts (BENCHFLAGS=-quick for a first look)
 	@$(GO) build -o bin/ ./loader/loadertest/plain
 	@$(GO) run ./loader/loadertest/bench -out bin/bench.json $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
@@ -59,7 +59,7 @@ bench-compare: setup ## Compare the benchmarks of the parts with another commit 
 
 pgo: setup ## Make the profile anew that the compiler optimizes candu-loader by (cmd/candu-loader/default.pgo)
 	CGO_ENABLED=0 $(GO) build -trimpath -pgo=off -tags profile -o bin/pgo/ ./cmd/candu-loader ./cmd/fake-segment ./loader/loadertest/plain
-	@$(GO) run ./loader/loadertest/bench -bin bin/pgo -rounds 1 -wide 0 -profile cmd/candu-loader/default.pgo
+	@$(GO) run ./loader/loadertest/bench -bin bin/pgo -rounds 1 -wide 0 -huge 0 -profile cmd/candu-loader/default.pgo
 
 torture: setup-test build ## Try to break the guarantees, the long version
 	CANDU_TORTURE=long $(GO) test -count=1 -timeout 120m -v ./loader/torture

@@ -23,19 +23,18 @@ import (
 
 func main() {
 	var b bench
-	var quick bool
 	flag.StringVar(&b.bin, "bin", "bin", "folder of the programs")
 	flag.IntVar(&b.rows, "rows", 1_000_000, "rows of the export")
 	flag.IntVar(&b.wide, "wide", 100_000, "rows of 30 KB, 0 = none")
-	flag.IntVar(&b.huge, "huge", 0, "rows of a long history, 0 = none (10000000 takes some minutes)")
+	flag.IntVar(&b.huge, "huge", 10_000_000, "rows of a long history, 0 = none (the default takes some minutes and 12 GB)")
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds")
-	flag.BoolVar(&quick, "quick", false, "a tenth of the rows, one round, no wide rows")
+	flag.BoolVar(&b.quick, "quick", false, "a tenth of the rows, one round, and nothing that takes longer")
 	flag.BoolVar(&b.strict, "strict", false, "a sink that looks at each event, instead of one that counts")
 	flag.StringVar(&b.out, "out", "", "file for the figures as JSON")
 	flag.StringVar(&b.profile, "profile", "", "file for a CPU profile of all runs of the loader, which must be built with the tag profile")
 	flag.Parse()
-	if quick {
-		b.rows, b.rounds, b.wide = b.rows/10, 1, 0
+	if b.quick {
+		b.rows, b.rounds, b.wide, b.huge = b.rows/10, 1, 0, 0
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -48,7 +47,7 @@ func main() {
 type bench struct {
 	bin                      string
 	rows, wide, huge, rounds int
-	strict                   bool
+	strict, quick            bool
 	out, profile             string
 	server                   *loadertest.Server
 	// folder is for configurations.
@@ -70,7 +69,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	defer func() { _ = os.RemoveAll(b.folder) }()
 	fmt.Printf("%s, %d cores, rounds: %d\n\n", runtime.GOARCH, runtime.NumCPU(), b.rounds)
 	fmt.Println(heading)
-	for _, part := range []func(context.Context) error{b.whole, b.wideRows, b.history} {
+	for _, part := range []func(context.Context) error{b.whole, b.rateLimit, b.wideRows, b.history} {
 		if err := part(ctx); err != nil {
 			return err
 		}

@@ -12,6 +12,9 @@ import (
 )
 
 const (
+	// fewInFlight and batchSize are the defaults of segment.concurrency and batch_size.
+	fewInFlight = 4
+	batchSize   = 1_000
 	// manyInFlight is the concurrency that an answer time of 50 ms wants: four requests of
 	// 1,000 events can't carry more than 80,000 events a second there.
 	manyInFlight = 16
@@ -21,6 +24,9 @@ const (
 	shortHistory = 100_000
 	newRows      = 1_000
 	newRounds    = 7
+	// perSecond is a rate limit, kept for some seconds.
+	perSecond   = 1_000
+	limitedRows = 20 * perSecond
 )
 
 // start and end bound the time of the sample rows. They are far enough back that lookback
@@ -49,7 +55,7 @@ func (b *bench) whole(ctx context.Context) error {
 				)
 			} else {
 				many := w.run(delay, 0)
-				many.what, many.replace = "run, 16 in flight", []string{"concurrency: 4", fmt.Sprintf("concurrency: %d", manyInFlight)}
+				many.what, many.replace = manyName, []string{"concurrency: 4", fmt.Sprintf("concurrency: %d", manyInFlight)}
 				jobs = append(jobs, many)
 			}
 			for _, j := range jobs {
@@ -96,6 +102,27 @@ func (w *world) sizes(ctx context.Context) error {
 	return rows.Err()
 }
 
+// rateLimit measures how a rate limit is kept.
+func (b *bench) rateLimit(ctx context.Context) error {
+	if b.quick {
+		return nil
+	}
+	w, err := b.world(ctx, "limited", loadertest.Export{Rows: limitedRows, Start: start, End: end})
+	if err != nil {
+		return err
+	}
+	j := w.run(0, 1)
+	j.what, j.limit = fmt.Sprintf("run, %d a second", perSecond), perSecond
+	f, err := w.measure(ctx, j)
+	if err != nil {
+		return err
+	}
+	b.judge(j.what+": most in any second", float64(f.MaxPerSecond), most, perSecond, "events")
+	// Requests have a tenth of a second's events, and the last one's tenth follows it.
+	b.judge("... events a second, from the first request on", limitedRows/(f.Span+0.1), least, 0.99*perSecond, "")
+	return w.drop(ctx)
+}
+
 // wideRows measures the memory that the widest rows take.
 func (b *bench) wideRows(ctx context.Context) error {
 	if b.wide == 0 {
@@ -137,10 +164,12 @@ func (b *bench) history(ctx context.Context) error {
 		if rows == b.huge {
 			b.judge(fmt.Sprintf("%d rows, peak memory", rows), first.PeakMiB, most, 64, "MiB")
 			b.judge("... statements on the export of a second or more", float64(slow(b.server.Log()[logged:])), most, 0, "")
-			verify := job{what: "verify", args: []string{"verify", "Candu_Dev"}}
-			if _, err := w.measure(ctx, verify); err != nil {
+			verify, err := w.measure(ctx, job{what: "verify", args: []string{"verify", "Candu_Dev"}})
+			if err != nil {
 				return err
 			}
+			b.judge(fmt.Sprintf("verify of %d rows", rows), verify.Seconds, most, 60, "s")
+			b.judge("... peak memory", verify.PeakMiB, most, 64, "MiB")
 		}
 		if err := w.drop(ctx); err != nil {
 			return err

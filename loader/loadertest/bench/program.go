@@ -34,6 +34,10 @@ type figure struct {
 	PeakMiB     float64 `json:"peak_mib"`
 	Connections int64   `json:"connections"`
 	Sent        int64   `json:"sent"`
+	// MaxPerSecond is the greatest number of events that reached the sink within one second,
+	// wherever it begins; Span is how long after the first request the last one came.
+	MaxPerSecond int64   `json:"max_per_second"`
+	Span         float64 `json:"span_seconds"`
 }
 
 // job says what to run.
@@ -47,6 +51,8 @@ type job struct {
 	replace []string
 	// sent is how many events must have been accepted.
 	sent int
+	// limit is max_events_per_second, 0 = none.
+	limit int
 }
 
 const plain = "plain script"
@@ -73,7 +79,7 @@ func (w *world) measure(ctx context.Context, j job) (figure, error) {
 		cmd = exec.CommandContext(ctx, b.bin+"/plain")
 	}
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+b.server.URL(w.name, "postgres"), "CANDU_DEV_WRITE_KEY=k",
-		"SEGMENT_ENDPOINT="+url, "MAX_EVENTS_PER_SECOND=0")
+		"SEGMENT_ENDPOINT="+url, fmt.Sprintf("MAX_EVENTS_PER_SECOND=%d", j.limit))
 	if b.profile != "" {
 		cmd.Env = append(cmd.Env, fmt.Sprintf("CPU_PROFILE=%s/%d.prof", b.folder, len(b.figures)))
 	}
@@ -106,6 +112,7 @@ func (w *world) measure(ctx context.Context, j job) (figure, error) {
 	}
 	f.Sent, f.Connections = stats.Accepted, stats.Connections-1 // One is ours.
 	f.EventsSecond = float64(f.Sent) / f.Seconds
+	f.MaxPerSecond, f.Span = stats.MaxPerSecond, stats.LastAt.Sub(stats.FirstAt).Seconds()
 	if f.Sent != int64(j.sent) {
 		return f, fmt.Errorf("%s: the sink has %d events, not %d", j.what, f.Sent, j.sent)
 	}

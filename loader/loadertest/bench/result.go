@@ -23,6 +23,9 @@ const (
 	least = "at least"
 )
 
+// manyName names the runs with manyInFlight.
+var manyName = fmt.Sprintf("run, %d in flight", manyInFlight)
+
 func (b *bench) judge(what string, value float64, bound string, target float64, unit string) {
 	met := value <= target
 	if bound == least {
@@ -37,10 +40,16 @@ func (b *bench) judgeWhole() {
 		what  string
 		delay int
 		conns int64
-	}{{"run", 0, 4}, {"run", 50, 4}, {"run, 16 in flight", 50, manyInFlight}} {
+	}{{"run", 0, fewInFlight}, {"run", 50, fewInFlight}, {manyName, 50, manyInFlight}} {
 		script, run := b.median(plain, c.delay, b.rows), b.median(c.what, c.delay, b.rows)
 		name := fmt.Sprintf("%s, answers after %d ms: ", c.what, c.delay)
-		b.judge(name+"wall time to the script's", run.Seconds/script.Seconds, most, 1.3, "")
+		// So long the answers take, however quick all else is.
+		answers := float64(b.rows) / batchSize / float64(c.conns) * float64(c.delay) / 1000
+		if answers < script.Seconds {
+			b.judge(name+"wall time to the script's", run.Seconds/script.Seconds, most, 1.3, "")
+		} else {
+			b.judge(name+fmt.Sprintf("wall time to the answers' %.1f s", answers), run.Seconds/answers, most, 1.3, "")
+		}
 		b.judge(name+"CPU to the script's", run.LoaderCPU/script.LoaderCPU, most, 1, "")
 		b.judge(name+"peak memory", run.PeakMiB, most, 64, "MiB")
 		b.judge(name+"connections", float64(run.Connections), most, float64(c.conns+2), "")
