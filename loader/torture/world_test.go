@@ -290,6 +290,9 @@ func (r *report) commits(n int) {
 }
 
 func (r *report) print() {
+	if r.Rows == 0 {
+		return // No story was run.
+	}
 	version := "short"
 	if long {
 		version = "long"
