@@ -1,0 +1,144 @@
+package loader
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/candu-loader/candu-loader/loader/drill"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+)
+
+// This file is the pipeline's end: what becomes of pages whose batches were sent.
+
+// recorders is how many pages are written at once, for writing takes longer than all else
+// where Segment is quick. They are committed one after the other.
+const recorders = 2
+
+// recordTimeout bounds one try to record a page.
+const recordTimeout = time.Minute
+
+// record writes the pages in order. After a page with batches that were not
+// delivered the watermark stays, but what was accepted is still mirrored, so that
+// the next run does not send it again.
+func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-chan *parcel) {
+	var group errgroup.Group
+	group.SetLimit(recorders)
+	var broken atomic.Bool
+	gap, before := false, firstTurn()
+	for next := range parcels {
+		next.done.Wait()
+		var page ledger.Page
+		err := errBroken
+		if !broken.Load() {
+			var complete bool
+			page, complete, err = p.page(next)
+			gap = gap || !complete
+			if gap {
+				page.Watermark = nil
+			}
+		}
+		last, mine := before, newTurn()
+		before = mine
+		group.Go(func() error {
+			if err == nil {
+				err = p.commit(ctx, page, last)
+			}
+			if err != nil {
+				p.halt(err)
+				broken.Store(true)
+			}
+			mine.end(err == nil)
+			p.sorter.land(next.sorted.flight)
+			p.tell()
+			<-slots
+			return nil
+		})
+	}
+	_ = group.Wait() // Its functions report through halt.
+}
+
+// commit records a page, through passing trouble of the database, when the one before is
+// recorded. Most of the work, which is the mirror's, is done before that.
+func (p *pipeline) commit(ctx context.Context, page ledger.Page, before *turn) error {
+	if !page.Any() {
+		return before.wait(ctx)
+	}
+	defer timed(p.timed, PageRecord)()
+	drill.At("after_send")
+	if p.overlap && !before.isOver() {
+		// Once, and if anything is in the way, again in its turn.
+		attempt, cancel := context.WithTimeout(ctx, recordTimeout)
+		err := p.run.RecordAfter(attempt, page, before.waitBriefly)
+		cancel()
+		if err == nil {
+			drill.At("after_commit")
+			return nil
+		}
+	}
+	if err := before.wait(ctx); err != nil {
+		return err
+	}
+	record := func(page ledger.Page) error {
+		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.run.Record(ctx, page) })
+	}
+	if drill.Without("one_transaction") {
+		if err := record(ledger.Page{Watermark: page.Watermark, Counters: page.Counters}); err != nil {
+			return err
+		}
+		drill.At("after_watermark")
+	}
+	err := record(page)
+	drill.At("after_commit")
+	return err
+}
+
+func (p *pipeline) again(err error, wait time.Duration) {
+	p.log.Warn("asking the warehouse is tried again", "error", err, "wait", wait)
+}
+
+// page makes of a parcel what is to be recorded; complete is false if some of
+// its events were not delivered.
+func (p *pipeline) page(next *parcel) (page ledger.Page, complete bool, err error) {
+	complete = true
+	page = ledger.Page{
+		Mirrored: make([]ledger.Mirrored, 0, len(next.batches)),
+		Rejected: next.sorted.rejected,
+		Version:  Version, Watermark: next.watermark,
+	}
+	mirrored := 0
+	for _, b := range next.batches {
+		complete = complete && b.err == nil
+		for _, accepted := range b.delivery.Accepted {
+			page.Mirrored = append(page.Mirrored, ledger.Mirrored{
+				Events: b.events[accepted.From:accepted.To], SentAt: accepted.SentAt, ReceivedAt: accepted.ReceivedAt,
+			})
+			mirrored += accepted.To - accepted.From
+		}
+		for _, refused := range b.delivery.Refused {
+			if b.err != nil && fault.Is(b.err, fault.Precondition) {
+				// Whoever refuses everything has said nothing about this row.
+				break
+			}
+			reject, err := next.sorted.refused(next.page, &b.events[refused.Index], refused.Detail)
+			if err != nil {
+				return page, false, err
+			}
+			page.Rejected = append(page.Rejected, reject)
+		}
+	}
+	page.Cleared = next.sorted.cleared(page.Mirrored)
+	if complete {
+		p.counters.read.Add(int64(len(next.page.Rows)))
+		p.counters.already.Add(int64(next.sorted.already))
+	} else {
+		p.counters.read.Add(int64(mirrored + len(page.Rejected)))
+	}
+	p.counters.rejected.Add(int64(len(page.Rejected)))
+	page.Counters = p.snapshot()
+	return page, complete, nil
+}
