@@ -79,6 +79,7 @@ func (p *pipeline) commit(ctx context.Context, page ledger.Page, before *turn) e
 			drill.At("after_commit")
 			return nil
 		}
+		p.log.Debug("a page will be written again in its turn", "error", err)
 	}
 	if err := before.wait(ctx); err != nil {
 		return err
