@@ -28,6 +28,10 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
+
+	// The suite builds the programs by itself, of which go test's cache knows nothing: what they
+	// are made of must not change behind a result that it keeps.
+	_ "github.com/candu-loader/candu-loader/loader/serve"
 )
 
 // long is the version of `make torture`; the short one is part of `make test`.
