@@ -48,7 +48,7 @@ generate: ## Make the Go code of queries/*.sql again
 verify-generated: ## Fail if generated code is not current
 	cd queries && $(GO) tool -modfile=../.ci/sqlc.mod sqlc diff
 
-# It takes ten minutes and 12 GB of disk; BENCHFLAGS=-quick half a minute, BENCHFLAGS='-huge 0' four.
+# It takes eight minutes and 12 GB of disk; BENCHFLAGS=-quick half a minute, BENCHFLAGS='-huge 0' four.
 bench: setup build ## Measure whole runs against their targets, then the parts (BENCHFLAGS=-quick for a first look)
 	@$(GO) build -o bin/ ./loader/loadertest/plain
 	@$(GO) run ./loader/loadertest/bench -out bin/bench.json $(BENCHFLAGS)

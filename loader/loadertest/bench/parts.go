@@ -24,6 +24,8 @@ const (
 	shortHistory = 100_000
 	newRows      = 1_000
 	newRounds    = 7
+	// againName names runs that read all again.
+	againName = "run, lookback of all"
 	// perSecond is a rate limit, kept for some seconds.
 	perSecond   = 1_000
 	limitedRows = 20 * perSecond
@@ -45,18 +47,19 @@ func (b *bench) whole(ctx context.Context) error {
 	}
 	for round := range b.rounds {
 		for _, delay := range []int{0, 50} {
-			// Interleaved, so that whatever else the machine does hits all alike.
+			// Interleaved, so that whatever else the machine does hits all alike. Reading again takes
+			// a second, so it is done after each load.
+			again := job{what: againName, args: []string{"run"}, replace: []string{"lookback: 15m", "lookback: 100d"}}
 			jobs := []job{{what: plain, delay: delay, sent: b.rows}, w.run(delay, 0)}
 			if delay == 0 {
 				jobs = append(jobs,
-					job{what: "run again", args: []string{"run"}},
-					job{what: "run, lookback of all", args: []string{"run"}, replace: []string{"lookback: 15m", "lookback: 100d"}},
+					job{what: "run again", args: []string{"run"}}, again,
 					job{what: "backfill, all delivered", args: []string{"backfill", "Candu_Dev", "--from", "2000-01-01"}},
 				)
 			} else {
 				many := w.run(delay, 0)
 				many.what, many.replace = manyName, []string{"concurrency: 4", fmt.Sprintf("concurrency: %d", manyInFlight)}
-				jobs = append(jobs, many)
+				jobs = append(jobs, again, many, again)
 			}
 			for _, j := range jobs {
 				if j.sent > 0 {

@@ -56,7 +56,7 @@ func (b *bench) judgeWhole() {
 	}
 	run := b.median("run", 0, b.rows)
 	b.judge("a run that finds nothing new", b.median("run again", 0, b.rows).Seconds*1000, most, 100, "ms")
-	again := b.median("run, lookback of all", 0, b.rows)
+	again := b.median(againName, 0, b.rows)
 	b.judge("reading again within lookback, to sending: CPU, Postgres' too", (again.LoaderCPU+again.PostgresCPU)/(run.LoaderCPU+run.PostgresCPU), most, 0.15, "")
 	b.judge("a backfill of what was delivered", float64(b.rows)/b.median("backfill, all delivered", 0, b.rows).Seconds, least, 150_000, "rows/s")
 }
