@@ -341,6 +341,16 @@ func TestRun_ATakeoverStopsTheOldHolder(t *testing.T) {
 	w.settled(t, "candu_interactions", "id")
 }
 
+func TestRun_NonUniqueIDsOfInheritingTables(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.sample(t, loadertest.Export{Rows: 10})
+	w.exec(t, `create table older () inherits (candu_interactions);
+		insert into older select * from candu_interactions where id = 7`)
+	_, err := w.try(t, loader.RunOptions{})
+	require.ErrorContains(t, err, `id "7" stands there more than once`)
+}
+
 func TestRun_NonUniqueIDs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})

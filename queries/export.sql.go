@@ -25,6 +25,8 @@ select
         select from pg_index i
         where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null
           and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
+          -- An index of a plain table says nothing of the tables that inherit from it.
+          and not (c.relkind = 'r' and c.relhassubclass)
     ) as is_unique
 from pg_class c
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
