@@ -166,7 +166,7 @@ func (p *previewer) flow(ctx context.Context, pages reader) error {
 }
 
 func (p *previewer) count(page *source.Page, s *sorted) {
-	p.preview.RowsRead += int64(len(page.Rows))
+	p.preview.RowsRead += int64(page.Read())
 	p.preview.AlreadyDelivered += int64(s.already)
 	p.preview.ToSend += int64(len(s.events))
 	for i := range s.events {

@@ -134,7 +134,7 @@ func (p *pipeline) page(next *parcel) (page ledger.Page, complete bool, err erro
 	}
 	page.Cleared = next.sorted.cleared(page.Mirrored)
 	if complete {
-		p.counters.read.Add(int64(len(next.page.Rows)))
+		p.counters.read.Add(int64(next.page.Read()))
 		p.counters.already.Add(int64(next.sorted.already))
 	} else {
 		p.counters.read.Add(int64(mirrored + len(page.Rejected)))

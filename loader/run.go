@@ -243,7 +243,7 @@ func (j *runJob) next(ctx context.Context) (*source.Page, error) {
 	}
 	j.cursor, j.done = page.Next, page.Last
 	if !page.Last && j.expected.Load() == 0 && j.opts.Progress != nil {
-		j.expected.Store(j.export.Estimate(ctx, j.cursor) + int64(len(page.Rows)))
+		j.expected.Store(j.export.Estimate(ctx, j.cursor) + int64(page.Read()))
 	}
 	return page, nil
 }
@@ -265,7 +265,7 @@ func (j *runJob) page(ctx context.Context) (*source.Page, error) {
 
 // place implements reader.
 func (j *runJob) place(page *source.Page) *ledger.Watermark {
-	if page.Skimmed {
+	if page.Passed > 0 {
 		return nil // It lies before the watermark.
 	}
 	var mark *ledger.Watermark

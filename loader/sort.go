@@ -61,10 +61,7 @@ type sorted struct {
 // sort sorts a page. Its events point into the page.
 func (s *sorter) sort(ctx context.Context, page *source.Page) (sorted, error) {
 	var out sorted
-	if page.Skimmed {
-		out.already = len(page.Rows)
-		return out, nil
-	}
+	out.already = page.Passed
 	if len(page.Rows) == 0 {
 		return out, nil
 	}

@@ -19,6 +19,15 @@ import (
 // Segment drops duplicates by messageId over all of its customers, hence the
 // namespace; the same row always has the same messageId, hence no duplicate.
 func MessageID(namespace uuid.UUID, id string, occurredAt time.Time) string {
+	var text [IDLength]byte
+	return string(AppendMessageID(text[:0], namespace, id, occurredAt))
+}
+
+// IDLength is how many bytes a messageId has.
+const IDLength = 36
+
+// AppendMessageID appends the messageId of a row.
+func AppendMessageID(to []byte, namespace uuid.UUID, id string, occurredAt time.Time) []byte {
 	var space [128]byte
 	input := append(append(space[:0], namespace[:]...), id...)
 	hash := sha256.Sum256(input)
@@ -32,7 +41,7 @@ func MessageID(namespace uuid.UUID, id string, occurredAt time.Time) string {
 	rest := binary.BigEndian.Uint64(hash[1:9])<<4 | uint64(hash[9]>>4)
 	binary.BigEndian.PutUint64(u[8:], 0x8000000000000000|rest>>2)
 
-	var text [36]byte
+	var text [IDLength]byte
 	hex.Encode(text[:8], u[:4])
 	text[8] = '-'
 	hex.Encode(text[9:13], u[4:6])
@@ -42,7 +51,7 @@ func MessageID(namespace uuid.UUID, id string, occurredAt time.Time) string {
 	hex.Encode(text[19:23], u[8:10])
 	text[23] = '-'
 	hex.Encode(text[24:], u[10:])
-	return string(text[:])
+	return append(to, text[:]...)
 }
 
 // IDPrefix returns what the messageIds of a millisecond begin with. In the order of

@@ -78,6 +78,27 @@ func (d *decoder) row(raw [][]byte, in *event.Interaction) (nulls uint16, err er
 	return nulls, nil
 }
 
+// key decodes the columns of a key. A NULL leaves its field as it is.
+func (d *decoder) key(raw [][]byte, key *Key) (err error) {
+	for i, value := range raw {
+		if value == nil {
+			continue
+		}
+		switch i {
+		case colExportedAt:
+			key.ExportedAt, err = timestamp(value)
+		case colOccurredAt:
+			key.OccurredAt, err = timestamp(value)
+		default:
+			key.ID, err = d.text(i, value)
+		}
+		if err != nil {
+			return fmt.Errorf("decoding column %q: %w", Names[i], err)
+		}
+	}
+	return nil
+}
+
 // text returns the value as Postgres prints it.
 func (d *decoder) text(column int, raw []byte) (string, error) {
 	c := d.table.Columns[column]

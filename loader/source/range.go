@@ -153,7 +153,7 @@ func (r *RangeReader) Page(ctx context.Context) (*Page, error) {
 		return s.reader.Read(ctx, func(db postgres.DB) (err error) {
 			limit = s.limit
 			sql, args := s.table.rangeSelect(r.rng, r.after, limit)
-			if page, err = s.scan(ctx, db, PageBytes, limit, sql, args...); err != nil {
+			if page, err = s.rows(ctx, db, PageBytes, limit, sql, args...); err != nil {
 				return s.readError(err, r.after)
 			}
 			return nil

@@ -144,12 +144,16 @@ type Page struct {
 	Bytes int
 	// Settled is the safe point that was read before the page, if one was.
 	Settled SafePoint
-	// Skimmed is true if of the rows only ID, ExportedAt and OccurredAt were read.
-	Skimmed bool
+	// Passed is how many rows before Next were found delivered by their keys. They are not
+	// among Rows, which are none then.
+	Passed int
 
 	nulls []uint16
 	table *Table
 }
+
+// Read returns how many rows were read, in full or by their keys.
+func (p *Page) Read() int { return len(p.Rows) + p.Passed }
 
 // Object returns row i as JSON by canonical column names.
 func (p *Page) Object(i int) ([]byte, error) { return p.table.object(&p.Rows[i], p.nulls[i]) }
@@ -192,7 +196,7 @@ func (s *Source) Page(ctx context.Context, from Cursor) (*Page, error) {
 func (s *Source) page(ctx context.Context, db postgres.DB, from Cursor) (*Page, error) {
 	limit := s.limit
 	_, args := s.table.after(from)
-	page, err := s.scan(ctx, db, PageBytes, limit, s.table.pageSelect(from), append(args, limit)...)
+	page, err := s.rows(ctx, db, PageBytes, limit, s.table.pageSelect(from), append(args, limit)...)
 	if err != nil {
 		return nil, s.readError(err, from)
 	}
@@ -206,59 +210,41 @@ func (s *Source) page(ctx context.Context, db postgres.DB, from Cursor) (*Page, 
 	return page, nil
 }
 
-// Skim reads the page of the rows after from that were exported before a moment, and of
-// them what their messageIds are made of: where the mirror has them, nobody needs the
-// rest, and that is most of the reading. The page has at most page_size rows, and at
-// most about [PageBytes]; its Last means that there was no further row before the moment.
-func (s *Source) Skim(ctx context.Context, from Cursor, before time.Time) (*Page, error) {
-	var page *Page
-	limit := s.config.PageSize
-	err := s.retry(ctx, func(ctx context.Context) error {
-		return s.reader.Read(ctx, func(db postgres.DB) (err error) {
-			sql, args := s.table.keysSelect(from, before)
-			page, err = s.scan(ctx, db, PageBytes, limit, sql, append(args, limit)...)
-			if postgres.TooSlow(err) {
-				limit = max(minLimit, limit/2)
-			}
-			return wrap(err, s.config.Spec, "reading keys")
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	page.Skimmed, page.Next, page.Last = true, from, len(page.Rows) < limit && page.Bytes < PageBytes
-	if n := len(page.Rows); n > 0 {
-		page.Next = After(page.Rows[n-1].ExportedAt, page.Rows[n-1].ID)
-	}
-	return page, nil
-}
-
-// scan reads at most limit rows, and stops after most bytes. What the server sends
-// beyond that is thrown away.
-func (s *Source) scan(ctx context.Context, db postgres.DB, most, limit int, sql string, args ...any) (*Page, error) {
-	rows, err := db.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
+// rows reads at most limit rows, and stops after most bytes.
+func (s *Source) rows(ctx context.Context, db postgres.DB, most, limit int, sql string, args ...any) (*Page, error) {
 	page := &Page{table: s.table, Rows: make([]event.Interaction, 0, limit), nulls: make([]uint16, 0, limit)}
 	d := decoder{table: s.table}
-	for full := false; !full && rows.Next(); {
-		raw := rows.RawValues()
+	err := s.scan(ctx, db, sql, args, func(raw [][]byte) (more bool, err error) {
 		page.Rows = append(page.Rows, event.Interaction{})
 		nulls, err := d.row(raw, &page.Rows[len(page.Rows)-1])
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 		page.nulls = append(page.nulls, nulls)
 		page.Bytes += rowOverhead
 		for _, value := range raw {
 			page.Bytes += len(value)
 		}
-		full = page.Bytes >= most
+		return page.Bytes < most, nil
+	})
+	return page, err
+}
+
+// scan gives the raw values of each row to fn, until it wants no more. What the server
+// sends beyond that is thrown away.
+func (s *Source) scan(ctx context.Context, db postgres.DB, sql string, args []any, fn func(raw [][]byte) (more bool, err error)) error {
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for more := true; more && rows.Next(); {
+		if more, err = fn(rows.RawValues()); err != nil {
+			return err
+		}
 	}
 	rows.Close()
-	return page, rows.Err()
+	return rows.Err()
 }
 
 // ByID reads the rows of those ids, as one page without order. Ids that are gone, or
@@ -267,7 +253,7 @@ func (s *Source) ByID(ctx context.Context, ids []string) (*Page, error) {
 	var page *Page
 	err := s.retry(ctx, func(ctx context.Context) error {
 		return s.reader.Read(ctx, func(db postgres.DB) (err error) {
-			page, err = s.scan(ctx, db, math.MaxInt, len(ids), s.table.idSelect(), ids)
+			page, err = s.rows(ctx, db, math.MaxInt, len(ids), s.table.idSelect(), ids)
 			return wrap(err, s.config.Spec, "reading rows by id")
 		})
 	})
