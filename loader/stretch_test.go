@@ -48,8 +48,8 @@ func (s *sketch) Keys(ctx context.Context, from source.Cursor, _ time.Time) (*so
 	return keys, ctx.Err()
 }
 
-func (s *sketch) Delivered(ctx context.Context, ids []string) (map[string]struct{}, error) {
-	time.Sleep(time.Duration(rand.IntN(50)) * time.Microsecond) // Answers overtake one another.
+func (s *sketch) Delivered(ctx context.Context, _ []string) (map[string]struct{}, error) {
+	<-time.After(time.Duration(rand.IntN(50)) * time.Microsecond) // Answers overtake one another.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.questions++; s.badQuestions[s.questions-1] {

@@ -15,9 +15,12 @@ const (
 	// fewInFlight and batchSize are the defaults of segment.concurrency and batch_size.
 	fewInFlight = 4
 	batchSize   = 1_000
-	// manyInFlight is the concurrency that an answer time of 50 ms wants: four requests of
-	// 1,000 events can't carry more than 80,000 events a second there.
-	manyInFlight = 16
+	// manyInFlight and fullBatch are what an answer time of 50 ms wants where there is no rate
+	// limit: four requests of 1,000 events can't carry more than 80,000 events a second there.
+	// A batch of at most 2,000 is full at 480,000 bytes, which are about 1,200 sample events.
+	manyInFlight = 10
+	fullBatch    = 2_000
+	fullEvents   = 1_200
 	// wideBytes makes events that are nearly as large as they may be.
 	wideBytes = 30_000
 	// shortHistory is what a long one is compared with.
@@ -58,7 +61,10 @@ func (b *bench) whole(ctx context.Context) error {
 				)
 			} else {
 				many := w.run(delay, 0)
-				many.what, many.replace = manyName, []string{"concurrency: 4", fmt.Sprintf("concurrency: %d", manyInFlight)}
+				many.what, many.replace = manyName, []string{
+					"concurrency: 4", fmt.Sprintf("concurrency: %d", manyInFlight),
+					"batch_size: 1000", fmt.Sprintf("batch_size: %d", fullBatch),
+				}
 				jobs = append(jobs, again, many, again)
 			}
 			for _, j := range jobs {

@@ -40,13 +40,14 @@ func (b *bench) judgeWhole() {
 		what  string
 		delay int
 		conns int64
-	}{{"run", 0, fewInFlight}, {"run", 50, fewInFlight}, {manyName, 50, manyInFlight}} {
+		batch float64
+	}{{"run", 0, fewInFlight, batchSize}, {"run", 50, fewInFlight, batchSize}, {manyName, 50, manyInFlight, fullEvents}} {
 		script, run := b.median(plain, c.delay, b.rows), b.median(c.what, c.delay, b.rows)
 		name := fmt.Sprintf("%s, answers after %d ms: ", c.what, c.delay)
 		b.judge(name+"wall time to the script's", run.Seconds/script.Seconds, most, 1.3, "")
 		// So long the answers take, however quick all else is: where that is more than the script
 		// takes in all, the ratio to the script says nothing of our own work.
-		if answers := float64(b.rows) / batchSize / float64(c.conns) * float64(c.delay) / 1000; answers > script.Seconds {
+		if answers := float64(b.rows) / c.batch / float64(c.conns) * float64(c.delay) / 1000; answers > script.Seconds {
 			b.judge(fmt.Sprintf("... to the %.1f s that its answers take", answers), run.Seconds/answers, most, 1.3, "")
 		}
 		b.judge(name+"CPU to the script's", run.LoaderCPU/script.LoaderCPU, most, 1, "")
@@ -71,7 +72,8 @@ func (b *bench) median(what string, delay, rows int) figure {
 			}
 		}
 		slices.Sort(values)
-		return values[len(values)/2]
+		n := len(values)
+		return (values[(n-1)/2] + values[n/2]) / 2
 	}
 	return figure{
 		What: what, Rows: rows, DelayMillis: delay,
