@@ -60,8 +60,7 @@ type sorted struct {
 
 // sort sorts a page. Its events point into the page.
 func (s *sorter) sort(ctx context.Context, page *source.Page) (sorted, error) {
-	var out sorted
-	out.already = page.Passed
+	out := sorted{already: page.Passed}
 	if len(page.Rows) == 0 {
 		return out, nil
 	}

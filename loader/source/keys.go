@@ -24,15 +24,20 @@ type Keys struct {
 	Last bool
 }
 
-// keyOverhead is what a key, and the messageId that is made of it, take beside the id.
-const keyOverhead = 160
+const (
+	// keyOverhead is what a key, and the messageId that is made of it, take beside the id.
+	keyOverhead = 160
+	// mostKeys is how many keys [PageBytes] hold, if their ids are no longer than UUIDs. To ask
+	// for more of them would be to throw some away.
+	mostKeys = PageBytes / (keyOverhead + 36)
+)
 
 // Keys reads the keys of the rows after from that were exported before a moment: where the
 // mirror has them, nobody needs the rest, and that is most of the reading. There are at
 // most page_size, which take at most about [PageBytes].
 func (s *Source) Keys(ctx context.Context, from Cursor, before time.Time) (*Keys, error) {
 	var keys *Keys
-	limit := s.config.PageSize
+	limit := min(s.config.PageSize, mostKeys)
 	err := s.retry(ctx, func(ctx context.Context) error {
 		return s.reader.Read(ctx, func(db postgres.DB) (err error) {
 			keys, err = s.keys(ctx, db, from, before, limit)
@@ -52,8 +57,9 @@ func (s *Source) keys(ctx context.Context, db postgres.DB, from Cursor, before t
 	bytes := 0
 	err := s.scan(ctx, db, sql, append(args, limit), func(raw [][]byte) (more bool, err error) {
 		keys.Keys = append(keys.Keys, Key{})
-		err = d.key(raw, &keys.Keys[len(keys.Keys)-1])
-		bytes += keyOverhead + len(raw[colID])
+		key := &keys.Keys[len(keys.Keys)-1]
+		err = d.key(raw, key)
+		bytes += keyOverhead + len(key.ID)
 		return bytes < PageBytes, err
 	})
 	if err != nil {

@@ -57,11 +57,14 @@ type bench struct {
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
+	if b.rounds < 1 || b.rows < 1 {
+		return errors.New("measuring nothing: -rounds and -rows must be at least 1, and -rows 10 with -quick")
+	}
 	b.server, err = loadertest.Start(ctx, loadertest.Options{Settings: []string{
 		// What takes a second or more is logged.
 		"log_min_messages=log", "log_min_duration_statement=1000",
-		// A server that was set up for its data, as Postgres' manual advises ("25% of the memory");
-		// with the 128 MB that let it start anywhere, reading is half reading files.
+		// A server that was set up for its data, as Postgres' manual advises ("25% of the memory"); with
+		// the 128 MB that let it start anywhere, a quarter of what it does to read is reading and writing files.
 		"shared_buffers=1GB",
 	}})
 	if err != nil {
