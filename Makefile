@@ -29,7 +29,7 @@ build: ## Build candu-loader and fake-segment into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/candu-loader ./cmd/fake-segment
 
 demo: setup build ## Watch 100,000 interactions go from Postgres to a fake Segment and into the mirror
-	@$(GO) run ./loader/loadertest/demo bin/candu-loader
+	@$(GO) run ./cmd/internal/demo bin/candu-loader
 
 test: setup-test ## Run all tests, with the race detector
 	@mkdir -p bin
@@ -50,16 +50,16 @@ verify-generated: ## Fail if generated code is not current
 
 # It takes eight minutes and 12 GB of disk; BENCHFLAGS=-quick half a minute, BENCHFLAGS='-huge 0' four.
 bench: setup build ## Measure whole runs against their targets, then the parts (BENCHFLAGS=-quick for a first look)
-	@$(GO) build -o bin/ ./loader/loadertest/plain
-	@$(GO) run ./loader/loadertest/bench -out bin/bench.json $(BENCHFLAGS)
+	@$(GO) build -o bin/ ./cmd/internal/plain
+	@$(GO) run ./cmd/internal/bench -out bin/bench.json $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 bench-compare: setup ## Compare the benchmarks of the parts with another commit (BASE=HEAD~1, COUNT=6)
 	@GO='$(GO)' .ci/bench-compare '$(BASE)' '$(COUNT)'
 
 pgo: setup ## Make the profile anew that the compiler optimizes candu-loader by (cmd/candu-loader/default.pgo)
-	CGO_ENABLED=0 $(GO) build -trimpath -pgo=off -tags profile -o bin/pgo/ ./cmd/candu-loader ./cmd/fake-segment ./loader/loadertest/plain
-	@$(GO) run ./loader/loadertest/bench -bin bin/pgo -rounds 1 -wide 0 -huge 0 -profile cmd/candu-loader/default.pgo
+	CGO_ENABLED=0 $(GO) build -trimpath -pgo=off -tags profile -o bin/pgo/ ./cmd/candu-loader ./cmd/fake-segment ./cmd/internal/plain
+	@$(GO) run ./cmd/internal/bench -bin bin/pgo -rounds 1 -wide 0 -huge 0 -profile cmd/candu-loader/default.pgo
 
 torture: setup-test build ## Try to break the guarantees, the long version
 	CANDU_TORTURE=long $(GO) test -count=1 -timeout 120m -v ./loader/torture

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/candu-loader/candu-loader/loader/config"
-	"github.com/candu-loader/candu-loader/loader/drill"
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -108,7 +108,7 @@ func (c *counters) snapshot() ledger.Counters {
 func (l *Loader) newPipeline(src *config.Source, run *ledger.Run, export *source.Source, log *slog.Logger, integrations map[string]any) *pipeline {
 	made := rules(src, export.Table(), run.State, integrations)
 	return &pipeline{
-		run: run, log: log, stop: make(chan struct{}), overlap: !drill.Without("one_transaction"),
+		run: run, log: log, stop: make(chan struct{}), overlap: !failpoint.Without("one_transaction"),
 		sender: l.gateway.Sender(src.WriteKey, made.Message), senders: l.gateway.Concurrency(),
 		sorter: &sorter{ledger: run.Ledger(), hasRejects: run.HasRejects, rules: made, unique: export.Table().UniqueID},
 	}
@@ -192,7 +192,7 @@ func (p *pipeline) fetch(ctx context.Context, slots chan<- struct{}, pages chan<
 			return
 		case slots <- struct{}{}:
 		}
-		drill.At("between_pages")
+		failpoint.At("between_pages")
 		page, err := p.reader.next(ctx)
 		if err != nil && !errors.Is(context.Cause(ctx), errEnough) {
 			p.halt(err)

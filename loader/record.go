@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/candu-loader/candu-loader/loader/drill"
+	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -69,14 +69,14 @@ func (p *pipeline) commit(ctx context.Context, page ledger.Page, before *turn) e
 		return before.wait(ctx)
 	}
 	defer timed(p.timed, PageRecord)()
-	drill.At("after_send")
+	failpoint.At("after_send")
 	if p.overlap && !before.isOver() {
 		// Once, and if anything is in the way, again in its turn.
 		attempt, cancel := context.WithTimeout(ctx, recordTimeout)
 		err := p.run.RecordAfter(attempt, page, before.waitBriefly)
 		cancel()
 		if err == nil {
-			drill.At("after_commit")
+			failpoint.At("after_commit")
 			return nil
 		}
 		p.log.Debug("a page will be written again in its turn", "error", err)
@@ -87,14 +87,14 @@ func (p *pipeline) commit(ctx context.Context, page ledger.Page, before *turn) e
 	record := func(page ledger.Page) error {
 		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.run.Record(ctx, page) })
 	}
-	if drill.Without("one_transaction") {
+	if failpoint.Without("one_transaction") {
 		if err := record(ledger.Page{Watermark: page.Watermark, Counters: page.Counters}); err != nil {
 			return err
 		}
-		drill.At("after_watermark")
+		failpoint.At("after_watermark")
 	}
 	err := record(page)
-	drill.At("after_commit")
+	failpoint.At("after_commit")
 	return err
 }
 

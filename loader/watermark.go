@@ -3,7 +3,7 @@ package loader
 import (
 	"time"
 
-	"github.com/candu-loader/candu-loader/loader/drill"
+	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
@@ -51,7 +51,7 @@ func (w *watermark) advance(point source.SafePoint, end source.Cursor) *ledger.W
 		return nil
 	}
 	at, id := end.At, end.ID
-	if !end.At.Before(point.At) && !drill.Without("safe_point") {
+	if !end.At.Before(point.At) && !failpoint.Without("safe_point") {
 		// Rows of the moment itself may still come, so it stands before them all.
 		at, id, w.fixed = point.At, nil, true
 	}

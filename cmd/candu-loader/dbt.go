@@ -7,6 +7,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/dbt"
 )
 
 func (a *app) buildDBTCmd() *cobra.Command {
@@ -19,7 +20,7 @@ without a new event, at least a day, and is an error after twice that.`,
 		Example: `  candu-loader dbt > models/candu/sources.yml
   candu-loader dbt Candu_Prod`,
 		RunE: a.with(func(_ context.Context, _ *loader.Loader, sources []*config.Source) error {
-			text, err := loader.DBTSources(sources)
+			text, err := dbt.Sources(sources)
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,7 @@ import (
 	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/golang-migrate/migrate/v4/source"
 
-	"github.com/candu-loader/candu-loader/loader/drill"
+	"github.com/candu-loader/candu-loader/loader/failpoint"
 )
 
 // exactDriver makes the dirty mark exact. Plain golang-migrate writes the mark,
@@ -31,7 +31,7 @@ func (d *exactDriver) SetVersion(version int, dirty bool) error {
 }
 
 func (d *exactDriver) Run(file io.Reader) error {
-	drill.At("migration")
+	failpoint.At("migration")
 	unmark := fmt.Sprintf("\n;update %s set dirty = false where version = %d;\n", versionTable, d.version)
 	return d.Driver.Run(io.MultiReader(file, strings.NewReader(unmark)))
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	analytics "github.com/segmentio/analytics-go/v3"
 
-	"github.com/candu-loader/candu-loader/loader/drill"
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -115,10 +115,10 @@ func (r *Run) record(ctx context.Context, page Page, mirror func(context.Context
 			}
 		}
 		held, err := q.RunAdvance(ctx, tx, r.advance(page))
-		if err == nil && !held && !drill.Without("fencing") {
+		if err == nil && !held && !failpoint.Without("fencing") {
 			return errHeld
 		}
-		drill.At("inside_commit")
+		failpoint.At("inside_commit")
 		return err
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/alert"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 var (
@@ -90,7 +90,7 @@ func (a *alerts) lookAtAll(ctx context.Context) {
 
 // look tells what has changed with a source. The state is kept in the warehouse, so
 // that of several replicas one tells it; while that is away, each tells it once.
-func (a *alerts) look(ctx context.Context, src *config.Source, s page.Source) {
+func (a *alerts) look(ctx context.Context, src *config.Source, s statuspage.Source) {
 	o := observation(s, time.Now())
 	book, before, err := a.state(ctx, src)
 	switch {
@@ -168,9 +168,9 @@ func (a *alerts) tell(ctx context.Context, known alert.State, o alert.Observatio
 }
 
 // observation is what a view says of a source, in the terms of alerts.
-func observation(s page.Source, now time.Time) alert.Observation {
+func observation(s statuspage.Source, now time.Time) alert.Observation {
 	o := alert.Observation{Source: s.Nickname, At: now}
-	if s.State == page.Failing && len(s.Trouble) > 0 {
+	if s.State == statuspage.Failing && len(s.Trouble) > 0 {
 		t := s.Trouble[0]
 		o.Failure = &alert.Failure{Since: t.Since, Error: t.Text, Hint: t.Hint}
 	}

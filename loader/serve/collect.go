@@ -13,7 +13,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 const (
@@ -36,10 +36,10 @@ type collector struct {
 	loader *loader.Loader
 	memory *memory
 	// trouble is what concerns the whole process.
-	trouble func() []page.Trouble
+	trouble func() []statuspage.Trouble
 
 	mu      sync.Mutex
-	view    page.View
+	view    statuspage.View
 	sources map[string]*known
 }
 
@@ -60,7 +60,7 @@ func (k *known) away(now time.Time) time.Time {
 	return k.awaySince
 }
 
-func newCollector(l *loader.Loader, m *memory, trouble func() []page.Trouble) *collector {
+func newCollector(l *loader.Loader, m *memory, trouble func() []statuspage.Trouble) *collector {
 	c := &collector{loader: l, memory: m, trouble: trouble, sources: map[string]*known{}}
 	for _, src := range l.Config().Sources {
 		c.sources[src.Nickname] = &known{}
@@ -70,14 +70,14 @@ func newCollector(l *loader.Loader, m *memory, trouble func() []page.Trouble) *c
 
 // View returns a view that is not older than viewFor. A database that does not answer
 // while ctx allows it is trouble, and stands in the view.
-func (c *collector) View(ctx context.Context) page.View {
+func (c *collector) View(ctx context.Context) statuspage.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.view.At) < viewFor {
 		return c.view
 	}
 	cfg := c.loader.Config()
-	view := page.View{Version: loader.Version, Trouble: append([]page.Trouble{}, c.trouble()...), Sources: make([]page.Source, len(cfg.Sources))}
+	view := statuspage.View{Version: loader.Version, Trouble: append([]statuspage.Trouble{}, c.trouble()...), Sources: make([]statuspage.Source, len(cfg.Sources))}
 	var group errgroup.Group
 	group.SetLimit(askAtOnce)
 	for i, src := range cfg.Sources {
@@ -91,7 +91,7 @@ func (c *collector) View(ctx context.Context) page.View {
 	_ = group.Wait() // Trouble stands in the view.
 	view.At = time.Now()
 	for i := range view.Sources {
-		view.Sources[i].Sentence = page.Sentence(view.Sources[i], view.At)
+		view.Sources[i].Sentence = statuspage.Sentence(view.Sources[i], view.At)
 	}
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		c.view = view
@@ -100,10 +100,10 @@ func (c *collector) View(ctx context.Context) page.View {
 }
 
 // source asks for everything about one source.
-func (c *collector) source(ctx context.Context, src *config.Source) page.Source {
-	s := page.Source{Nickname: src.Nickname, Schema: src.Schema, Timezone: src.Location.String(), State: page.New,
+func (c *collector) source(ctx context.Context, src *config.Source) statuspage.Source {
+	s := statuspage.Source{Nickname: src.Nickname, Schema: src.Schema, Timezone: src.Location.String(), State: statuspage.New,
 		// In JSON an empty list is [], not null.
-		Trouble: []page.Trouble{}, Active: []page.Active{}, Days: []page.Day{}, Runs: []page.Run{}, Slots: []page.Slot{}, Rejects: []page.Rejects{}}
+		Trouble: []statuspage.Trouble{}, Active: []statuspage.Active{}, Days: []statuspage.Day{}, Runs: []statuspage.Run{}, Slots: []statuspage.Slot{}, Rejects: []statuspage.Rejects{}}
 	if src.Schedule != nil {
 		next := src.Schedule.Next(time.Now())
 		s.Schedule, s.NextSlot = src.Schedule.Text(), &next
@@ -124,16 +124,16 @@ func (c *collector) source(ctx context.Context, src *config.Source) page.Source 
 	}
 	switch {
 	case err != nil:
-		s.State = page.Failing
-		s.Trouble = append(s.Trouble, page.Trouble{Text: err.Error(), Hint: fault.HintOf(err), Since: k.away(time.Now())})
+		s.State = statuspage.Failing
+		s.Trouble = append(s.Trouble, statuspage.Trouble{Text: err.Error(), Hint: fault.HintOf(err), Since: k.away(time.Now())})
 	case failedSince(s.Runs, recalled, &s):
-		s.State = page.Failing
+		s.State = statuspage.Failing
 	case s.LagSeconds != nil && c.late(*s.LagSeconds):
-		s.State = page.Late
+		s.State = statuspage.Late
 	case len(s.Active) > 0:
-		s.State = page.Running
+		s.State = statuspage.Running
 	case len(s.Runs) > 0:
-		s.State = page.Fresh
+		s.State = statuspage.Fresh
 	}
 	return s
 }
@@ -144,7 +144,7 @@ func (c *collector) late(lag float64) bool {
 }
 
 // fill asks the databases.
-func (c *collector) fill(ctx context.Context, src *config.Source, k *known, s *page.Source) error {
+func (c *collector) fill(ctx context.Context, src *config.Source, k *known, s *statuspage.Source) error {
 	book, err := c.loader.Ledger(ctx, src)
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (c *collector) fill(ctx context.Context, src *config.Source, k *known, s *p
 		return err
 	}
 	for _, slot := range slots {
-		s.Slots = append(s.Slots, page.Slot{
+		s.Slots = append(s.Slots, statuspage.Slot{
 			At: slot.At, Status: string(slot.Status), RunID: slot.RunID, RunStatus: slot.RunStatus, Note: slot.Note,
 		})
 	}
@@ -192,7 +192,7 @@ func (c *collector) pending(ctx context.Context, src *config.Source, k *known, s
 }
 
 // fillHistory reads the runs and the rejects.
-func fillHistory(ctx context.Context, book *ledger.Ledger, s *page.Source) error {
+func fillHistory(ctx context.Context, book *ledger.Ledger, s *statuspage.Source) error {
 	history, err := book.History(ctx, runsShown)
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func fillHistory(ctx context.Context, book *ledger.Ledger, s *page.Source) error
 		s.LastSuccessAt = history.LastSuccess.FinishedAt
 	}
 	for _, r := range history.Running {
-		s.Active = append(s.Active, page.Active{
+		s.Active = append(s.Active, statuspage.Active{
 			ID: r.ID, Kind: string(r.Kind), StartedAt: r.StartedAt, RangeFrom: r.RangeFrom, RangeTo: r.RangeTo,
 			RowsRead: r.RowsRead, Sent: r.Sent,
 		})
@@ -216,10 +216,10 @@ func fillHistory(ctx context.Context, book *ledger.Ledger, s *page.Source) error
 		}
 	}
 	for _, r := range history.Rejects {
-		of := page.Rejects{Reason: r.Reason, Count: r.Rejects, LastSeenAt: r.LastSeenAt}
+		of := statuspage.Rejects{Reason: r.Reason, Count: r.Rejects, LastSeenAt: r.LastSeenAt}
 		for _, e := range examples {
 			if e.Reason == r.Reason {
-				of.Examples = append(of.Examples, page.Reject{InteractionID: e.InteractionID, Detail: e.Detail, LastSeenAt: e.LastSeenAt})
+				of.Examples = append(of.Examples, statuspage.Reject{InteractionID: e.InteractionID, Detail: e.Detail, LastSeenAt: e.LastSeenAt})
 			}
 		}
 		s.Rejects = append(s.Rejects, of)
@@ -227,8 +227,8 @@ func fillHistory(ctx context.Context, book *ledger.Ledger, s *page.Source) error
 	return nil
 }
 
-func runOf(r ledger.RunRecord) page.Run {
-	run := page.Run{
+func runOf(r ledger.RunRecord) statuspage.Run {
+	run := statuspage.Run{
 		ID: r.ID, Kind: string(r.Kind), Status: r.Status, SlotAt: r.SlotAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
 		RowsRead: r.RowsRead, Sent: r.Sent, AlreadyDelivered: r.AlreadyDelivered, Rejected: r.Rejected, Retries: r.Retries, Error: r.Error,
 	}
@@ -244,7 +244,7 @@ func runOf(r ledger.RunRecord) page.Run {
 
 // failedSince tells whether the loads of a source fail, and adds since when and why.
 // What this process remembers counts only if nobody has succeeded since.
-func failedSince(runs []page.Run, recalled recollection, s *page.Source) bool {
+func failedSince(runs []statuspage.Run, recalled recollection, s *statuspage.Source) bool {
 	var since time.Time
 	var text string
 	for _, r := range runs {
@@ -268,6 +268,6 @@ func failedSince(runs []page.Run, recalled recollection, s *page.Source) bool {
 	if since.IsZero() {
 		return false
 	}
-	s.Trouble = append(s.Trouble, page.Trouble{Text: text, Hint: hint, Since: since})
+	s.Trouble = append(s.Trouble, statuspage.Trouble{Text: text, Hint: hint, Since: since})
 	return true
 }

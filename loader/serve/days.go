@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/ledger"
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 // daysShown is how many days the chart has.
@@ -26,7 +26,7 @@ const (
 	countTimeout              = time.Minute
 )
 
-func (d *days) get(ctx context.Context, book *ledger.Ledger) []page.Day {
+func (d *days) get(ctx context.Context, book *ledger.Ledger) []statuspage.Day {
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	d.mu.Lock()
 	from := today.AddDate(0, 0, -1)
@@ -53,10 +53,10 @@ func (d *days) get(ctx context.Context, book *ledger.Ledger) []page.Day {
 	if d.all.IsZero() {
 		return nil
 	}
-	shown := make([]page.Day, daysShown)
+	shown := make([]statuspage.Day, daysShown)
 	for i := range shown {
 		date := today.AddDate(0, 0, i+1-daysShown).Format(time.DateOnly)
-		shown[i] = page.Day{Date: date, Views: d.byDate[date].Views, Interactions: d.byDate[date].Interactions}
+		shown[i] = statuspage.Day{Date: date, Views: d.byDate[date].Views, Interactions: d.byDate[date].Interactions}
 	}
 	return shown
 }

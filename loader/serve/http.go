@@ -18,7 +18,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 // viewTimeout bounds how long a reader waits for the databases.
@@ -38,7 +38,7 @@ func (s *server) handler() http.Handler {
 	closed := http.NewServeMux()
 	closed.HandleFunc("/{$}", s.page)
 	closed.HandleFunc("/api/status", s.status)
-	closed.Handle("/assets/", page.Assets())
+	closed.Handle("/assets/", statuspage.Assets())
 	closed.HandleFunc("/metrics", s.metricsPage)
 	open.Handle("/", s.guard(closed))
 	return headers(readOnly(open))
@@ -98,7 +98,7 @@ func admitted(h config.HTTP, r *http.Request) bool {
 // page shows the status page.
 func (s *server) page(w http.ResponseWriter, r *http.Request) {
 	var text bytes.Buffer
-	if err := page.Render(&text, s.view(r.Context())); err != nil {
+	if err := statuspage.Render(&text, s.view(r.Context())); err != nil {
 		s.log.Error("rendering the status page", "error", err)
 		answer(w, http.StatusInternalServerError, "the page can't be shown; the log says why\n")
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
-	"github.com/candu-loader/candu-loader/loader/page"
 	"github.com/candu-loader/candu-loader/loader/segment"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 const namespace = "candu_loader"
@@ -126,7 +126,7 @@ func (m *metrics) timed(src *config.Source, step loader.PageStep, took time.Dura
 // gauges are read when Prometheus asks: from the last view of the sources, and from
 // the gateway.
 type gauges struct {
-	view    page.View
+	view    statuspage.View
 	gateway *segment.Gateway
 }
 
@@ -175,7 +175,7 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		moment(completeTime, s.CompleteUntil, s.Nickname)
 		moment(nextSlotTime, s.NextSlot, s.Nickname)
 		moment(successTime, s.LastSuccessAt, s.Nickname)
-		gauge(failing, map[bool]float64{true: 1}[s.State == page.Failing], s.Nickname)
+		gauge(failing, map[bool]float64{true: 1}[s.State == statuspage.Failing], s.Nickname)
 		for _, r := range s.Rejects {
 			gauge(rejects, float64(r.Count), s.Nickname, r.Reason)
 		}

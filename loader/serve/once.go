@@ -6,8 +6,8 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/alert"
 	"github.com/candu-loader/candu-loader/loader/config"
-	"github.com/candu-loader/candu-loader/loader/page"
 	"github.com/candu-loader/candu-loader/loader/scheduler"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 // Once runs what is due, tells of changes and pings the dead man's switch as Run
@@ -27,7 +27,7 @@ func Once(ctx context.Context, l *loader.Loader) ([]scheduler.Result, error) {
 	if ctx.Err() != nil {
 		return results, nil
 	}
-	collector := newCollector(l, memory, func() []page.Trouble { return nil })
+	collector := newCollector(l, memory, func() []statuspage.Trouble { return nil })
 	alerts := newAlerts(l, collector, sender, counts)
 	if sender.Services() > 0 {
 		alerts.lookAtAll(ctx)

@@ -16,8 +16,8 @@ import (
 	"github.com/candu-loader/candu-loader/loader/alert"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
-	"github.com/candu-loader/candu-loader/loader/page"
 	"github.com/candu-loader/candu-loader/loader/scheduler"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 // Options say what to serve.
@@ -44,7 +44,7 @@ type server struct {
 	now      *generation
 	stopping bool
 	// refused is the trouble of the last reload, nil if it was accepted.
-	refused atomic.Pointer[page.Trouble]
+	refused atomic.Pointer[statuspage.Trouble]
 }
 
 // generation is everything that is made of one config.
@@ -175,7 +175,7 @@ func (s *server) reload(ctx context.Context) {
 	if err != nil {
 		s.metrics.reloads.WithLabelValues("refused").Inc()
 		s.log.Error("reloading the config; the one before stays", fault.Attrs(err)...)
-		s.refused.Store(&page.Trouble{Text: "the config was not reloaded: " + err.Error(), Hint: fault.HintOf(err), Since: time.Now()})
+		s.refused.Store(&statuspage.Trouble{Text: "the config was not reloaded: " + err.Error(), Hint: fault.HintOf(err), Since: time.Now()})
 		return
 	}
 	before.cancel(errReload)
@@ -230,7 +230,7 @@ func (s *server) config() (cfg *config.Config) {
 }
 
 // view does not stop asking because one reader went away: the next gets the answer.
-func (s *server) view(ctx context.Context) (view page.View) {
+func (s *server) view(ctx context.Context) (view statuspage.View) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTimeout)
 	defer cancel()
 	s.with(func(g *generation) { view = g.collector.View(ctx) })
@@ -243,9 +243,9 @@ func (s *server) reach(ctx context.Context) (reached []loader.Reach, stopping bo
 }
 
 // trouble is what concerns the whole process.
-func (s *server) trouble() []page.Trouble {
+func (s *server) trouble() []statuspage.Trouble {
 	if refused := s.refused.Load(); refused != nil {
-		return []page.Trouble{*refused}
+		return []statuspage.Trouble{*refused}
 	}
 	return nil
 }

@@ -24,8 +24,8 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
-	"github.com/candu-loader/candu-loader/loader/page"
 	"github.com/candu-loader/candu-loader/loader/serve"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
@@ -117,11 +117,11 @@ func (b *bundle) get(t *testing.T, path string, with ...func(*http.Request)) (in
 	return answer.StatusCode, answer.Header, string(text)
 }
 
-func (b *bundle) view(t *testing.T) page.View {
+func (b *bundle) view(t *testing.T) statuspage.View {
 	t.Helper()
 	code, _, text := b.get(t, "/api/status")
 	require.Equal(t, http.StatusOK, code)
-	var view page.View
+	var view statuspage.View
 	require.NoError(t, json.Unmarshal([]byte(text), &view))
 	return view
 }
@@ -311,7 +311,7 @@ func TestRun_DatabaseAway(t *testing.T) {
 	require.Contains(t, text, "export of Candu_Test: ok")
 	require.NotContains(t, text, "warehouse: ok")
 	s := b.view(t).Sources[0]
-	require.Equal(t, page.Failing, s.State)
+	require.Equal(t, statuspage.Failing, s.State)
 	require.NotEmpty(t, s.Trouble[0].Text)
 	require.NoError(t, server.Restart(t.Context()))
 	eventually(t, "it recovers", func() bool {
@@ -321,11 +321,11 @@ func TestRun_DatabaseAway(t *testing.T) {
 	})
 	slots := len(b.view(t).Sources[0].Slots)
 	require.NoError(t, server.Kill())
-	eventually(t, "it is seen to be away", func() bool { return b.view(t).Sources[0].State == page.Failing })
+	eventually(t, "it is seen to be away", func() bool { return b.view(t).Sources[0].State == statuspage.Failing })
 	require.NoError(t, server.Restart(t.Context()))
 	eventually(t, "it recovers again", func() bool {
 		s := b.view(t).Sources[0]
-		return s.State != page.Failing && len(s.Slots) > slots+1
+		return s.State != statuspage.Failing && len(s.Slots) > slots+1
 	})
 }
 

@@ -39,7 +39,7 @@ func TestKills(t *testing.T) {
 		if i == 0 {
 			place = "migration" // There is one only once.
 		}
-		r := w.start(t, fmt.Sprintf("CANDU_DRILL_KILL=%s:%d", place, 1+w.dice.IntN(2)))
+		r := w.start(t, fmt.Sprintf("CANDU_FAILPOINT_KILL=%s:%d", place, 1+w.dice.IntN(2)))
 		if place == "random" {
 			timer := time.AfterFunc(time.Duration(w.dice.IntN(60))*time.Millisecond, func() { _ = r.cmd.Process.Kill() })
 			defer timer.Stop()
@@ -65,7 +65,7 @@ func TestKills_BiteWithoutOneTransaction(t *testing.T) {
 	t.Parallel()
 	w := setup(t, "page_size: 200, lookback: 0s", "batch_size: 50")
 	sample(t, w, 2_000, 1)
-	r := w.start(t, "CANDU_DRILL_WITHOUT=one_transaction", "CANDU_DRILL_KILL=after_watermark:3")
+	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=one_transaction", "CANDU_FAILPOINT_KILL=after_watermark:3")
 	require.Equal(t, -1, r.wait(), r.output.String())
 	w.bury(t)
 	w.load(t)
@@ -165,7 +165,7 @@ func TestLateCommits_BiteWithoutSafePoint(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.db.Exec(t.Context(), insert, 2)
 	require.NoError(t, err)
-	r := w.start(t, "CANDU_DRILL_WITHOUT=safe_point")
+	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=safe_point")
 	require.Zero(t, r.wait(), r.output.String())
 	require.NoError(t, tx.Commit(t.Context()))
 	w.load(t)
@@ -356,7 +356,7 @@ func zombieBites(t *testing.T, w *world, first int) bool {
 	t.Helper()
 	sample(t, w, 2_000, first)
 	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 20}}})
-	r := w.start(t, "CANDU_DRILL_WITHOUT=fencing")
+	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=fencing")
 	before := w.fake.Stats().Accepted
 	require.Eventually(t, func() bool { return w.fake.Stats().Accepted > before+200 }, time.Minute, time.Millisecond)
 	r.signal(t, syscall.SIGSTOP)

@@ -45,7 +45,7 @@ func times(short, inTheLongVersion int) int {
 	return short
 }
 
-// program is the loader's path, built with the tag drill.
+// program is the loader's path, built with the tag failpoint.
 var program string
 
 func TestMain(m *testing.M) { os.Exit(build(m)) }
@@ -58,7 +58,7 @@ func build(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program = filepath.Join(dir, "candu-loader")
-	cmd := exec.Command("go", "build", "-pgo=off", "-tags", "drill", "-o", program, "github.com/candu-loader/candu-loader/cmd/candu-loader")
+	cmd := exec.Command("go", "build", "-pgo=off", "-tags", "failpoint", "-o", program, "github.com/candu-loader/candu-loader/cmd/candu-loader")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building candu-loader: %s\n%s", err, out)
 		return 1

@@ -1,6 +1,6 @@
-// Package page renders the status page: what an operator looks at over the first
+// Package statuspage renders the status page: what an operator looks at over the first
 // coffee. It is given a View and asks nothing itself.
-package page
+package statuspage
 
 import "time"
 

@@ -1,4 +1,4 @@
-package page_test
+package statuspage_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 // comeBack makes the page refresh at once, as it does when its tab is looked at again.
@@ -64,7 +64,7 @@ func TestRefreshFollowsSourcesAndSlots(t *testing.T) {
 	server := newSite(t, emptyView())
 	b := newTab(t)
 	b.do(chromedp.Navigate(server.URL))
-	for _, next := range []page.View{twentyView(), healthyView(), failingView(), view(), emptyView()} {
+	for _, next := range []statuspage.View{twentyView(), healthyView(), failingView(), view(), emptyView()} {
 		server.set(next, false)
 		eval[int](b, comeBack)
 		b.until(fmt.Sprintf(`document.querySelectorAll("section.source").length === %d && !document.querySelector("#stale").textContent`, len(next.Sources)))

@@ -1,4 +1,4 @@
-package page_test
+package statuspage_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 // tooPale lists the visible texts whose contrast with what is behind them is under 4.5.
@@ -48,7 +48,7 @@ const headings = `[...document.querySelectorAll("h1,h2,h3,h4")].map(h => Number(
 func TestLook(t *testing.T) {
 	views := []struct {
 		name string
-		view page.View
+		view statuspage.View
 	}{{"empty", emptyView()}, {"healthy", healthyView()}, {"failing", failingView()}, {"twenty", twentyView()}}
 	for _, test := range views {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,7 +108,7 @@ func named(t *testing.T, b *tab) {
 }
 
 func TestHostileTextBreaksNothing(t *testing.T) {
-	for name, view := range map[string]page.View{"markup": hostileView(markup), "long": hostileView(strings.Repeat("x", 10_000))} {
+	for name, view := range map[string]statuspage.View{"markup": hostileView(markup), "long": hostileView(strings.Repeat("x", 10_000))} {
 		t.Run(name, func(t *testing.T) {
 			b := newTab(t)
 			b.look(360, "light")

@@ -1,4 +1,4 @@
-package page_test
+package statuspage_test
 
 import (
 	"bytes"
@@ -13,13 +13,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
-func render(t *testing.T, v page.View) string {
+func render(t *testing.T, v statuspage.View) string {
 	t.Helper()
 	var b bytes.Buffer
-	require.NoError(t, page.Render(&b, v))
+	require.NoError(t, statuspage.Render(&b, v))
 	return b.String()
 }
 
@@ -50,7 +50,7 @@ func TestWhatIsToBeTypedIsCode(t *testing.T) {
 		"The export is behind: select another replica, or update the grant": "",
 		"": "",
 	} {
-		html := render(t, page.View{Trouble: []page.Trouble{{Text: "x", Hint: hint}}})
+		html := render(t, statuspage.View{Trouble: []statuspage.Trouble{{Text: "x", Hint: hint}}})
 		var codes []string
 		for _, code := range regexp.MustCompile("<code>(.*?)</code>").FindAllStringSubmatch(html, -1) {
 			codes = append(codes, code[1])
@@ -75,7 +75,7 @@ func TestIdsAreUnique(t *testing.T) {
 const markup = `</title></script><script>alert(1)</script>"'><img src=x onerror=alert(1)>` + "\x00`<!--"
 
 // hostileView has text everywhere where a View can have text.
-func hostileView(text string) page.View {
+func hostileView(text string) statuspage.View {
 	v := failingView()
 	poison(reflect.ValueOf(&v).Elem(), text)
 	return v
@@ -113,8 +113,8 @@ func TestTextIsEscaped(t *testing.T) {
 }
 
 func TestNothingGivenNothingBroken(t *testing.T) {
-	require.Contains(t, render(t, page.View{}), "no source in the config")
-	html := render(t, page.View{Sources: []page.Source{{}, {Nickname: "x", Runs: []page.Run{{}}, Slots: []page.Slot{{}}, Active: []page.Active{{}}, Days: []page.Day{{}}, Rejects: []page.Rejects{{}}, Trouble: []page.Trouble{{}}}}})
+	require.Contains(t, render(t, statuspage.View{}), "no source in the config")
+	html := render(t, statuspage.View{Sources: []statuspage.Source{{}, {Nickname: "x", Runs: []statuspage.Run{{}}, Slots: []statuspage.Slot{{}}, Active: []statuspage.Active{{}}, Days: []statuspage.Day{{}}, Rejects: []statuspage.Rejects{{}}, Trouble: []statuspage.Trouble{{}}}}})
 	require.NotContains(t, html, "NaN")
 	require.NotContains(t, html, "Inf")
 }
@@ -124,7 +124,7 @@ type brokenWriter struct{}
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
 
 func TestRenderSaysThatWritingFailed(t *testing.T) {
-	require.EqualError(t, page.Render(brokenWriter{}, emptyView()), "gone")
+	require.EqualError(t, statuspage.Render(brokenWriter{}, emptyView()), "gone")
 }
 
 func TestAssets(t *testing.T) {
@@ -149,6 +149,6 @@ func ask(method, path, etag string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	r.Header.Set("If-None-Match", etag)
 	w := httptest.NewRecorder()
-	page.Assets().ServeHTTP(w, r)
+	statuspage.Assets().ServeHTTP(w, r)
 	return w
 }

@@ -1,9 +1,9 @@
-//go:build drill
+//go:build failpoint
 
-// Package drill lets the torture suite kill the loader at named places, and switch
-// off one of its safeguards to see that the suite notices. Only a build with the tag drill does
+// Package failpoint lets the torture suite kill the loader at named places, and switch
+// off one of its safeguards to see that the suite notices. Only a build with the tag failpoint does
 // so; in every other build it is nothing at all.
-package drill
+package failpoint
 
 import (
 	"os"
@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	place, count, _ = strings.Cut(os.Getenv("CANDU_DRILL_KILL"), ":")
+	place, count, _ = strings.Cut(os.Getenv("CANDU_FAILPOINT_KILL"), ":")
 	left            = func() *atomic.Int64 {
 		var n atomic.Int64
 		if times, err := strconv.ParseInt(count, 10, 64); err == nil {
@@ -23,10 +23,10 @@ var (
 		}
 		return &n
 	}()
-	without = strings.Split(os.Getenv("CANDU_DRILL_WITHOUT"), ",")
+	without = strings.Split(os.Getenv("CANDU_FAILPOINT_WITHOUT"), ",")
 )
 
-// At kills the process when it comes by the place of $CANDU_DRILL_KILL
+// At kills the process when it comes by the place of $CANDU_FAILPOINT_KILL
 // ("place:n") for the n-th time, as nothing can be caught.
 func At(name string) {
 	if name == place && left.Add(-1) == 0 {
@@ -35,5 +35,5 @@ func At(name string) {
 	}
 }
 
-// Without reports whether the safeguard stands in $CANDU_DRILL_WITHOUT.
+// Without reports whether the safeguard stands in $CANDU_FAILPOINT_WITHOUT.
 func Without(name string) bool { return slices.Contains(without, name) }

@@ -1,4 +1,5 @@
-package loader
+// Package dbt writes the mirror's tables as sources for dbt.
+package dbt
 
 import (
 	"fmt"
@@ -55,9 +56,9 @@ type dbtNone struct{}
 // MarshalYAML implements [yaml.InterfaceMarshaler].
 func (*dbtNone) MarshalYAML() (any, error) { return nil, nil }
 
-// DBTSources returns a sources.yml for dbt with the schemas of those sources. It asks
+// Sources returns a sources.yml for dbt with the schemas of those sources. It asks
 // no database.
-func DBTSources(sources []*config.Source) ([]byte, error) {
+func Sources(sources []*config.Source) ([]byte, error) {
 	relations, err := ledger.Relations()
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package page_test
+package statuspage_test
 
 import (
 	"context"
@@ -22,7 +22,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -197,17 +197,17 @@ func (b *tab) screenshot(name string) {
 type site struct {
 	*httptest.Server
 	mu     sync.Mutex
-	view   page.View
+	view   statuspage.View
 	broken bool
 	// changes makes the page that of another version.
 	changes *strings.Replacer
 }
 
-func newSite(t *testing.T, v page.View) *site {
+func newSite(t *testing.T, v statuspage.View) *site {
 	t.Helper()
 	s := &site{view: v, changes: strings.NewReplacer()}
 	mux := http.NewServeMux()
-	mux.Handle("/assets/", page.Assets())
+	mux.Handle("/assets/", statuspage.Assets())
 	mux.HandleFunc("/{$}", s.page)
 	s.Server = httptest.NewServer(mux)
 	t.Cleanup(s.Close)
@@ -224,11 +224,11 @@ func (s *site) page(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	var html strings.Builder
-	_ = page.Render(&html, s.view)
+	_ = statuspage.Render(&html, s.view)
 	_, _ = s.changes.WriteString(w, html.String())
 }
 
-func (s *site) set(v page.View, broken bool) {
+func (s *site) set(v statuspage.View, broken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.view, s.broken = v, broken

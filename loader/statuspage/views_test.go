@@ -1,11 +1,11 @@
-package page_test
+package statuspage_test
 
 import (
 	"fmt"
 	"math"
 	"time"
 
-	"github.com/candu-loader/candu-loader/loader/page"
+	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
 var now = time.Date(2026, 1, 31, 9, 2, 30, 0, time.UTC)
@@ -18,26 +18,26 @@ func at(clock string) time.Time {
 	return time.Date(2026, 1, 31, t.Hour(), t.Minute(), 0, 0, time.UTC)
 }
 
-func view(sources ...page.Source) page.View {
+func view(sources ...statuspage.Source) statuspage.View {
 	for i := range sources {
-		sources[i].Sentence = page.Sentence(sources[i], now)
+		sources[i].Sentence = statuspage.Sentence(sources[i], now)
 	}
-	return page.View{At: now, Version: "v1.4.0", Sources: sources}
+	return statuspage.View{At: now, Version: "v1.4.0", Sources: sources}
 }
 
-func emptyView() page.View {
+func emptyView() statuspage.View {
 	return view(
-		page.Source{Nickname: "Candu_Prod", Schema: "candu", State: page.New, Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00"))},
-		page.Source{Nickname: "Candu_Staging", Schema: "candu_staging", State: page.New, Timezone: "UTC"},
+		statuspage.Source{Nickname: "Candu_Prod", Schema: "candu", State: statuspage.New, Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00"))},
+		statuspage.Source{Nickname: "Candu_Staging", Schema: "candu_staging", State: statuspage.New, Timezone: "UTC"},
 	)
 }
 
-func healthyView() page.View {
+func healthyView() statuspage.View {
 	slow := fresh("Candu_EU", 3)
 	slow.Timezone, slow.Schedule = "Europe/Berlin", "*/15 6-22 * * 1-5"
 	loading := fresh("Candu_US", 7)
-	loading.State = page.Running
-	loading.Active = []page.Active{
+	loading.State = statuspage.Running
+	loading.Active = []statuspage.Active{
 		{ID: 412, Kind: "scheduled", StartedAt: at("09:00"), RowsRead: 120_000, Sent: 119_000, Expected: 1_000_000},
 		{
 			ID: 409, Kind: "backfill", StartedAt: at("08:31"), RangeFrom: new(now.AddDate(0, -3, 0)), RangeTo: new(now.AddDate(0, -1, 0)),
@@ -49,12 +49,12 @@ func healthyView() page.View {
 	return view(fresh("Candu_Prod", 1), slow, loading)
 }
 
-func failingView() page.View {
+func failingView() statuspage.View {
 	s := fresh("Candu_Prod", 1)
 	const text = `ERROR: permission denied for table interactions (SQLSTATE 42501) at postgres://reader@db-1.internal:5432/candu`
-	s.State, s.CompleteUntil, s.WatermarkAt, s.LagSeconds, s.PendingRows = page.Failing, new(at("06:59")), new(at("06:58")), new(7_410.0), new(int64(48_213))
+	s.State, s.CompleteUntil, s.WatermarkAt, s.LagSeconds, s.PendingRows = statuspage.Failing, new(at("06:59")), new(at("06:58")), new(7_410.0), new(int64(48_213))
 	s.RetryAt = new(at("09:05"))
-	s.Trouble = []page.Trouble{
+	s.Trouble = []statuspage.Trouble{
 		{Text: text, Hint: `Let the reader read: GRANT SELECT ON public.interactions TO candu_reader;`, Since: at("07:02")},
 		{Text: "Rejected rows: 12 since yesterday", Hint: "See them with `candu-loader rejects list Candu_Prod`; mend the rows, then `candu-loader rejects retry Candu_Prod`.", Since: at("03:00")},
 	}
@@ -66,19 +66,19 @@ func failingView() page.View {
 	s.Runs[1].Error += ". " + text + ". " + text
 	s.Runs[5].Status, s.Runs[5].Error = "interrupted", "SIGTERM"
 	s.Slots[5].RunStatus = "interrupted"
-	s.Slots[9] = page.Slot{At: s.Slots[9].At, Status: "missed", Note: "serve was not running"}
-	s.Slots[12] = page.Slot{At: s.Slots[12].At, Status: "skipped_overlap", Note: "run #380 was not over"}
+	s.Slots[9] = statuspage.Slot{At: s.Slots[9].At, Status: "missed", Note: "serve was not running"}
+	s.Slots[12] = statuspage.Slot{At: s.Slots[12].At, Status: "skipped_overlap", Note: "run #380 was not over"}
 	s.Slots[15].Status = "caught_up"
 	s.Rejects = rejects()
 	late := fresh("Candu_EU", 4)
-	late.State, late.CompleteUntil, late.LagSeconds, late.PendingRows = page.Late, new(at("06:59")), new(7_410.0), new(int64(12_345))
+	late.State, late.CompleteUntil, late.LagSeconds, late.PendingRows = statuspage.Late, new(at("06:59")), new(7_410.0), new(int64(12_345))
 	v := view(fresh("Candu_US", 2), late, s)
-	v.Trouble = []page.Trouble{{Text: "config.yaml was changed and refused: sources[1].schedule: expected 5 fields, got 4", Hint: "candu-loader check --config config.yaml", Since: at("08:47")}}
+	v.Trouble = []statuspage.Trouble{{Text: "config.yaml was changed and refused: sources[1].schedule: expected 5 fields, got 4", Hint: "candu-loader check --config config.yaml", Since: at("08:47")}}
 	return v
 }
 
-func twentyView() page.View {
-	var sources []page.Source
+func twentyView() statuspage.View {
+	var sources []statuspage.Source
 	for i := range 20 {
 		s := fresh(fmt.Sprintf("Customer_%02d", i+1), i+1)
 		switch i {
@@ -86,7 +86,7 @@ func twentyView() page.View {
 			s = failingView().Sources[2]
 			s.Nickname = "Customer_05"
 		case 9:
-			s.State, s.CompleteUntil, s.LagSeconds = page.Late, new(at("06:59")), new(7_410.0)
+			s.State, s.CompleteUntil, s.LagSeconds = statuspage.Late, new(at("06:59")), new(7_410.0)
 		case 12:
 			s = emptyView().Sources[0]
 			s.Nickname = "Customer 13 / Übergröße GmbH & Co. KG – staging"
@@ -97,9 +97,9 @@ func twentyView() page.View {
 }
 
 // fresh is a source that does well; seed makes its numbers its own.
-func fresh(nickname string, seed int) page.Source {
-	s := page.Source{
-		Nickname: nickname, Schema: "candu", State: page.Fresh, WatermarkAt: new(at("08:58")), CompleteUntil: new(at("08:59")),
+func fresh(nickname string, seed int) statuspage.Source {
+	s := statuspage.Source{
+		Nickname: nickname, Schema: "candu", State: statuspage.Fresh, WatermarkAt: new(at("08:58")), CompleteUntil: new(at("08:59")),
 		LagSeconds: new(210.0), PendingRows: new(int64(42 * seed)), Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00")),
 	}
 	for i := range 30 {
@@ -108,31 +108,31 @@ func fresh(nickname string, seed int) page.Source {
 		if day.Weekday() == time.Sunday {
 			views /= 4
 		}
-		s.Days = append(s.Days, page.Day{Date: day.Format(time.DateOnly), Views: views, Interactions: views * 3 / 10})
+		s.Days = append(s.Days, statuspage.Day{Date: day.Format(time.DateOnly), Views: views, Interactions: views * 3 / 10})
 	}
 	for i := range 20 {
 		start := at("09:00").Add(-time.Duration(i) * time.Hour)
 		sent := int64(2_000*seed) + int64(i*i%7)*700
 		seconds := 4 + float64(i*i%5)*3.3
-		s.Runs = append(s.Runs, page.Run{
+		s.Runs = append(s.Runs, statuspage.Run{
 			ID: int64(400 - i), Kind: "scheduled", Status: "succeeded", SlotAt: new(start), StartedAt: start,
 			FinishedAt: new(start.Add(time.Duration(seconds * float64(time.Second)))), RowsRead: sent, Sent: sent,
 			AlreadyDelivered: int64(i % 4), Seconds: seconds, EventsPerSecond: float64(sent) / seconds,
 		})
 	}
 	for i := range 50 {
-		s.Slots = append(s.Slots, page.Slot{At: at("09:00").Add(-time.Duration(i) * time.Hour), Status: "ran", RunID: new(int64(400 - i)), RunStatus: "succeeded"})
+		s.Slots = append(s.Slots, statuspage.Slot{At: at("09:00").Add(-time.Duration(i) * time.Hour), Status: "ran", RunID: new(int64(400 - i)), RunStatus: "succeeded"})
 	}
 	return s
 }
 
-func rejects() []page.Rejects {
-	return []page.Rejects{
-		{Reason: "missing_identity", Count: 1_204, LastSeenAt: at("08:58"), Examples: []page.Reject{
+func rejects() []statuspage.Rejects {
+	return []statuspage.Rejects{
+		{Reason: "missing_identity", Count: 1_204, LastSeenAt: at("08:58"), Examples: []statuspage.Reject{
 			{InteractionID: "0190f1b2-5c7e-7a11-9d2e-0242ac120002", Detail: "user_id is missing", LastSeenAt: at("08:58")},
 			{InteractionID: "0190f1b2-5c7e-7a11-9d2e-0242ac120003", Detail: "user_id is missing", LastSeenAt: at("08:41")},
 		}},
-		{Reason: "invalid_tutorial_id", Count: 3, LastSeenAt: at("03:12"), Examples: []page.Reject{
+		{Reason: "invalid_tutorial_id", Count: 3, LastSeenAt: at("03:12"), Examples: []statuspage.Reject{
 			{InteractionID: "0190f1b2-5c7e-7a11-9d2e-0242ac120004", Detail: `tutorial_id "twelve" is not a whole number of 64 bits`, LastSeenAt: at("03:12")},
 		}},
 	}
