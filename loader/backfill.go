@@ -52,7 +52,7 @@ type BackfillSummary struct {
 // moment, or leaves it to the run that holds it.
 func (l *Loader) Backfill(ctx context.Context, src *config.Source, opts BackfillOptions) (BackfillSummary, error) {
 	started := time.Now()
-	summary := BackfillSummary{Summary: Summary{Source: src.Nickname, Schema: src.Schema, Kind: ledger.Backfill, Status: "failed"}}
+	summary := BackfillSummary{Summary: Summary{Source: src.Nickname, Schema: src.Schema, Kind: ledger.Backfill, Status: ledger.RunFailed}}
 	export, err := l.Source(ctx, src)
 	if err != nil {
 		return summary, err
@@ -99,7 +99,7 @@ func (j *backfillJob) rangeUpTo(state ledger.State) source.Range {
 	// What was exported before start_at no run loads, but a backfill does.
 	r := source.Range{ByExported: j.opts.ByExported, From: j.opts.From, To: j.opts.To}
 	if state.WatermarkAt != nil {
-		r.UpTo = startCursor(ledger.State{LoaderState: state.LoaderState}, 0)
+		r.UpTo = startCursor(ledger.State{WatermarkAt: state.WatermarkAt, WatermarkID: state.WatermarkID}, 0)
 		if state.WatermarkID == nil {
 			r.UpTo = source.At(*state.WatermarkAt)
 		}

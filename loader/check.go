@@ -255,7 +255,7 @@ func (c *checker) warehouse(ctx context.Context) {
 		c.add(LevelInfo, "schema_current", "", "schema %q is at version %d", c.src.Schema, plan.To)
 	}
 	if err == nil && plan.From > 0 {
-		if _, err := book.State(ctx); err != nil && !ledger.NotMigrated(err) {
+		if _, err := book.State(ctx); err != nil && !errors.Is(err, ledger.ErrNotMigrated) {
 			c.trouble("schema_unusable", err)
 		}
 	}

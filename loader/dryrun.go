@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -116,7 +117,7 @@ func (l *Loader) previewOf(ctx context.Context, src *config.Source, limit int, o
 		return p.preview, err
 	}
 	state, err := book.State(ctx)
-	if ledger.NotMigrated(err) {
+	if errors.Is(err, ledger.ErrNotMigrated) {
 		// A schema that is not there yet has delivered nothing.
 		p.preview.Migrated, err = false, nil
 		state.MessageNamespace = src.MessageNamespace

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 
@@ -110,7 +111,7 @@ func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (Ex
 	}
 	x.book, x.migrated = book, true
 	x.state, err = book.State(ctx)
-	if ledger.NotMigrated(err) {
+	if errors.Is(err, ledger.ErrNotMigrated) {
 		x.migrated, x.state.MessageNamespace, err = false, src.MessageNamespace, nil
 	}
 	if err != nil {

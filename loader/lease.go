@@ -2,6 +2,7 @@ package loader
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -36,7 +37,7 @@ func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.Ru
 		return err
 	}
 	err = postgres.Retry(ctx, recordTimeout, nil, open)
-	if ledger.NotMigrated(err) {
+	if errors.Is(err, ledger.ErrNotMigrated) {
 		err = postgres.Retry(ctx, migrateTimeout, nil, func(ctx context.Context) error {
 			_, err := l.Migrate(ctx, src)
 			return err
@@ -75,14 +76,14 @@ func (l *Loader) finish(ctx context.Context, run *ledger.Run, end ledger.End, ca
 }
 
 // status is the run's status for how its work ended.
-func status(err error) string {
+func status(err error) ledger.RunStatus {
 	switch {
 	case err == nil:
-		return "succeeded"
+		return ledger.RunSucceeded
 	case fault.Is(err, fault.Interrupted):
-		return "interrupted"
+		return ledger.RunInterrupted
 	}
-	return "failed"
+	return ledger.RunFailed
 }
 
 func text(err error) string {

@@ -46,7 +46,7 @@ func (l *Loader) Rejects(ctx context.Context, src *config.Source, reason string,
 // sent now. The others stay, with one attempt more.
 func (l *Loader) RetryRejects(ctx context.Context, src *config.Source, reason string) (Summary, error) {
 	started := time.Now()
-	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: ledger.Retry, Status: "failed"}
+	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: ledger.Retry, Status: ledger.RunFailed}
 	export, err := l.Source(ctx, src)
 	if err != nil {
 		return summary, err

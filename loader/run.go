@@ -49,11 +49,11 @@ type Progress struct {
 
 // Summary says what a run did.
 type Summary struct {
-	Source string         `json:"source"`
-	Schema string         `json:"schema"`
-	RunID  int64          `json:"run_id"`
-	Kind   ledger.RunKind `json:"kind"`
-	Status string         `json:"status"`
+	Source string           `json:"source"`
+	Schema string           `json:"schema"`
+	RunID  int64            `json:"run_id"`
+	Kind   ledger.RunKind   `json:"kind"`
+	Status ledger.RunStatus `json:"status"`
 	ledger.Counters
 	Seconds float64 `json:"seconds"`
 	// EventsPerSecond counts what Segment accepted.
@@ -90,7 +90,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 		opts.Kind = ledger.Manual
 	}
 	started := time.Now()
-	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: opts.Kind, Status: "failed"}
+	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: opts.Kind, Status: ledger.RunFailed}
 	// The export first: without it nothing is written.
 	export, err := l.Source(ctx, src)
 	if err != nil {

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
@@ -51,7 +52,7 @@ func (l *Loader) Status(ctx context.Context, src *config.Source) (Status, error)
 		return status, err
 	}
 	state, err := book.State(ctx)
-	if ledger.NotMigrated(err) {
+	if errors.Is(err, ledger.ErrNotMigrated) {
 		return status, nil
 	}
 	if err != nil {

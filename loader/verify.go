@@ -17,7 +17,6 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/source"
-	"github.com/candu-loader/candu-loader/queries"
 )
 
 const (
@@ -170,7 +169,7 @@ func (v *verifier) compare(ctx context.Context) error {
 		}
 		return err
 	})
-	var mirror []queries.VerifyMirrorRow
+	var mirror []ledger.Fingerprint
 	group.Go(func() (err error) {
 		mirror, err = v.book.Fingerprints(inGroup, v.rng.From, v.rng.To)
 		return err

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/source"
-	"github.com/candu-loader/candu-loader/queries"
 )
 
 // day compares a day row by row: both sides in the order of the ids, a page at a
@@ -38,14 +38,14 @@ func (v *verifier) day(ctx context.Context, day string) error {
 		},
 		id: func(r source.Row) string { return r.ID },
 	}
-	right := &pages[queries.VerifyMirrorRowsRow]{
-		read: func(after string) ([]queries.VerifyMirrorRowsRow, error) {
+	right := &pages[ledger.DayRow]{
+		read: func(after string) ([]ledger.DayRow, error) {
 			if day == "" {
 				return nil, nil // Nothing without a day is ever mirrored.
 			}
 			return v.book.DayRows(ctx, from, to, after, verifyPage)
 		},
-		id: func(r queries.VerifyMirrorRowsRow) string { return r.InteractionID },
+		id: func(r ledger.DayRow) string { return r.InteractionID },
 	}
 	var lost []source.Row
 	var extra, both []string
@@ -127,7 +127,7 @@ func (v *verifier) lost(ctx context.Context, rows []source.Row) error {
 	if err != nil {
 		return err
 	}
-	elsewhere, err := v.book.Elsewhere(ctx, ids)
+	elsewhere, err := v.book.Copies(ctx, ids)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (v *verifier) lost(ctx context.Context, rows []source.Row) error {
 		case known:
 		case len(copies) == 0:
 			v.report.Missing.add(row.ID)
-		case !slices.ContainsFunc(copies, func(c queries.VerifyElsewhereRow) bool { return c.Kind == row.Kind && c.At.Equal(row.At) }):
+		case !slices.ContainsFunc(copies, func(c ledger.Copy) bool { return c.Kind == row.Kind && c.At.Equal(row.At) }):
 			v.report.Different.add(row.ID)
 		}
 	}
@@ -214,14 +214,14 @@ func (v *verifier) extra(ctx context.Context, ids []string) error {
 // mirror has them there too, or not. The latter are found by lost, unless the
 // export's day lies outside of the range.
 func (v *verifier) moved(ctx context.Context, rows map[string]time.Time) error {
-	elsewhere, err := v.book.Elsewhere(ctx, slices.Collect(maps.Keys(rows)))
+	elsewhere, err := v.book.Copies(ctx, slices.Collect(maps.Keys(rows)))
 	if err != nil {
 		return err
 	}
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
 		at := rows[id]
 		switch {
-		case slices.ContainsFunc(elsewhere[id], func(c queries.VerifyElsewhereRow) bool { return c.At.Equal(at) }):
+		case slices.ContainsFunc(elsewhere[id], func(c ledger.Copy) bool { return c.At.Equal(at) }):
 			v.report.Doubled.add(id)
 		case !v.inRange(at):
 			v.report.Different.add(id)

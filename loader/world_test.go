@@ -95,7 +95,7 @@ func (w *world) run(t *testing.T) loader.Summary {
 	t.Helper()
 	summary, err := w.try(t, loader.RunOptions{})
 	require.NoError(t, err)
-	require.Equal(t, "succeeded", summary.Status)
+	require.EqualValues(t, "succeeded", summary.Status)
 	return summary
 }
 

@@ -97,7 +97,7 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &result), out)
-	require.Equal(t, "succeeded", result.Sources[0].Status)
+	require.EqualValues(t, "succeeded", result.Sources[0].Status)
 	require.Equal(t, "precondition", result.Sources[1].Error.Kind)
 	require.Contains(t, log, "hint: Check interactions.url")
 

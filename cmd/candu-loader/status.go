@@ -150,7 +150,7 @@ func statusText(s loader.Status, now time.Time) string {
 }
 
 func runLine(r ledger.RunRecord, now time.Time) string {
-	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, paint(r.Status), ago(r.StartedAt, now))
+	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, paint(string(r.Status)), ago(r.StartedAt, now))
 	if r.FinishedAt != nil {
 		text += ", took " + duration(r.FinishedAt.Sub(r.StartedAt).Seconds())
 	}

@@ -15,7 +15,7 @@ import (
 type RunRecord struct {
 	ID         int64      `json:"id"`
 	Kind       RunKind    `json:"kind"`
-	Status     string     `json:"status"`
+	Status     RunStatus  `json:"status"`
 	SlotAt     *time.Time `json:"slot_at"`
 	StartedAt  time.Time  `json:"started_at"`
 	FinishedAt *time.Time `json:"finished_at"`
@@ -31,7 +31,7 @@ type RunRecord struct {
 
 func recordOf(r queries.LoaderRun) RunRecord {
 	record := RunRecord{
-		ID: r.ID, Kind: RunKind(r.Kind), Status: r.Status, SlotAt: r.SlotAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		ID: r.ID, Kind: RunKind(r.Kind), Status: RunStatus(r.Status), SlotAt: r.SlotAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
 		RangeFrom: r.RangeFrom, RangeTo: r.RangeTo,
 		Counters: Counters{
 			RowsRead: r.RowsRead, Sent: r.Sent, AlreadyDelivered: r.AlreadyDelivered, Rejected: r.Rejected,

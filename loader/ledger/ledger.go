@@ -9,7 +9,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -80,7 +82,7 @@ func (l *Ledger) InTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
 }
 
 // inTx is InTx for a step that is named in the error. A schema that was never
-// migrated, or not to the end, is one for which [NotMigrated] is true.
+// migrated, or not to the end, has [ErrNotMigrated] as its cause.
 func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
 	if err := l.InTx(ctx, fn); err != nil {
 		return l.explain(err, "%s of schema %q", doing, l.id.Schema)
@@ -90,45 +92,73 @@ func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) erro
 
 // State is what the schema knows about itself.
 type State struct {
-	queries.LoaderState
+	// MessageNamespace is that of the messageIds.
+	MessageNamespace uuid.UUID
+	// StartAt is where the first run began; nil = the beginning.
+	StartAt *time.Time
+	// WatermarkAt and WatermarkID are the watermark: every row at or below it is mirrored or
+	// rejected. nil = nothing yet; without an id it stands before every id of that moment.
+	WatermarkAt *time.Time
+	WatermarkID *string
+	// CompleteUntil is what the last run that reached the end of the export vouches for.
+	CompleteUntil *time.Time
+	// SlotsSince is from when on slots are accounted for; nil = serve never ran.
+	SlotsSince *time.Time
+	// Alerts is what serve has announced.
+	Alerts []byte
 	// Version is the number of the last migration.
 	Version int
+}
+
+func stateOf(s queries.LoaderState, version int64) State {
+	return State{
+		MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
+		CompleteUntil: s.CompleteUntil, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
+	}
 }
 
 // State reads where the source stands. A schema that was never migrated is a
 // [fault.Precondition].
 func (l *Ledger) State(ctx context.Context) (State, error) {
-	var state State
-	err := l.InTx(ctx, func(tx pgx.Tx) error {
-		row, err := l.q.StateGet(ctx, tx)
-		state = State{LoaderState: row.LoaderState, Version: int(row.SchemaVersion)}
+	var row queries.StateGetRow
+	err := l.inTx(ctx, "reading the state", func(tx pgx.Tx) (err error) {
+		row, err = l.q.StateGet(ctx, tx)
 		return err
 	})
 	if err != nil {
-		return State{}, l.explain(err, "reading the state of schema %q", l.id.Schema)
+		return State{}, err
 	}
-	return state, l.verify(state.LoaderState)
+	return stateOf(row.LoaderState, row.SchemaVersion), l.verify(row.LoaderState)
 }
 
-// NotMigrated reports whether err says that the schema's tables are not there.
-func NotMigrated(err error) bool { return fault.HintOf(err) == migrateHint }
+// ErrNotMigrated is the cause of errors which say that the schema is not there, or not as this
+// candu-loader makes it.
+var ErrNotMigrated = errors.New("it needs migration")
 
-const migrateHint = "Run `candu-loader migrate` first; `candu-loader run` does it too."
+// notMigrated is a precondition with the remedy; cause is what the database said, nil if it
+// was not asked.
+func notMigrated(text string, cause error) error {
+	e := fault.New(fault.Precondition, "%s", text).WithHint("Run `candu-loader migrate` first; `candu-loader run` does it too.")
+	if e.Err = ErrNotMigrated; cause != nil {
+		e.Err = fmt.Errorf("%w: %w", ErrNotMigrated, cause)
+	}
+	return e
+}
 
 // explain gives an error of the database its kind, and the remedy where the
 // cause is known.
 func (l *Ledger) explain(err error, format string, args ...any) error {
-	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}
+	text := fmt.Sprintf(format, args...)
 	switch {
-	case postgres.Missing(err) || postgres.MissingColumn(err) || isNoRows(err):
+	case postgres.Missing(err) || postgres.MissingColumn(err) || errors.Is(err, pgx.ErrNoRows):
 		// A column is missing from a schema that an older candu-loader made.
-		e.Kind = fault.Precondition
-		return e.WithHint(migrateHint)
+		return notMigrated(text, err)
 	case postgres.Denied(err):
+		e := &fault.Error{Kind: postgres.KindOf(err), Text: text, Err: err}
 		return e.WithHint("The schema belongs to another role. As its owner: ALTER SCHEMA %s OWNER TO <the loader's role>; and the same for its tables.",
 			pgx.Identifier{l.id.Schema}.Sanitize())
 	}
-	return e
+	return fault.Wrap(postgres.KindOf(err), err, "%s", text)
 }
 
 // verify refuses a schema of another source, and a namespace that would give

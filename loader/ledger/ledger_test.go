@@ -167,7 +167,7 @@ func TestOpenRun_NeedsAMigration(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
-	require.True(t, NotMigrated(err), "%v", err)
+	require.ErrorIs(t, err, ErrNotMigrated)
 	require.Equal(t, fault.Precondition, fault.KindOf(err))
 }
 

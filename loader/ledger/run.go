@@ -44,6 +44,17 @@ const (
 	Retry     RunKind = "retry"
 )
 
+// RunStatus is how a run stands or ended.
+type RunStatus string
+
+// The statuses of runs.
+const (
+	RunRunning     RunStatus = "running"
+	RunSucceeded   RunStatus = "succeeded"
+	RunFailed      RunStatus = "failed"
+	RunInterrupted RunStatus = "interrupted"
+)
+
 // Lease returns the lease that a run of this kind takes.
 func (k RunKind) Lease() string {
 	if k == Backfill {
@@ -120,8 +131,8 @@ var errHeld = errors.New("held")
 // OpenRun takes the lease and begins a run, in one short transaction.
 //
 // A lease that another loader holds is [fault.Busy]: the error says who and
-// since when. A schema that is missing or old is a [fault.Precondition] for which
-// [NotMigrated] is true. In both cases nothing was written.
+// since when. A schema that is missing or old is a [fault.Precondition] with the
+// cause [ErrNotMigrated]. In both cases nothing was written.
 func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	latest, err := Latest()
 	if err != nil {
@@ -142,7 +153,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		case err != nil:
 			return err
 		case row.SchemaDirty || int(row.SchemaVersion) < latest || !slices.Equal(row.LoaderState.Readers, sortedReaders(l.id.Readers)):
-			return &fault.Error{Kind: fault.Precondition, Text: fmt.Sprintf("schema %q needs migration", l.id.Schema), Hint: migrateHint}
+			return notMigrated(fmt.Sprintf("schema %q", l.id.Schema), nil)
 		case int(row.SchemaVersion) > latest:
 			return newer(l.id.Schema, int(row.SchemaVersion), latest)
 		case row.Token == nil:
@@ -161,7 +172,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	}
 	run := &Run{
 		ledger: l, lease: lease, token: *row.Token, ID: *row.RunID,
-		State:      State{LoaderState: row.LoaderState, Version: int(row.SchemaVersion)},
+		State:      stateOf(row.LoaderState, row.SchemaVersion),
 		HasRejects: row.HasRejects, Dead: int(row.DeadRuns),
 	}
 	if row.HeldUntil != nil {
@@ -220,8 +231,7 @@ func (r *Run) Start(ctx context.Context, at time.Time) error {
 
 // End is how a run ended.
 type End struct {
-	// Status is succeeded, failed or interrupted.
-	Status   string
+	Status   RunStatus
 	Counters Counters
 	// WatermarkAfter is the time of the watermark at the end, nil if there is none.
 	WatermarkAfter *time.Time
@@ -239,7 +249,7 @@ func (r *Run) Finish(ctx context.Context, end End) error {
 	err := r.ledger.InTx(ctx, func(tx pgx.Tx) (err error) {
 		c := end.Counters
 		rows, err = r.ledger.q.RunFinish(ctx, tx, queries.RunFinishParams{
-			ID: r.ID, Lease: r.lease, Token: r.token, Status: end.Status, Idle: idleTimeout,
+			ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status), Idle: idleTimeout,
 			RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
 			Batches: c.Batches, Retries: c.Retries,
 			WatermarkAfter: end.WatermarkAfter, CompleteUntil: end.CompleteUntil, Error: orNil(end.Err),
@@ -258,15 +268,16 @@ func (r *Run) Finish(ctx context.Context, end End) error {
 }
 
 func (r *Run) finished(ctx context.Context) error {
-	var status string
-	err := r.ledger.InTx(ctx, func(tx pgx.Tx) (err error) {
-		status, err = r.ledger.q.RunStatus(ctx, tx, r.ID)
+	var status RunStatus
+	err := r.ledger.InTx(ctx, func(tx pgx.Tx) error {
+		text, err := r.ledger.q.RunStatus(ctx, tx, r.ID)
+		status = RunStatus(text)
 		return err
 	})
 	if err != nil {
 		return r.ledger.explain(err, "reading run %d in schema %q", r.ID, r.ledger.id.Schema)
 	}
-	if status == "succeeded" || status == "failed" {
+	if status == RunSucceeded || status == RunFailed {
 		return nil
 	}
 	return r.lost()
@@ -275,8 +286,6 @@ func (r *Run) finished(ctx context.Context) error {
 func leaseTTL() pgtype.Interval {
 	return pgtype.Interval{Microseconds: LeaseTTL.Microseconds(), Valid: true}
 }
-
-func isNoRows(err error) bool { return errors.Is(err, pgx.ErrNoRows) }
 
 func orNil(s string) *string {
 	if s == "" {

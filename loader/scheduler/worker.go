@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -140,7 +141,7 @@ func (w *worker) look(ctx context.Context) (*ledger.Ledger, ledger.SlotsView, er
 		return nil, ledger.SlotsView{}, err
 	}
 	view, err := book.LookAtSlots(ctx)
-	if ledger.NotMigrated(err) {
+	if errors.Is(err, ledger.ErrNotMigrated) {
 		if _, err := w.loader.Migrate(ctx, w.src); err != nil {
 			return nil, view, err
 		}

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"reflect"
 	"time"
@@ -94,7 +95,7 @@ func (a *alerts) look(ctx context.Context, src *config.Source, s statuspage.Sour
 	o := observation(s, time.Now())
 	book, before, err := a.state(ctx, src)
 	switch {
-	case ledger.NotMigrated(err):
+	case errors.Is(err, ledger.ErrNotMigrated):
 		return
 	case err != nil:
 		if o.Failure == nil || time.Since(o.Failure.Since) < awayFor {

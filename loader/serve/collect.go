@@ -150,7 +150,7 @@ func (c *collector) fill(ctx context.Context, src *config.Source, k *known, s *s
 		return err
 	}
 	state, err := book.State(ctx)
-	if ledger.NotMigrated(err) {
+	if errors.Is(err, ledger.ErrNotMigrated) {
 		return nil // The first run makes the schema.
 	}
 	if err != nil {
@@ -229,7 +229,7 @@ func fillHistory(ctx context.Context, book *ledger.Ledger, s *statuspage.Source)
 
 func runOf(r ledger.RunRecord) statuspage.Run {
 	run := statuspage.Run{
-		ID: r.ID, Kind: string(r.Kind), Status: r.Status, SlotAt: r.SlotAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		ID: r.ID, Kind: string(r.Kind), Status: string(r.Status), SlotAt: r.SlotAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
 		RowsRead: r.RowsRead, Sent: r.Sent, AlreadyDelivered: r.AlreadyDelivered, Rejected: r.Rejected, Retries: r.Retries, Error: r.Error,
 	}
 	end := time.Now()

@@ -113,7 +113,7 @@ func (m *metrics) ended(src *config.Source, s loader.Summary, err error) {
 	if fault.Is(err, fault.Busy) {
 		return
 	}
-	m.runs.WithLabelValues(src.Nickname, s.Status).Inc()
+	m.runs.WithLabelValues(src.Nickname, string(s.Status)).Inc()
 	if s.RunID > 0 {
 		m.runSeconds.WithLabelValues(src.Nickname).Observe(s.Seconds)
 	}
