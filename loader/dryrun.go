@@ -61,7 +61,7 @@ type previewer struct {
 	loader  *Loader
 	sorter  *sorter
 	sender  *segment.Sender
-	rules   *event.Rules
+	encoder *segment.Encoder
 	limit   int
 	fresh   int
 	preview Preview
@@ -128,9 +128,9 @@ func (l *Loader) previewOf(ctx context.Context, src *config.Source, limit int, o
 	if err != nil {
 		return p.preview, err
 	}
-	p.rules = rules(src, export.Table(), state, src.Integrations)
-	p.sender = l.gateway.Sender(src.WriteKey, p.rules.Message)
-	p.sorter = &sorter{ledger: book, rules: p.rules, hasRejects: p.preview.Migrated, empty: !p.preview.Migrated, unique: export.Table().UniqueID}
+	p.encoder = segment.NewEncoder(src.Integrations)
+	p.sender = l.gateway.Sender(src.WriteKey, p.encoder)
+	p.sorter = &sorter{ledger: book, rules: rules(src, export.Table(), state, p.encoder), hasRejects: p.preview.Migrated, empty: !p.preview.Migrated, unique: export.Table().UniqueID}
 	pages, err := open(export, state, p)
 	if err != nil {
 		return p.preview, err
@@ -173,11 +173,10 @@ func (p *previewer) count(page *source.Page, s *sorted) {
 	for i := range s.events {
 		e := &s.events[i]
 		p.days[PreviewDay{Day: e.At.Format(time.DateOnly), Event: e.Kind.Name()}]++
-		p.preview.Bytes += int64(e.Size)
-		if len(p.preview.Samples) < sampleEvents {
-			if text, err := p.rules.JSON(e); err == nil {
-				p.preview.Samples = append(p.preview.Samples, text)
-			}
+		text, err := p.encoder.JSON(e)
+		p.preview.Bytes += int64(len(text))
+		if err == nil && len(p.preview.Samples) < sampleEvents {
+			p.preview.Samples = append(p.preview.Samples, text)
 		}
 	}
 	for rest := s.events; len(rest) > 0; p.preview.Requests++ {

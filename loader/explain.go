@@ -14,6 +14,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
@@ -121,7 +122,8 @@ func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (Ex
 	x.export, exportErr = l.Source(ctx, src)
 	if exportErr == nil {
 		defer x.export.Close()
-		x.rules = rules(src, x.export.Table(), x.state, src.Integrations)
+		x.encoder = segment.NewEncoder(src.Integrations)
+		x.rules = rules(src, x.export.Table(), x.state, x.encoder)
 	} else {
 		x.out.ExportError = exportErr.Error()
 	}
@@ -152,6 +154,7 @@ type explainer struct {
 	migrated bool
 	export   *source.Source
 	rules    *event.Rules
+	encoder  *segment.Encoder
 	row      *event.Interaction
 	out      Explanation
 }
@@ -303,9 +306,9 @@ func (x *explainer) convert() error {
 		// The first migration draws the namespace; until then nobody knows the id.
 		made.MessageID = ""
 	}
-	text, err := x.rules.JSON(&made)
+	text, err := x.encoder.JSON(&made)
 	x.out.MessageID = made.MessageID
-	x.out.Event = &ExplainedEvent{Kind: made.Kind.String(), Name: made.Kind.Name(), Bytes: made.Size, JSON: text}
+	x.out.Event = &ExplainedEvent{Kind: made.Kind.String(), Name: made.Kind.Name(), Bytes: len(text), JSON: text}
 	return err
 }
 

@@ -115,8 +115,8 @@ func (l *Loader) MigrationPlan(ctx context.Context, src *config.Source) (ledger.
 	return ledger.Plan(ctx, l.config.Warehouse.MigrateURL, l.identity(src))
 }
 
-// rules returns what makes events of the source's rows.
-func rules(src *config.Source, table *source.Table, state ledger.State, integrations map[string]any) *event.Rules {
+// rules returns what makes events of the source's rows, for the encoder to send.
+func rules(src *config.Source, table *source.Table, state ledger.State, encoder *segment.Encoder) *event.Rules {
 	kinds := map[string]event.Kind{}
 	for _, spelling := range src.Interactions.Kinds.View {
 		kinds[spelling] = event.View
@@ -124,7 +124,7 @@ func rules(src *config.Source, table *source.Table, state ledger.State, integrat
 	for _, spelling := range src.Interactions.Kinds.Interaction {
 		kinds[spelling] = event.Interacted
 	}
-	return event.NewRules(state.MessageNamespace, kinds, table.HasKind, integrations)
+	return event.NewRules(state.MessageNamespace, kinds, table.HasKind, encoder.Size)
 }
 
 // grace is how long a run that was interrupted may take to finish and record

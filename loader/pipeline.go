@@ -106,11 +106,13 @@ func (c *counters) snapshot() ledger.Counters {
 
 // newPipeline returns a pipeline for a run of the source; it lacks its reader.
 func (l *Loader) newPipeline(src *config.Source, run *ledger.Run, export *source.Source, log *slog.Logger, integrations map[string]any) *pipeline {
-	made := rules(src, export.Table(), run.State, integrations)
+	encoder := segment.NewEncoder(integrations)
 	return &pipeline{
 		run: run, log: log, stop: make(chan struct{}), overlap: !failpoint.Without("one_transaction"),
-		sender: l.gateway.Sender(src.WriteKey, made.Message), senders: l.gateway.Concurrency(),
-		sorter: &sorter{ledger: run.Ledger(), hasRejects: run.HasRejects, rules: made, unique: export.Table().UniqueID},
+		sender: l.gateway.Sender(src.WriteKey, encoder), senders: l.gateway.Concurrency(),
+		sorter: &sorter{
+			ledger: run.Ledger(), hasRejects: run.HasRejects, rules: rules(src, export.Table(), run.State, encoder), unique: export.Table().UniqueID,
+		},
 	}
 }
 

@@ -3,14 +3,12 @@
 package event
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	analytics "github.com/segmentio/analytics-go/v3"
 )
 
 // MaxBytes is the greatest JSON of one event that is sent; Segment documents
@@ -87,36 +85,24 @@ type Event struct {
 	HasPortal bool
 	// At is when the user did it, UTC, in whole microseconds.
 	At time.Time
-	// Size is the exact length of the event's JSON in bytes.
+	// Size is how many bytes it takes when it is sent, at most.
 	Size int
 }
 
 // Rules make events of the rows of one source.
 type Rules struct {
-	namespace    uuid.UUID
-	kinds        map[string]Kind
-	hasKind      bool
-	integrations analytics.Integrations
-	// fixed is the part of Size that is the same for every event of a kind.
-	fixed [Interacted + 1]int
+	namespace uuid.UUID
+	kinds     map[string]Kind
+	hasKind   bool
+	size      func(*Event) int
 }
 
 // NewRules returns the rules of a source. kinds maps the spellings of the
 // column kind; where the table has no such column, hasKind is false and a row
-// without an event name is a view. integrations goes into every event; nil leaves it out.
-func NewRules(namespace uuid.UUID, kinds map[string]Kind, hasKind bool, integrations map[string]any) *Rules {
-	r := &Rules{namespace: namespace, kinds: kinds, hasKind: hasKind, integrations: integrations}
-	extra := 0
-	if len(integrations) > 0 {
-		// What a YAML or JSON document holds can be marshalled.
-		text, err := json.Marshal(integrations)
-		if err == nil {
-			extra = len(`,"integrations":`) + len(text)
-		}
-	}
-	r.fixed[View] = len(`{"type":"screen","messageId":"","name":"","timestamp":"","properties":{"tutorialId":}}`) + 36 + len(ViewName) + extra
-	r.fixed[Interacted] = len(`{"type":"track","messageId":"","event":"","timestamp":"","properties":{"eventName":"","tutorialId":}}`) + 36 + len(InteractionName) + extra
-	return r
+// without an event name is a view. size says how many bytes an event takes when it is sent;
+// below [MaxBytes] it may say more than that.
+func NewRules(namespace uuid.UUID, kinds map[string]Kind, hasKind bool, size func(*Event) int) *Rules {
+	return &Rules{namespace: namespace, kinds: kinds, hasKind: hasKind, size: size}
 }
 
 // Convert makes the event of a row, or says why there is none. The first rule that
@@ -146,11 +132,11 @@ func (r *Rules) Convert(in *Interaction) (Event, *Reject) {
 		return Event{}, reject
 	}
 	e.At = in.OccurredAt.UTC().Truncate(time.Microsecond)
+	e.MessageID = MessageID(r.namespace, in.ID, e.At)
 	e.Size = r.size(&e)
 	if e.Size > MaxBytes {
 		return Event{}, &Reject{TooLarge, fmt.Sprintf("the event has %d bytes, at most %d can be sent", e.Size, MaxBytes)}
 	}
-	e.MessageID = MessageID(r.namespace, in.ID, e.At)
 	return e, nil
 }
 
@@ -168,51 +154,6 @@ func (r *Rules) kind(in *Interaction) (Kind, *Reject) {
 		return 0, &Reject{UnknownKind, "kind is missing"}
 	}
 	return 0, &Reject{UnknownKind, fmt.Sprintf("kind %q stands for neither view nor interaction", cut(in.Kind))}
-}
-
-// Message returns the analytics-go value that carries the event. It lives in
-// properties, whose content is replaced, and points to the event and its row.
-func (r *Rules) Message(e *Event, properties analytics.Properties) analytics.Message {
-	row := e.Row
-	clear(properties)
-	// Pointers, for a pointer in an interface takes no memory of its own; the JSON is
-	// the same.
-	properties["tutorialId"] = &e.TutorialID
-	if e.HasPortal {
-		properties["portalId"] = &e.PortalID
-	}
-	if !blank(row.SegmentID) {
-		properties["segmentId"] = &row.SegmentID
-	}
-	if !blank(row.VersionID) {
-		properties["versionId"] = &row.VersionID
-	}
-	if e.Kind == View {
-		return analytics.Screen{
-			MessageId: e.MessageID, UserId: Present(row.UserID), AnonymousId: Present(row.AnonymousID),
-			Name: ViewName, Timestamp: e.At, Properties: properties, Integrations: r.integrations,
-		}
-	}
-	properties["eventName"] = &row.EventName
-	return analytics.Track{
-		MessageId: e.MessageID, UserId: Present(row.UserID), AnonymousId: Present(row.AnonymousID),
-		Event: InteractionName, Timestamp: e.At, Properties: properties, Integrations: r.integrations,
-	}
-}
-
-// JSON returns the event as it is sent.
-func (r *Rules) JSON(e *Event) ([]byte, error) {
-	// What Enqueue of the client sets, nobody else may.
-	switch m := r.Message(e, analytics.Properties{}).(type) {
-	case analytics.Screen:
-		m.Type = "screen"
-		return json.Marshal(m)
-	case analytics.Track:
-		m.Type = "track"
-		return json.Marshal(m)
-	default:
-		return nil, fmt.Errorf("encoding a message of type %T", m)
-	}
 }
 
 // Present returns s, or "" if it is blank: blank texts count as missing.

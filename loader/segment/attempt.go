@@ -57,11 +57,8 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 	if err != nil {
 		return outcome{}, fmt.Errorf("making an analytics client: %w", err)
 	}
-	properties := s.borrow()
-	// The client is done with them when Close returns.
-	defer s.properties.Put(properties)
 	for i := range batch {
-		if err := client.Enqueue(s.message(&batch[i], properties[i%len(properties)])); err != nil {
+		if err := client.Enqueue(s.encoder.message(&batch[i])); err != nil {
 			results.Failure(nil, err) // Its reasons are checked by package event.
 		}
 	}
@@ -90,27 +87,6 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 		return out, fmt.Errorf("encoding a batch of %d events: analytics-go accounts for %d", len(batch), results.accepted+len(results.lost))
 	}
 	return out, nil
-}
-
-// queued is how many messages analytics-go v3.3.0 has taken and not encoded yet, at most:
-// the capacity of its channel, and the one that is being encoded. When Enqueue returns, the
-// message that came so many before has been encoded, and its map may be used again.
-const queued = 100 + 1
-
-// ring has maps for the properties of messages, taken in turn. Making one for each event is a
-// sixth of all the memory that a run goes through; keeping as many as there are events
-// in flight costs the collector, which has to look at them.
-type ring [queued + 1]analytics.Properties
-
-func (s *Sender) borrow() *ring {
-	if m, ok := s.properties.Get().(*ring); ok {
-		return m
-	}
-	m := new(ring)
-	for i := range m {
-		m[i] = make(analytics.Properties, 5)
-	}
-	return m
 }
 
 // verdict is what to do after an attempt.

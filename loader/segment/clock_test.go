@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/event"
@@ -86,8 +85,7 @@ func inBubble(t *testing.T, change func(*Config), answer func(w http.ResponseWri
 			change(&config)
 		}
 		b := &bubble{t: t, testBundle: &testBundle{gateway: NewGateway(config)}, began: time.Now()}
-		b.rules = event.NewRules(uuid.Max, map[string]event.Kind{"view": event.View, "interaction": event.Interacted}, true, nil)
-		b.sender = b.gateway.Sender("write-key", b.rules.Message)
+		b.use(NewEncoder(nil))
 		server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			var body struct {
 				SentAt time.Time `json:"sentAt"`
@@ -244,7 +242,7 @@ func TestClock_RetryAfterHoldsAllSenders(t *testing.T) {
 			if asked != "" {
 				require.Equal(t, want, b.after(end))
 			}
-			other := b.gateway.Sender("another", b.rules.Message)
+			other := b.gateway.Sender("another", b.encoder)
 			_, err := other.Send(t.Context(), nil, two)
 			require.NoError(t, err)
 			group.Wait()
@@ -353,7 +351,7 @@ func TestClock_RateLimit(t *testing.T) {
 	inBubble(t, func(c *Config) { c.MaxEventsPerSecond = 1000 }, answers(200, 200, 500, 200), func(b *bubble) {
 		t := b.t
 		require.Equal(t, 100, b.gateway.BatchSize())
-		other := b.gateway.Sender("another", b.rules.Message)
+		other := b.gateway.Sender("another", b.encoder)
 		var group sync.WaitGroup
 		for i := range 4 {
 			sender := []*Sender{b.sender, other}[i%2]

@@ -17,7 +17,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -34,7 +33,15 @@ type testBundle struct {
 	gateway *Gateway
 	sender  *Sender
 	fake    *fakesegment.Server
+	encoder *Encoder
 	rules   *event.Rules
+}
+
+// use makes the bundle's sender send what the encoder makes.
+func (b *testBundle) use(encoder *Encoder) {
+	b.encoder = encoder
+	b.rules = rulesFor(encoder)
+	b.sender = b.gateway.Sender("write-key", encoder)
 }
 
 func setup(t *testing.T, change func(*Config)) *testBundle {
@@ -48,8 +55,7 @@ func setup(t *testing.T, change func(*Config)) *testBundle {
 		change(&config)
 	}
 	b := &testBundle{gateway: NewGateway(config), fake: fake}
-	b.rules = event.NewRules(uuid.Max, map[string]event.Kind{"view": event.View, "interaction": event.Interacted}, true, map[string]any{"All": true})
-	b.sender = b.gateway.Sender("write-key", b.rules.Message)
+	b.use(NewEncoder(map[string]any{"All": true}))
 	t.Cleanup(func() {
 		b.gateway.Close()
 		server.CloseClientConnections()
@@ -250,17 +256,17 @@ func TestSend_WhereNobodyListensIsRetried(t *testing.T) {
 func TestSend_WhatCannotBeEncodedIsNoPassingTrouble(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	rules := event.NewRules(uuid.Max, nil, false, map[string]any{"Mixpanel": math.NaN()})
-	d, err := b.gateway.Sender("write-key", rules.Message).Send(t.Context(), nil, b.events(t, 3))
+	b.use(NewEncoder(map[string]any{"Mixpanel": math.NaN()}))
+	d, err := b.sender.Send(t.Context(), nil, b.events(t, 3))
 	require.Equal(t, fault.Failed, fault.KindOf(err))
 	require.ErrorContains(t, err, "NaN")
 	require.Empty(t, d)
 	require.Zero(t, b.fake.Stats().Requests)
 }
 
-// What was counted by package event is what analytics-go puts on the wire, to the
-// byte: the greatest event it allows goes through.
-func TestSend_SizeIsThatOnTheWire(t *testing.T) {
+// JSON is what analytics-go puts on the wire, to the byte, and the greatest event that the
+// rules allow goes through.
+func TestSend_JSONIsThatOnTheWire(t *testing.T) {
 	t.Parallel()
 	var batch []json.RawMessage
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -280,16 +286,24 @@ func TestSend_SizeIsThatOnTheWire(t *testing.T) {
 		made, reject := b.rules.Convert(&row)
 		require.Nil(rt, reject)
 		greatest := row
-		greatest.UserID += strings.Repeat("x", event.MaxBytes-made.Size)
+		text, err := b.encoder.JSON(&made)
+		require.NoError(rt, err)
+		greatest.UserID += strings.Repeat("x", event.MaxBytes-len(text))
 		full, reject := b.rules.Convert(&greatest)
 		require.Nil(rt, reject)
 		require.Equal(rt, event.MaxBytes, full.Size)
+		tooLarge := greatest
+		tooLarge.UserID += "x"
+		_, reject = b.rules.Convert(&tooLarge)
+		require.Equal(rt, &event.Reject{Reason: event.TooLarge, Detail: "the event has 32001 bytes, at most 32000 can be sent"}, reject)
 		events := []event.Event{made, full}
-		_, err := b.sender.Send(t.Context(), nil, events)
+		_, err = b.sender.Send(t.Context(), nil, events)
 		require.NoError(rt, err)
 		require.Len(rt, batch, len(events))
 		for i := range events {
-			require.Len(rt, batch[i], events[i].Size)
+			text, err := b.encoder.JSON(&events[i])
+			require.NoError(rt, err)
+			require.Equal(rt, string(text), string(batch[i]))
 		}
 	})
 }
@@ -412,8 +426,7 @@ func TestCheckKey(t *testing.T) {
 	}
 }
 
-// The maps of properties are used again while a batch is under way: each event must arrive
-// with its own all the same.
+// Each event arrives with its own properties, whatever else is under way.
 func TestSend_PropertiesAreNotMixedUp(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(c *Config) { c.BatchSize = 2500 })
@@ -436,7 +449,7 @@ func TestSend_PropertiesAreNotMixedUp(t *testing.T) {
 		made, reject := b.rules.Convert(&rows[i])
 		require.Nil(t, reject)
 		events[i] = made
-		text, err := b.rules.JSON(&made)
+		text, err := b.encoder.JSON(&made)
 		require.NoError(t, err)
 		want[i] = string(text)
 	}
@@ -467,11 +480,11 @@ func BenchmarkSend(b *testing.B) {
 	defer server.Close()
 	g := NewGateway(Config{Endpoint: server.URL, Concurrency: 1, BatchSize: 1000})
 	defer g.Close()
-	rules := event.NewRules(uuid.Max, map[string]event.Kind{"view": event.View}, true, nil)
+	encoder := NewEncoder(nil)
 	row := event.Interaction{ID: "1", Kind: "view", UserID: "u", TutorialID: "1", OccurredAt: time.Unix(1.7e9, 0)}
-	made, _ := rules.Convert(&row)
+	made, _ := rulesFor(encoder).Convert(&row)
 	events := slices.Repeat([]event.Event{made}, 1000)
-	sender := g.Sender("k", rules.Message)
+	sender := g.Sender("k", encoder)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := sender.Send(context.Background(), nil, events); err != nil {

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	analytics "github.com/segmentio/analytics-go/v3"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
@@ -32,20 +30,17 @@ const (
 type Sender struct {
 	gateway     *Gateway
 	key         secret.String
-	message     func(*event.Event, analytics.Properties) analytics.Message
+	encoder     *Encoder
 	integration map[string]any
-	// properties are maps that batches before have used.
-	properties sync.Pool
 
 	everAccepted atomic.Bool
 	refusedOnly  atomic.Int64
 }
 
-// Sender returns a sender for the source with that write key; message makes
-// the analytics-go value of an event, in the map that it is given.
-func (g *Gateway) Sender(key secret.String, message func(*event.Event, analytics.Properties) analytics.Message) *Sender {
+// Sender returns a sender for the source with that write key.
+func (g *Gateway) Sender(key secret.String, encoder *Encoder) *Sender {
 	return &Sender{
-		gateway: g, key: key, message: message,
+		gateway: g, key: key, encoder: encoder,
 		integration: map[string]any{"name": "candu", "version": g.config.Version},
 	}
 }
