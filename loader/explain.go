@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -164,8 +163,8 @@ func (x *explainer) explain(ctx context.Context) error {
 		return err
 	}
 	// A row's id may look like a messageId, so it is asked for first.
-	if message, ok := messageID(x.out.Asked); ok && x.row == nil {
-		if err := x.findByMessage(ctx, message); err != nil {
+	if message, at, ok := event.ParseMessageID(x.out.Asked); ok && x.row == nil {
+		if err := x.findByMessage(ctx, message, at); err != nil {
 			return err
 		}
 	}
@@ -184,12 +183,6 @@ func (x *explainer) explain(ctx context.Context) error {
 	history, err := x.book.History(ctx, 1)
 	x.out.Running = history.Running
 	return err
-}
-
-// messageID returns the messageId that a text is, in the way that we write it.
-func messageID(text string) (string, bool) {
-	id, err := uuid.Parse(text)
-	return id.String(), err == nil && id.Version() == 8
 }
 
 // findRow reads a row of the export by its id.
@@ -216,7 +209,7 @@ func (x *explainer) keep(page *source.Page, i int) (err error) {
 
 // findByMessage finds the row whose event has, or would have, that messageId: through the
 // mirror, in the export at the time that is part of the id, or among the rejects.
-func (x *explainer) findByMessage(ctx context.Context, message string) error {
+func (x *explainer) findByMessage(ctx context.Context, message string, at time.Time) error {
 	if x.migrated {
 		mirror, err := x.book.Mirror(ctx, message)
 		if err != nil {
@@ -230,18 +223,17 @@ func (x *explainer) findByMessage(ctx context.Context, message string) error {
 	if x.state.MessageNamespace == uuid.Nil {
 		return nil
 	}
-	if err := x.findByTime(ctx, message); err != nil || x.row != nil {
+	if err := x.findByTime(ctx, message, at); err != nil || x.row != nil {
 		return err
 	}
 	return x.findReject(ctx, message)
 }
 
-// findByTime looks at the rows of the millisecond that a messageId names.
-func (x *explainer) findByTime(ctx context.Context, message string) error {
+// findByTime looks at the rows of the millisecond that the messageId names.
+func (x *explainer) findByTime(ctx context.Context, message string, from time.Time) error {
 	if x.export == nil {
 		return nil
 	}
-	from := messageTime(message)
 	to := from.Add(time.Millisecond)
 	everything := source.At(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
 	reader, _, err := x.export.Range(ctx, source.Range{From: &from, To: &to, UpTo: everything})
@@ -259,12 +251,6 @@ func (x *explainer) findByTime(ctx context.Context, message string) error {
 			}
 		}
 	}
-}
-
-// messageTime returns the time in a messageId: the milliseconds of its first 48 bits.
-func messageTime(message string) time.Time {
-	millis, _ := strconv.ParseInt(message[:8]+message[9:13], 16, 64) // It was made of bytes.
-	return time.UnixMilli(millis).UTC()
 }
 
 // findReject looks for a reject whose row is gone from the export.

@@ -52,6 +52,33 @@ func TestMessageID_IsUUIDOfTimeAndID(t *testing.T) {
 	})
 }
 
+func TestParseMessageID(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		at := genTime(t, "at")
+		want := event.MessageID(namespace, rapid.String().Draw(t, "id"), at)
+		spelling := rapid.SampledFrom([]string{want, strings.ToUpper(want), "{" + want + "}", strings.ReplaceAll(want, "-", "")}).Draw(t, "spelling")
+		id, got, ok := event.ParseMessageID(spelling)
+		require.True(t, ok)
+		require.Equal(t, want, id)
+		require.Equal(t, at.Truncate(time.Millisecond), got)
+	})
+	for _, text := range []string{"", "12345", namespace.String(), "018b6e6e-3c00-8f11-8b63"} {
+		_, _, ok := event.ParseMessageID(text)
+		require.False(t, ok, text)
+	}
+}
+
+func TestIDPrefix(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		at := genTime(t, "at").Add(time.Millisecond)
+		id, prefix := event.MessageID(namespace, "1", at), event.IDPrefix(at)
+		require.True(t, strings.HasPrefix(id, prefix))
+		require.Less(t, event.MessageID(uuid.Max, "2", at.Add(-time.Millisecond)), prefix)
+	})
+}
+
 func TestMessageID_SortsByTime(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -59,3 +59,15 @@ func AppendMessageID(to []byte, namespace uuid.UUID, id string, occurredAt time.
 func IDPrefix(t time.Time) string {
 	return MessageID(uuid.Nil, "", t)[:13]
 }
+
+// ParseMessageID reads a messageId in any spelling of a UUID, and returns it as [MessageID]
+// spells it, with the time in it, rounded down to milliseconds. ok is false for what is no
+// messageId.
+func ParseMessageID(text string) (id string, occurredAt time.Time, ok bool) {
+	u, err := uuid.Parse(text)
+	if err != nil || u.Version() != 8 {
+		return "", time.Time{}, false
+	}
+	millis := binary.BigEndian.Uint64(u[:8]) >> 16
+	return u.String(), time.UnixMilli(int64(millis)).UTC(), true
+}
