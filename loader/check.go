@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -263,18 +262,9 @@ func (c *checker) warehouse(ctx context.Context) {
 
 func (c *checker) segment(ctx context.Context) {
 	endpoint := c.loader.config.Segment.Endpoint
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, endpoint+"/", http.NoBody)
-	if err != nil {
-		c.trouble("segment_unreachable", err)
-		return
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		c.add(LevelError, "segment_unreachable", "Let this machine reach it (proxy: $HTTPS_PROXY), or look with --offline.", "connecting to %s: %s", endpoint, rootCause(err))
+	if err := segment.Reach(ctx, endpoint); err != nil {
+		c.add(LevelError, "segment_unreachable", "Let this machine reach it (proxy: $HTTPS_PROXY), or look with --offline.", "%s", err)
 	} else {
-		_ = res.Body.Close()
 		c.add(LevelInfo, "segment_reachable", "", "%s answers", endpoint)
 	}
 	switch err := segment.CheckKey(ctx, c.loader.config.Segment.CDN, c.src.WriteKey); {
@@ -285,16 +275,5 @@ func (c *checker) segment(ctx context.Context) {
 			"Segment does not know the write key; it would answer 200 and drop the events")
 	default:
 		c.add(LevelWarning, "write_key_unchecked", "Let this machine reach it, or look with --offline.", "%s", err)
-	}
-}
-
-// rootCause drops the URL that the HTTP client puts in front.
-func rootCause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		err = inner
 	}
 }

@@ -400,32 +400,6 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestCheckKey(t *testing.T) {
-	t.Parallel()
-	fake := fakesegment.New(fakesegment.Options{WriteKeys: []string{"good"}})
-	server := httptest.NewServer(fake)
-	t.Cleanup(server.Close)
-	require.NoError(t, CheckKey(t.Context(), server.URL, "good"))
-	require.ErrorIs(t, CheckKey(t.Context(), server.URL, "hunter2"), ErrUnknownKey)
-
-	for _, code := range []int{302, 403, 500} {
-		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Location", "http://[bad"+r.URL.Path)
-			w.WriteHeader(code)
-		}))
-		t.Cleanup(other.Close)
-		err := CheckKey(t.Context(), other.URL, "hunter2")
-		require.ErrorContains(t, err, strconv.Itoa(code))
-		require.NotErrorIs(t, err, ErrUnknownKey)
-		require.NotContains(t, err.Error(), "hunter2")
-	}
-	for _, cdn := range []string{"http://127.0.0.1:1", "://", "nowhere"} {
-		err := CheckKey(t.Context(), cdn, "hunter2")
-		require.Error(t, err)
-		require.NotContains(t, err.Error(), "hunter2")
-	}
-}
-
 // Each event arrives with its own properties, whatever else is under way.
 func TestSend_PropertiesAreNotMixedUp(t *testing.T) {
 	t.Parallel()
