@@ -11,6 +11,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/segment"
 )
 
 // This file is the pipeline's end: what becomes of pages whose batches were sent.
@@ -109,7 +110,7 @@ func (p *pipeline) page(next *parcel) (page ledger.Page, complete bool, err erro
 	page = ledger.Page{
 		Mirrored: make([]ledger.Mirrored, 0, len(next.batches)),
 		Rejected: next.sorted.rejected,
-		Version:  Version, Watermark: next.watermark,
+		Version:  Version, Library: segment.Library(), Watermark: next.watermark,
 	}
 	mirrored := 0
 	for _, b := range next.batches {

@@ -89,6 +89,9 @@ type Event struct {
 	Size int
 }
 
+// Library is the client library that sends events, as Segment notes it in context.library.
+type Library struct{ Name, Version string }
+
 // Rules make events of the rows of one source.
 type Rules struct {
 	namespace uuid.UUID

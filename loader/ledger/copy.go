@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	analytics "github.com/segmentio/analytics-go/v3"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -53,7 +52,7 @@ func copyMirror(ctx context.Context, tx pgx.Tx, now time.Time, page *Page) error
 		if !rows.seek() {
 			continue
 		}
-		rows.begin(page.Version, now, into.names)
+		rows.begin(page, now, into.names)
 		if _, err := tx.Conn().PgConn().CopyFrom(ctx, rows, into.sql); err != nil {
 			return err
 		}
@@ -102,7 +101,7 @@ func (c *copyRows) seek() bool {
 	return false
 }
 
-func (c *copyRows) begin(version string, now time.Time, names []string) {
+func (c *copyRows) begin(page *Page, now time.Time, names []string) {
 	columns := 5 + len(names) + 8
 	if c.details {
 		columns += 4
@@ -112,9 +111,9 @@ func (c *copyRows) begin(version string, now time.Time, names []string) {
 	}
 	b := binary.BigEndian.AppendUint16(nil, uint16(columns))
 	b = appendText(b, "candu")
-	b = appendText(b, version)
-	b = appendText(b, libraryName)
-	b = appendText(b, analytics.Version)
+	b = appendText(b, page.Version)
+	b = appendText(b, page.Library.Name)
+	b = appendText(b, page.Library.Version)
 	b = appendTime(b, now)
 	for _, name := range names {
 		b = appendText(b, name)

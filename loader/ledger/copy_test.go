@@ -16,7 +16,7 @@ import (
 // of them for several chunks.
 func samplePage() Page {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
-	page := Page{Version: "1.2.3"}
+	page := Page{Version: "1.2.3", Library: event.Library{Name: "library", Version: "4.5.6"}}
 	add := func(id string, e event.Event, row event.Interaction) {
 		row.ID = id
 		e.MessageID, e.Row, e.At = "id-"+id, &row, at
@@ -88,7 +88,7 @@ func BenchmarkCopyRows(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		rows := &copyRows{mirrored: mirrored, kind: event.View, details: true}
-		rows.begin("1.2.3", mirrored[0].SentAt, []string{event.ViewName})
+		rows.begin(&Page{Version: "1.2.3"}, mirrored[0].SentAt, []string{event.ViewName})
 		n, err := io.Copy(io.Discard, rows)
 		if err != nil {
 			b.Fatal(err)

@@ -6,16 +6,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	analytics "github.com/segmentio/analytics-go/v3"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/queries"
 )
-
-// libraryName and analytics.Version are what analytics-go writes into
-// context.library.
-const libraryName = "analytics-go"
 
 // Mirrored are events that Segment accepted with one request.
 type Mirrored struct {
@@ -51,8 +46,9 @@ type Page struct {
 	Counters Counters
 	// Watermark is nil if it stays where it is.
 	Watermark *Watermark
-	// Version of the program that sent the events.
+	// Version of the program that sent the events, and the Library that it sent them with.
 	Version string
+	Library event.Library
 }
 
 // Any reports whether there is anything to record but counters, which the end of the
@@ -189,12 +185,12 @@ func columns(page Page) (queries.MirrorScreensParams, queries.MirrorInteractions
 		}
 	}
 	return queries.MirrorScreensParams{
-			IntegrationVersion: page.Version, LibraryName: libraryName, LibraryVersion: analytics.Version,
+			IntegrationVersion: page.Version, LibraryName: page.Library.Name, LibraryVersion: page.Library.Version,
 			Ids: s.ids, ReceivedAts: s.received, SentAts: s.sent, AnonymousIds: s.anonymous, UserIds: s.users,
 			OccurredAts: s.occurred, TutorialIds: s.tutorials, SegmentIds: s.segments, PortalIds: s.portals,
 			VersionIds: s.versions, InteractionIds: s.interactions,
 		}, queries.MirrorInteractionsParams{
-			IntegrationVersion: page.Version, LibraryName: libraryName, LibraryVersion: analytics.Version,
+			IntegrationVersion: page.Version, LibraryName: page.Library.Name, LibraryVersion: page.Library.Version,
 			Ids: t.ids, ReceivedAts: t.received, SentAts: t.sent, AnonymousIds: t.anonymous, UserIds: t.users,
 			OccurredAts: t.occurred, TutorialIds: t.tutorials, SegmentIds: t.segments, PortalIds: t.portals,
 			VersionIds: t.versions, EventNames: names, InteractionIds: t.interactions,

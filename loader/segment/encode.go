@@ -10,6 +10,9 @@ import (
 	"github.com/candu-loader/candu-loader/loader/event"
 )
 
+// Library returns what analytics-go says of itself in every batch.
+func Library() event.Library { return event.Library{Name: "analytics-go", Version: analytics.Version} }
+
 // Encoder turns the events of one source into what is sent. It is safe for concurrent use.
 type Encoder struct {
 	integrations analytics.Integrations

@@ -115,6 +115,7 @@ func TestSend_WireFormat(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, d.Accepted[0].SentAt, sentAt, time.Second)
 	require.False(t, d.Accepted[0].ReceivedAt.Before(d.Accepted[0].SentAt))
+	require.Equal(t, map[string]any{"name": Library().Name, "version": Library().Version}, body["context"].(map[string]any)["library"])
 	delete(body, "sentAt")
 	delete(body, "messageId")
 	got, err := json.Marshal(body)
