@@ -6,14 +6,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/preflight"
 )
 
-func (w *world) check(t *testing.T) map[string]loader.Finding {
+func (w *world) check(t *testing.T) map[string]preflight.Finding {
 	t.Helper()
-	codes := map[string]loader.Finding{}
+	codes := map[string]preflight.Finding{}
 	for _, f := range w.loader(t).Check(t.Context(), w.cfg.Sources[0], false) {
 		codes[f.Code] = f
 	}
@@ -32,26 +32,26 @@ func TestCheck_FindsEverythingAndChangesNothing(t *testing.T) {
 	w.exec(t, "create schema candu_test; create table candu_test.tracks (id text)")
 	codes := w.check(t)
 	for code, want := range map[string]struct {
-		level loader.Level
+		level preflight.Level
 		hint  string
 	}{
-		"timestamp_without_time_zone": {loader.LevelWarning, `ALTER COLUMN "occurred_at" TYPE timestamptz USING "occurred_at" AT TIME ZONE 'UTC';`},
-		"index_missing":               {loader.LevelWarning, `CREATE INDEX CONCURRENTLY ON "public"."candu_interactions" ("exported_at", "id");`},
-		"plan_sorts":                  {loader.LevelWarning, ""},
-		"exported_at_null":            {loader.LevelError, `UPDATE "public"."candu_interactions" SET "exported_at" = now()`},
-		"exported_at_future":          {loader.LevelWarning, "now()"},
-		"id_not_guaranteed":           {loader.LevelWarning, `ADD UNIQUE ("id");`},
-		"safe_point_visible":          {loader.LevelInfo, ""},
-		"schema_unusable":             {loader.LevelError, "schema: candu_test_loader"},
-		"write_key_unknown":           {loader.LevelError, "API Keys"},
-		"segment_reachable":           {loader.LevelInfo, ""},
+		"timestamp_without_time_zone": {preflight.LevelWarning, `ALTER COLUMN "occurred_at" TYPE timestamptz USING "occurred_at" AT TIME ZONE 'UTC';`},
+		"index_missing":               {preflight.LevelWarning, `CREATE INDEX CONCURRENTLY ON "public"."candu_interactions" ("exported_at", "id");`},
+		"plan_sorts":                  {preflight.LevelWarning, ""},
+		"exported_at_null":            {preflight.LevelError, `UPDATE "public"."candu_interactions" SET "exported_at" = now()`},
+		"exported_at_future":          {preflight.LevelWarning, "now()"},
+		"id_not_guaranteed":           {preflight.LevelWarning, `ADD UNIQUE ("id");`},
+		"safe_point_visible":          {preflight.LevelInfo, ""},
+		"schema_unusable":             {preflight.LevelError, "schema: candu_test_loader"},
+		"write_key_unknown":           {preflight.LevelError, "API Keys"},
+		"segment_reachable":           {preflight.LevelInfo, ""},
 	} {
 		require.Equal(t, want.level, codes[code].Level, code)
 		require.Contains(t, codes[code].Hint, want.hint, code)
 	}
 	require.Equal(t, "0", w.one(t, "select count(*) from pg_tables where schemaname = 'candu_test' and tablename like 'loader%'"))
 	w.exec(t, "insert into candu_interactions select * from candu_interactions where id = 3")
-	require.Equal(t, loader.LevelError, w.check(t)["id_not_unique"].Level)
+	require.Equal(t, preflight.LevelError, w.check(t)["id_not_unique"].Level)
 }
 
 func TestCheck_AllIsWell(t *testing.T) {
@@ -61,7 +61,7 @@ func TestCheck_AllIsWell(t *testing.T) {
 	w.sample(t, loadertest.Export{Rows: 20_000})
 	w.run(t)
 	for code, f := range w.check(t) {
-		require.Equal(t, loader.LevelInfo, f.Level, "%s: %s", code, f.Text)
+		require.Equal(t, preflight.LevelInfo, f.Level, "%s: %s", code, f.Text)
 	}
 }
 

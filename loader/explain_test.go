@@ -8,12 +8,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/trace"
 )
 
-func (w *world) explain(t *testing.T, id string) loader.Explanation {
+func (w *world) explain(t *testing.T, id string) trace.Explanation {
 	t.Helper()
 	x, err := w.loader(t).Explain(t.Context(), w.cfg.Sources[0], id)
 	require.NoError(t, err)
@@ -39,7 +39,7 @@ func TestExplain_Delivered(t *testing.T) {
 	summary := w.run(t)
 	for _, id := range []string{"12345", vector, strings.ToUpper(vector)} {
 		x := w.explain(t, id)
-		require.Equal(t, loader.InMirror, x.Place)
+		require.Equal(t, trace.InMirror, x.Place)
 		require.Equal(t, "12345", x.InteractionID)
 		require.Equal(t, vector, x.MessageID)
 		require.Equal(t, "interaction", x.Event.Kind)
@@ -67,7 +67,7 @@ func TestExplain_Rejected(t *testing.T) {
 	w := known(t)
 	w.run(t)
 	x := w.explain(t, "2")
-	require.Equal(t, loader.InRejects, x.Place)
+	require.Equal(t, trace.InRejects, x.Place)
 	require.Equal(t, "missing_identity", string(x.WouldReject.Reason))
 	require.EqualValues(t, 1, x.Reject.Attempts)
 	require.EqualValues(t, 1, x.Runs[0].ID)
@@ -88,7 +88,7 @@ func TestExplain_RefusedBySegment(t *testing.T) {
 	w.run(t)
 	for _, step := range []string{"its row is in the export", "its row is gone"} {
 		x := w.explain(t, vector)
-		require.Equal(t, loader.InRejects, x.Place, step)
+		require.Equal(t, trace.InRejects, x.Place, step)
 		require.Equal(t, "refused_by_segment", x.Reject.Reason)
 		require.Equal(t, "12345", x.InteractionID)
 		w.exec(t, "delete from candu_interactions where id = 12345")
@@ -101,10 +101,10 @@ func TestExplain_Pending(t *testing.T) {
 	w := known(t)
 	t.Log("before the first run")
 	x := w.explain(t, "12345")
-	require.Equal(t, loader.Pending, x.Place)
+	require.Equal(t, trace.Pending, x.Place)
 	require.Equal(t, vector, x.MessageID)
 	require.Contains(t, x.Answer, "no run has read anything yet")
-	require.Equal(t, loader.Pending, w.explain(t, vector).Place)
+	require.Equal(t, trace.Pending, w.explain(t, vector).Place)
 	require.Contains(t, w.explain(t, "2").Answer, "will reject it (missing_identity")
 	require.Equal(t, "NULL", w.one(t, "select to_regnamespace('candu_test')"), "it writes nothing")
 
@@ -115,22 +115,22 @@ func TestExplain_Pending(t *testing.T) {
 		(5, 'view', 'u', 7, '2026-01-03Z', '2026-01-01T00:00:00Z')`)
 	t.Log("after the watermark")
 	x = w.explain(t, "3")
-	require.Equal(t, loader.Pending, x.Place)
+	require.Equal(t, trace.Pending, x.Place)
 	require.False(t, x.Selection.Passed)
 	require.Equal(t, "It waits: the watermark 2026-01-02 04:00:00Z has not reached it, and the next run sends it (`candu-loader run Candu_Test`).", x.Answer)
-	require.Equal(t, loader.Pending, w.explain(t, x.MessageID).Place)
+	require.Equal(t, trace.Pending, w.explain(t, x.MessageID).Place)
 	t.Log("committed late, within lookback")
 	x = w.explain(t, "4")
-	require.Equal(t, loader.Pending, x.Place)
+	require.Equal(t, trace.Pending, x.Place)
 	require.True(t, x.Selection.Passed)
 	t.Log("committed later than lookback")
 	x = w.explain(t, "5")
-	require.Equal(t, loader.Missing, x.Place)
+	require.Equal(t, trace.Missing, x.Place)
 	require.Contains(t, x.Answer, "passed it by more than lookback 15m0s")
 	w.run(t)
-	require.Equal(t, loader.InMirror, w.explain(t, "3").Place)
-	require.Equal(t, loader.InMirror, w.explain(t, "4").Place)
-	require.Equal(t, loader.Missing, w.explain(t, "5").Place)
+	require.Equal(t, trace.InMirror, w.explain(t, "3").Place)
+	require.Equal(t, trace.InMirror, w.explain(t, "4").Place)
+	require.Equal(t, trace.Missing, w.explain(t, "5").Place)
 }
 
 // The watermark stays behind the safe point, rows beyond it are delivered all the same.
@@ -140,7 +140,7 @@ func TestExplain_DeliveredBeyondTheSafePoint(t *testing.T) {
 	w.insert(t, 6, time.Now())
 	w.run(t)
 	x := w.explain(t, "6")
-	require.Equal(t, loader.InMirror, x.Place)
+	require.Equal(t, trace.InMirror, x.Place)
 	require.False(t, x.Selection.Passed)
 	require.True(t, x.Selection.NextRunReadsIt)
 	require.Contains(t, x.Answer, "the watermark has not reached it yet")
@@ -153,12 +153,12 @@ func TestExplain_GoneFromTheExport(t *testing.T) {
 	w.exec(t, "delete from candu_interactions")
 	for _, id := range []string{"12345", vector} {
 		x := w.explain(t, id)
-		require.Equal(t, loader.InMirror, x.Place)
+		require.Equal(t, trace.InMirror, x.Place)
 		require.Nil(t, x.Row)
 		require.Equal(t, vector, x.MessageID)
 		require.Contains(t, x.Answer, "its row is gone from the export")
 	}
-	require.Equal(t, loader.InRejects, w.explain(t, "2").Place)
+	require.Equal(t, trace.InRejects, w.explain(t, "2").Place)
 	t.Log("the whole table is gone")
 	w.exec(t, "drop table candu_interactions")
 	x := w.explain(t, "12345")
@@ -189,12 +189,12 @@ func TestExplain_Excluded(t *testing.T) {
 		(1, 'view', 'u', 7, '2026-01-01Z', '2026-01-01Z'), (2, 'view', 'u', 7, '2026-01-03Z', '2026-01-03Z'), (3, 'view', 'u', 7, '2026-01-03Z', null)`)
 	for range 2 {
 		x := w.explain(t, "1")
-		require.Equal(t, loader.Excluded, x.Place)
+		require.Equal(t, trace.Excluded, x.Place)
 		require.Contains(t, x.Answer, "it was exported before start_at 2026-01-02 00:00:00Z")
 		require.Contains(t, w.explain(t, "3").Answer, "its exported_at is NULL")
 		w.run(t)
 	}
-	require.Equal(t, loader.InMirror, w.explain(t, "2").Place)
+	require.Equal(t, trace.InMirror, w.explain(t, "2").Place)
 }
 
 // Before the first migration nobody knows the namespace, and so no messageId.
@@ -204,7 +204,7 @@ func TestExplain_WithoutNamespace(t *testing.T) {
 	w.plain(t)
 	w.insert(t, 1, time.Now().Add(-time.Hour))
 	x := w.explain(t, "1")
-	require.Equal(t, loader.Pending, x.Place)
+	require.Equal(t, trace.Pending, x.Place)
 	require.Empty(t, x.MessageID)
 	require.NotContains(t, string(x.Event.JSON), "messageId")
 	text, err := json.Marshal(x)

@@ -126,21 +126,3 @@ func rules(src *config.Source, table *source.Table, state ledger.State, encoder 
 	}
 	return event.NewRules(state.MessageNamespace, kinds, table.HasKind, encoder.Size)
 }
-
-// grace is how long a run that was interrupted may take to finish and record
-// what is in flight. Container platforms kill 30 s after the signal; this leaves a
-// margin.
-const grace = 25 * time.Second
-
-// graceful returns a context that outlives ctx by grace.
-func graceful(ctx context.Context) (context.Context, context.CancelFunc) {
-	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(grace, cancel)
-		context.AfterFunc(hard, func() { timer.Stop() })
-	})
-	return hard, func() {
-		stop()
-		cancel()
-	}
-}

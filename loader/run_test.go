@@ -13,6 +13,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/preflight"
 )
 
 // Each case is an export and trouble on the way; all end in the same invariants.
@@ -457,10 +458,10 @@ func TestRun_LeastPrivileges(t *testing.T) {
 	_, err = reader.Exec(t.Context(), "select * from candu_test.loader_state")
 	require.ErrorContains(t, err, "permission denied")
 	findings := w.loader(t).Check(t.Context(), w.cfg.Sources[0], true)
-	codes := map[string]loader.Finding{}
+	codes := map[string]preflight.Finding{}
 	for _, f := range findings {
 		codes[f.Code] = f
 	}
-	require.Equal(t, loader.LevelWarning, codes["safe_point_hidden"].Level)
+	require.Equal(t, preflight.LevelWarning, codes["safe_point_hidden"].Level)
 	require.Contains(t, codes["safe_point_hidden"].Hint, "GRANT pg_read_all_stats TO")
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pages"
 )
 
 // Status says where a source stands.
@@ -85,6 +86,5 @@ func (l *Loader) Pending(ctx context.Context, src *config.Source, state ledger.S
 		return 0, err
 	}
 	defer export.Close()
-	cursor := startCursor(state, 0)
-	return export.Count(ctx, cursor)
+	return export.Count(ctx, pages.Watermark(state))
 }

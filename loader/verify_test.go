@@ -8,9 +8,10 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/proof"
 )
 
-func (w *world) verify(t *testing.T, opts loader.VerifyOptions) loader.VerifyReport {
+func (w *world) verify(t *testing.T, opts loader.VerifyOptions) proof.Report {
 	t.Helper()
 	report, err := w.loader(t).Verify(t.Context(), w.cfg.Sources[0], opts)
 	require.NoError(t, err)

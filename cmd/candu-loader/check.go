@@ -10,6 +10,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/preflight"
 )
 
 func (a *app) buildCheckCmd() *cobra.Command {
@@ -31,14 +32,14 @@ there is an error among them.`,
 }
 
 func (a *app) check(ctx context.Context, l *loader.Loader, sources []*config.Source, offline bool) error {
-	var all []loader.Finding
+	var all []preflight.Finding
 	for _, src := range sources {
 		all = append(all, l.Check(ctx, src, offline)...)
 		if ctx.Err() != nil {
 			return fault.Wrap(fault.Interrupted, ctx.Err(), "checking")
 		}
 	}
-	counts := map[loader.Level]int{}
+	counts := map[preflight.Level]int{}
 	for _, f := range all {
 		counts[f.Level]++
 	}
@@ -58,9 +59,9 @@ func (a *app) check(ctx context.Context, l *loader.Loader, sources []*config.Sou
 				a.printf("  %-8s %-26s -> %s\n", "", "", f.Hint)
 			}
 		}
-		a.printf("%d errors, %d warnings\n", counts[loader.LevelError], counts[loader.LevelWarning])
+		a.printf("%d errors, %d warnings\n", counts[preflight.LevelError], counts[preflight.LevelWarning])
 	}
-	if n := counts[loader.LevelError]; n > 0 {
+	if n := counts[preflight.LevelError]; n > 0 {
 		return fault.Wrap(fault.Precondition, errors.New("see the findings above"), "checking found %d errors", n)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/trace"
 )
 
 func (a *app) buildExplainCmd() *cobra.Command {
@@ -44,7 +45,7 @@ row or the reject, and the run that made it. The last line answers: where is my 
 
 // explanationText is an explanation on a few lines, with the labels in one column and the
 // answer at the end.
-func explanationText(x loader.Explanation, now time.Time) string {
+func explanationText(x trace.Explanation, now time.Time) string {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-12s %s\n", label, fmt.Sprintf(format, args...))

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/trace"
 )
 
 func TestExplain(t *testing.T) {
@@ -33,9 +33,9 @@ $`, out)
 
 	code, out, _ = b.call(t, "explain", "Candu_A", "7", "--json")
 	require.Equal(t, 0, code)
-	var x loader.Explanation
+	var x trace.Explanation
 	require.NoError(t, json.Unmarshal([]byte(out), &x))
-	require.Equal(t, loader.InMirror, x.Place)
+	require.Equal(t, trace.InMirror, x.Place)
 	code, out, _ = b.call(t, "explain", "Candu_A", x.MessageID)
 	require.Equal(t, 0, code)
 	require.Contains(t, out, "row 7\n")

@@ -12,6 +12,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/proof"
 )
 
 func (a *app) buildVerifyCmd() *cobra.Command {
@@ -52,14 +53,14 @@ Ends with 0 if it is proved, with 4 if there is a difference.`,
 
 // verifyResult is a source's part of verify --json.
 type verifyResult struct {
-	loader.VerifyReport
+	proof.Report
 	Error *jsonError `json:"error"`
 }
 
-func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, from, to string, repair bool) (loader.VerifyReport, error) {
+func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, from, to string, repair bool) (proof.Report, error) {
 	start, end, err := parseRange(from, to, src.Location)
 	if err != nil {
-		return loader.VerifyReport{Source: src.Nickname}, err
+		return proof.Report{Source: src.Nickname}, err
 	}
 	if to == "" {
 		end = nil
@@ -87,7 +88,7 @@ func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, 
 }
 
 // repair sends the missing rows of the days that differ.
-func (a *app) repair(ctx context.Context, l *loader.Loader, src *config.Source, opts loader.VerifyOptions, report loader.VerifyReport) error {
+func (a *app) repair(ctx context.Context, l *loader.Loader, src *config.Source, opts loader.VerifyOptions, report proof.Report) error {
 	last := ""
 	for _, d := range report.Days {
 		if d.Day == "" || d.Day == last {
@@ -116,7 +117,7 @@ func (a *app) repair(ctx context.Context, l *loader.Loader, src *config.Source, 
 	return nil
 }
 
-func verifyHint(r loader.VerifyReport) string {
+func verifyHint(r proof.Report) string {
 	switch {
 	case r.Missing.Rows > 0:
 		return fmt.Sprintf("candu-loader verify %s --repair   sends what is missing.", r.Source)
@@ -129,7 +130,7 @@ func verifyHint(r loader.VerifyReport) string {
 }
 
 // verifyText is a report for people: the days that differ, and a plain last line.
-func verifyText(r loader.VerifyReport) string {
+func verifyText(r proof.Report) string {
 	var b strings.Builder
 	if len(r.Days) > 0 {
 		fmt.Fprintf(&b, "%-12s %-12s %10s %10s %10s\n", "day", "kind", "export", "mirror", "rejects")
@@ -139,7 +140,7 @@ func verifyText(r loader.VerifyReport) string {
 	}
 	for _, d := range []struct {
 		name string
-		loader.Difference
+		proof.Difference
 	}{{"missing", r.Missing}, {"different kind or time, or not in tutorial_interaction", r.Different},
 		{"in the mirror twice, or rejected too", r.Doubled}, {"delivered or rejected, gone from the export", r.Unexpected}} {
 		if d.Rows == 0 {

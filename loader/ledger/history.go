@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -99,18 +100,18 @@ func (l *Ledger) History(ctx context.Context, runs int32) (History, error) {
 }
 
 // Server tells what the warehouse's server says of itself.
-func (l *Ledger) Server(ctx context.Context, tell func(queries.ExportServerRow)) error {
-	err := l.InTx(ctx, func(tx pgx.Tx) error {
-		server, err := l.q.ExportServer(ctx, tx)
-		if err == nil {
-			tell(server)
-		}
+func (l *Ledger) Server(ctx context.Context) (postgres.Server, error) {
+	var row queries.ExportServerRow
+	err := l.InTx(ctx, func(tx pgx.Tx) (err error) {
+		row, err = l.q.ExportServer(ctx, tx)
 		return err
 	})
 	if err != nil {
-		return l.explain(err, "asking the warehouse")
+		return postgres.Server{}, l.explain(err, "asking the warehouse")
 	}
-	return nil
+	return postgres.Server{
+		Clock: row.ServerClock, Version: row.Version, Role: row.Role, Database: row.Database, IsReplica: row.IsReplica, Encrypted: row.Encrypted,
+	}, nil
 }
 
 // Reject is a row of loader_rejects.
@@ -129,6 +130,27 @@ func rejectOf(r queries.LoaderReject) Reject {
 	return Reject{
 		InteractionID: r.InteractionID, Reason: r.Reason, Detail: r.Detail, Interaction: r.Interaction,
 		RunID: r.RunID, FirstSeenAt: r.FirstSeenAt, LastSeenAt: r.LastSeenAt, Attempts: r.Attempts,
+	}
+}
+
+// RejectsPage is how many rejects are read at once; their rows may be wide.
+const RejectsPage = 200
+
+// EachReject calls do for the rejects in the order of the rows' ids, a page at a time; reason ""
+// means any.
+func (l *Ledger) EachReject(ctx context.Context, reason string, do func(page []Reject) error) error {
+	for after := ""; ; {
+		page, err := l.Rejects(ctx, after, reason, RejectsPage)
+		if err != nil {
+			return err
+		}
+		if err := do(page); err != nil {
+			return err
+		}
+		if len(page) < RejectsPage {
+			return nil
+		}
+		after = page[len(page)-1].InteractionID
 	}
 }
 

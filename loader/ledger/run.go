@@ -89,6 +89,21 @@ type Counters struct {
 	Retries          int64 `json:"retries"`
 }
 
+// Plus returns the sum.
+func (c Counters) Plus(d Counters) Counters {
+	return Counters{
+		RowsRead: c.RowsRead + d.RowsRead, Sent: c.Sent + d.Sent, AlreadyDelivered: c.AlreadyDelivered + d.AlreadyDelivered,
+		Rejected: c.Rejected + d.Rejected, Batches: c.Batches + d.Batches, Retries: c.Retries + d.Retries,
+	}
+}
+
+// Minus returns the difference.
+func (c Counters) Minus(d Counters) Counters {
+	return c.Plus(Counters{
+		RowsRead: -d.RowsRead, Sent: -d.Sent, AlreadyDelivered: -d.AlreadyDelivered, Rejected: -d.Rejected, Batches: -d.Batches, Retries: -d.Retries,
+	})
+}
+
 // Run is a run under way: it holds the lease until Finish.
 type Run struct {
 	ledger *Ledger

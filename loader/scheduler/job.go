@@ -13,6 +13,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
@@ -146,7 +147,7 @@ func (j *job) attempt(ctx context.Context) (loader.Summary, error) {
 			j.runID = &id
 		},
 		Progress: func(p loader.Progress) { j.watch.Progress(j.src, p) },
-		Timed:    func(step loader.PageStep, took time.Duration) { j.watch.Timed(j.src, step, took) },
+		Timed:    func(step pipeline.Step, took time.Duration) { j.watch.Timed(j.src, step, took) },
 	})
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -16,6 +16,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pipeline"
 )
 
 // Scheduler runs the sources of one loader. Make it with New.
@@ -39,7 +40,7 @@ type Watcher interface {
 	// Progress is told how far a run is.
 	Progress(src *config.Source, p loader.Progress)
 	// Timed is told how long a step of a page took.
-	Timed(src *config.Source, step loader.PageStep, took time.Duration)
+	Timed(src *config.Source, step pipeline.Step, took time.Duration)
 	// Ended is told how one attempt at a run ended; retry is when it is tried again, the
 	// zero time if it is not.
 	Ended(src *config.Source, summary loader.Summary, err error, retry time.Time)

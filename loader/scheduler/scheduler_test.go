@@ -18,6 +18,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/scheduler"
 )
 
@@ -123,8 +124,8 @@ type watcher struct {
 	slots map[ledger.SlotStatus]int
 }
 
-func (*watcher) Progress(*config.Source, loader.Progress)             {}
-func (*watcher) Timed(*config.Source, loader.PageStep, time.Duration) {}
+func (*watcher) Progress(*config.Source, loader.Progress)           {}
+func (*watcher) Timed(*config.Source, pipeline.Step, time.Duration) {}
 func (w *watcher) Ended(_ *config.Source, s loader.Summary, err error, retry time.Time) {
 	w.ended <- ended{s, err, retry}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
@@ -119,7 +120,7 @@ func (m *metrics) ended(src *config.Source, s loader.Summary, err error) {
 	}
 }
 
-func (m *metrics) timed(src *config.Source, step loader.PageStep, took time.Duration) {
+func (m *metrics) timed(src *config.Source, step pipeline.Step, took time.Duration) {
 	m.pageSeconds.WithLabelValues(src.Nickname, string(step)).Observe(took.Seconds())
 }
 

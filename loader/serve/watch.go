@@ -8,6 +8,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pipeline"
 )
 
 // memory is what this process remembers of its sources: what stands in no table,
@@ -62,7 +63,7 @@ func (m *memory) Progress(src *config.Source, p loader.Progress) {
 }
 
 // Timed implements scheduler.Watcher.
-func (m *memory) Timed(src *config.Source, step loader.PageStep, took time.Duration) {
+func (m *memory) Timed(src *config.Source, step pipeline.Step, took time.Duration) {
 	m.metrics.timed(src, step, took)
 }
 

@@ -31,6 +31,19 @@ func (t *Table) UniqueStatement() string {
 	return fmt.Sprintf("ALTER TABLE %s ADD UNIQUE (%s);", t.Relation(), t.sanitized(colID))
 }
 
+// Server tells what the export's server says of itself.
+func (s *Source) Server(ctx context.Context) (postgres.Server, error) {
+	var server postgres.Server
+	err := s.reader.Read(ctx, func(db postgres.DB) error {
+		row, err := queries.New().ExportServer(ctx, db)
+		server = postgres.Server{
+			Clock: row.ServerClock, Version: row.Version, Role: row.Role, Database: row.Database, IsReplica: row.IsReplica, Encrypted: row.Encrypted,
+		}
+		return err
+	})
+	return server, err
+}
+
 // Indexed reports whether an index begins with (exported_at, id).
 func (s *Source) Indexed(ctx context.Context) (bool, error) {
 	return s.indexedBy(ctx, s.table.Columns[colExportedAt].Name+","+s.table.Columns[colID].Name)

@@ -82,9 +82,8 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 // Table returns what was found when the source was opened.
 func (s *Source) Table() *Table { return s.table }
 
-// Reader returns the connection to the export's database, for other readers of
-// the same table.
-func (s *Source) Reader() *postgres.Reader { return s.reader }
+// Pooled reports whether a pooler stands in between.
+func (s *Source) Pooled() bool { return s.reader.Pooled() }
 
 // Close closes the connections.
 func (s *Source) Close() { s.reader.Close() }

@@ -1,4 +1,4 @@
-package loader
+package trace
 
 import (
 	"fmt"
@@ -7,24 +7,25 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/pages"
 )
 
 // selectRow decides whether the next run reads the row, as the run itself would.
 func (x *explainer) selectRow() {
 	exported := x.row.ExportedAt
 	s := &Selection{
-		WatermarkAt: x.state.WatermarkAt, WatermarkID: x.state.WatermarkID, StartAt: x.state.StartAt,
-		LookbackSeconds: x.src.Lookback.Seconds(),
+		WatermarkAt: x.State.WatermarkAt, WatermarkID: x.State.WatermarkID, StartAt: x.State.StartAt,
+		LookbackSeconds: x.Source.Lookback.Seconds(),
 	}
 	x.out.Selection = s
-	if x.src.Schedule != nil {
-		s.NextSlot = new(x.src.Schedule.Next(time.Now()))
+	if x.Source.Schedule != nil {
+		s.NextSlot = new(x.Source.Schedule.Next(time.Now()))
 	}
-	first := x.state.WatermarkAt == nil && x.state.StartAt == nil
-	if first && x.src.StartAt.Mode == config.StartDate {
-		s.StartAt = &x.src.StartAt.At
+	first := x.State.WatermarkAt == nil && x.State.StartAt == nil
+	if first && x.Source.StartAt.Mode == config.StartDate {
+		s.StartAt = &x.Source.StartAt.At
 	}
-	cursor := startCursor(x.state, x.src.Lookback)
+	cursor := pages.Start(x.State, x.Source.Lookback)
 	if !cursor.IsZero() {
 		s.ReadsFrom = &cursor.At
 	}
@@ -36,15 +37,15 @@ func (x *explainer) selectRow() {
 		s.Why = "its exported_at is NULL, and such a row is never read"
 	case s.StartAt != nil && exported.Before(*s.StartAt):
 		s.Why = "it was exported before start_at " + stamp(*s.StartAt)
-	case first && x.src.StartAt.Mode == config.StartNow && exported.Before(time.Now()):
+	case first && x.Source.StartAt.Mode == config.StartNow && exported.Before(time.Now()):
 		s.Why = "start_at is now, and it was exported before the first run"
 	case first:
 		s.NextRunReadsIt, s.Why = true, "no run has read anything yet"
 	case exported.Before(cursor.At) || exported.Equal(cursor.At) && cursor.ID != nil && !idLess(*cursor.ID, x.row.ID):
-		s.Why = fmt.Sprintf("the watermark %s passed it by more than lookback %s", stamp(*s.WatermarkAt), x.src.Lookback)
+		s.Why = fmt.Sprintf("the watermark %s passed it by more than lookback %s", stamp(*s.WatermarkAt), x.Source.Lookback)
 	case s.Passed:
 		s.NextRunReadsIt = true
-		s.Why = fmt.Sprintf("the watermark %s passed it, but by no more than lookback %s", stamp(*s.WatermarkAt), x.src.Lookback)
+		s.Why = fmt.Sprintf("the watermark %s passed it, but by no more than lookback %s", stamp(*s.WatermarkAt), x.Source.Lookback)
 	default:
 		s.NextRunReadsIt, s.Why = true, fmt.Sprintf("the watermark %s has not reached it", stamp(*s.WatermarkAt))
 	}

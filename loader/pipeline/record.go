@@ -1,4 +1,4 @@
-package loader
+package pipeline
 
 import (
 	"context"
@@ -20,19 +20,16 @@ import (
 // where Segment is quick. They are committed one after the other.
 const recorders = 2
 
-// recordTimeout bounds one try to record a page.
-const recordTimeout = time.Minute
-
 // record writes the pages in order. After a page with batches that were not
 // delivered the watermark stays, but what was accepted is still mirrored, so that
 // the next run does not send it again.
-func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-chan *parcel) {
+func (p *Pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-chan *parcel) {
 	var group errgroup.Group
 	group.SetLimit(recorders)
 	var broken atomic.Bool
-	gap, before := false, firstTurn()
+	gap, before := false, firstOrder()
 	for next := range parcels {
-		next.done.Wait()
+		next.sent.Wait()
 		var page ledger.Page
 		err := errBroken
 		if !broken.Load() {
@@ -43,7 +40,7 @@ func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-
 				page.Watermark = nil
 			}
 		}
-		last, mine := before, newTurn()
+		last, mine := before, newOrder()
 		before = mine
 		group.Go(func() error {
 			if err == nil {
@@ -54,7 +51,7 @@ func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-
 				broken.Store(true)
 			}
 			mine.end(err == nil)
-			p.sorter.land(next.sorted.flight)
+			p.Intake.Done(next.Classified)
 			p.tell()
 			<-slots
 			return nil
@@ -65,28 +62,28 @@ func (p *pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-
 
 // commit records a page, through passing trouble of the database, when the one before is
 // recorded. Most of the work, which is the mirror's, is done before that.
-func (p *pipeline) commit(ctx context.Context, page ledger.Page, before *turn) error {
+func (p *Pipeline) commit(ctx context.Context, page ledger.Page, before *commitOrder) error {
 	if !page.Any() {
 		return before.wait(ctx)
 	}
-	defer timed(p.timed, PageRecord)()
+	defer timed(p.Timed, StepRecord)()
 	failpoint.At("after_send")
-	if p.overlap && !before.isOver() {
+	if p.Overlap && !before.isOver() {
 		// Once, and if anything is in the way, again in its turn.
 		attempt, cancel := context.WithTimeout(ctx, recordTimeout)
-		err := p.run.RecordAfter(attempt, page, before.waitBriefly)
+		err := p.Run.RecordAfter(attempt, page, before.waitBriefly)
 		cancel()
 		if err == nil {
 			failpoint.At("after_commit")
 			return nil
 		}
-		p.log.Debug("a page will be written again in its turn", "error", err)
+		p.Log.Debug("a page will be written again in its turn", "error", err)
 	}
 	if err := before.wait(ctx); err != nil {
 		return err
 	}
 	record := func(page ledger.Page) error {
-		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.run.Record(ctx, page) })
+		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.Run.Record(ctx, page) })
 	}
 	if failpoint.Without("one_transaction") {
 		if err := record(ledger.Page{Watermark: page.Watermark, Counters: page.Counters}); err != nil {
@@ -99,18 +96,18 @@ func (p *pipeline) commit(ctx context.Context, page ledger.Page, before *turn) e
 	return err
 }
 
-func (p *pipeline) again(err error, wait time.Duration) {
-	p.log.Warn("asking the warehouse is tried again", "error", err, "wait", wait)
+func (p *Pipeline) again(err error, wait time.Duration) {
+	p.Log.Warn("retrying: the warehouse did not record a page", "error", err, "wait", wait)
 }
 
 // page makes of a parcel what is to be recorded; complete is false if some of
 // its events were not delivered.
-func (p *pipeline) page(next *parcel) (page ledger.Page, complete bool, err error) {
+func (p *Pipeline) page(next *parcel) (page ledger.Page, complete bool, err error) {
 	complete = true
 	page = ledger.Page{
 		Mirrored: make([]ledger.Mirrored, 0, len(next.batches)),
-		Rejected: next.sorted.rejected,
-		Version:  Version, Library: segment.Library(), Watermark: next.watermark,
+		Rejected: next.Rejected,
+		Version:  p.Version, Library: segment.Library(), Watermark: next.watermark,
 	}
 	mirrored := 0
 	for _, b := range next.batches {
@@ -126,21 +123,21 @@ func (p *pipeline) page(next *parcel) (page ledger.Page, complete bool, err erro
 				// Whoever refuses everything has said nothing about this row.
 				break
 			}
-			reject, err := next.sorted.refused(next.page, &b.events[refused.Index], refused.Detail)
+			reject, err := next.refused(&b.events[refused.Index], refused.Detail)
 			if err != nil {
 				return page, false, err
 			}
 			page.Rejected = append(page.Rejected, reject)
 		}
 	}
-	page.Cleared = next.sorted.cleared(page.Mirrored)
+	page.Cleared = next.cleared(page.Mirrored)
 	if complete {
-		p.counters.read.Add(int64(next.page.Read()))
-		p.counters.already.Add(int64(next.sorted.already))
+		p.counters.read.Add(int64(next.Page.Read()))
+		p.counters.already.Add(int64(next.Already))
 	} else {
 		p.counters.read.Add(int64(mirrored + len(page.Rejected)))
 	}
 	p.counters.rejected.Add(int64(len(page.Rejected)))
-	page.Counters = p.snapshot()
+	page.Counters = p.Counters()
 	return page, complete, nil
 }

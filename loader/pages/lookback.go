@@ -1,4 +1,4 @@
-package loader
+package pages
 
 import (
 	"context"
@@ -19,6 +19,9 @@ const (
 	// travels, the server works on the next.
 	questions = 3
 )
+
+// deliveredTimeout bounds one try to ask the mirror.
+const deliveredTimeout = time.Minute
 
 // skim passes over the rows before the watermark, which a run reads again for those that
 // have come among them late. It reads no more of them than their messageIds are made of, and
@@ -152,7 +155,7 @@ func (s *skim) delivered(ctx context.Context, keys []source.Key) (int, error) {
 		ids[i] = all[i*event.IDLength:][:event.IDLength]
 	}
 	var found map[string]struct{}
-	err := postgres.Retry(ctx, recordTimeout, s.again, func(ctx context.Context) (err error) {
+	err := postgres.Retry(ctx, deliveredTimeout, s.again, func(ctx context.Context) (err error) {
 		found, err = s.ledger.Delivered(ctx, ids)
 		return err
 	})

@@ -1,4 +1,4 @@
-package loader
+package proof
 
 import (
 	"context"
@@ -12,92 +12,117 @@ import (
 )
 
 // day compares a day row by row: both sides in the order of the ids, a page at a
-// time, whatever the day holds.
+// time, whatever the day holds. "" is the rows whose occurred_at is no day that Segment takes.
 func (v *verifier) day(ctx context.Context, day string) error {
-	rng := v.rng
-	var from, to time.Time
-	if day != "" {
-		midnight, err := time.Parse(time.DateOnly, day)
-		if err != nil {
-			return err
-		}
-		from, to = midnight, midnight.AddDate(0, 0, 1)
-		if rng.From != nil && rng.From.After(from) {
-			from = *rng.From
-		}
-		if rng.To != nil && rng.To.Before(to) {
-			to = *rng.To
-		}
-		rng.From, rng.To = &from, &to
-	} else {
-		rng.NoDay = true
+	rng, err := v.onDay(day)
+	if err != nil {
+		return err
 	}
-	left := &pages[source.Row]{
-		read: func(after string) ([]source.Row, error) {
-			return v.export.DayRows(ctx, rng, v.kinds, after, verifyPage)
-		},
-		id: func(r source.Row) string { return r.ID },
+	exported := &pages[source.Row]{
+		read: func(after string) ([]source.Row, error) { return v.Export.DayRows(ctx, rng, v.Kinds, after, pageRows) },
+		id:   func(r source.Row) string { return r.ID },
 	}
-	right := &pages[ledger.DayRow]{
+	mirrored := &pages[ledger.DayRow]{
 		read: func(after string) ([]ledger.DayRow, error) {
-			if day == "" {
+			if rng.NoDay {
 				return nil, nil // Nothing without a day is ever mirrored.
 			}
-			return v.book.DayRows(ctx, from, to, after, verifyPage)
+			return v.Ledger.DayRows(ctx, *rng.From, *rng.To, after, pageRows)
 		},
 		id: func(r ledger.DayRow) string { return r.InteractionID },
 	}
-	var lost []source.Row
-	var extra, both []string
-	for {
-		a, okA, err := left.peek()
-		if err != nil {
-			return err
-		}
-		b, okB, err := right.peek()
-		if err != nil {
-			return err
-		}
+	lost := chunk[source.Row]{decide: func(rows []source.Row) error { return v.lost(ctx, rows) }}
+	extra := chunk[string]{decide: func(ids []string) error { return v.extra(ctx, ids) }}
+	both := chunk[string]{decide: func(ids []string) error { return v.both(ctx, ids) }}
+	err = merge(exported, mirrored, func(a *source.Row, b *ledger.DayRow) error {
 		switch {
-		case !okA && !okB:
-			return errors.Join(v.lost(ctx, lost), v.extra(ctx, extra), v.both(ctx, both))
-		case okA && (!okB || a.ID < b.InteractionID):
-			lost = append(lost, a)
-			left.next()
-		case okB && (!okA || b.InteractionID < a.ID):
-			extra = append(extra, b.InteractionID)
-			right.pass(b.InteractionID)
+		case b == nil:
+			return lost.add(*a)
+		case a == nil:
+			return extra.add(b.InteractionID)
+		case b.Copies > 1:
+			v.report.Doubled.add(a.ID)
+		case a.Kind != b.Kind || !a.At.Equal(b.At) || !b.Whole:
+			v.report.Different.add(a.ID)
 		default:
-			switch {
-			case b.Copies > 1:
-				v.report.Doubled.add(a.ID)
-			case a.Kind != b.Kind || !a.At.Equal(b.At) || !b.Whole:
-				v.report.Different.add(a.ID)
-			default:
-				both = append(both, a.ID)
-			}
-			left.next()
-			right.pass(b.InteractionID)
+			return both.add(a.ID)
 		}
-		if len(lost) >= verifyPage {
-			if err := v.lost(ctx, lost); err != nil {
-				return err
-			}
-			lost = lost[:0]
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(lost.flush(), extra.flush(), both.flush())
+}
+
+// onDay returns the part of the range that lies on a day.
+func (v *verifier) onDay(day string) (source.Range, error) {
+	rng := v.Range
+	if rng.NoDay = day == ""; rng.NoDay {
+		return rng, nil
+	}
+	from, err := time.Parse(time.DateOnly, day)
+	if err != nil {
+		return rng, err
+	}
+	to := from.AddDate(0, 0, 1)
+	if rng.From == nil || rng.From.Before(from) {
+		rng.From = &from
+	}
+	if rng.To == nil || rng.To.After(to) {
+		rng.To = &to
+	}
+	return rng, nil
+}
+
+// merge walks through both sides in the order of the ids; a or b is nil where the other side
+// stands alone.
+func merge(exported *pages[source.Row], mirrored *pages[ledger.DayRow], each func(a *source.Row, b *ledger.DayRow) error) error {
+	for {
+		a, err := exported.peek()
+		if err != nil {
+			return err
 		}
-		if len(extra) >= verifyPage {
-			if err := v.extra(ctx, extra); err != nil {
-				return err
-			}
-			extra = extra[:0]
+		b, err := mirrored.peek()
+		switch {
+		case err != nil:
+			return err
+		case a == nil && b == nil:
+			return nil
+		case a != nil && b != nil && a.ID < b.InteractionID:
+			b = nil
+		case a != nil && b != nil && b.InteractionID < a.ID:
+			a = nil
 		}
-		if len(both) >= verifyPage {
-			if err := v.both(ctx, both); err != nil {
-				return err
-			}
-			both = both[:0]
+		if err := each(a, b); err != nil {
+			return err
+		}
+		if a != nil {
+			exported.next()
+		}
+		if b != nil {
+			mirrored.pass(b.InteractionID)
 		}
 	}
+}
+
+// chunk collects what is decided of together.
+type chunk[T any] struct {
+	decide func([]T) error
+	items  []T
+}
+
+func (c *chunk[T]) add(item T) error {
+	if c.items = append(c.items, item); len(c.items) < pageRows {
+		return nil
+	}
+	return c.flush()
+}
+
+func (c *chunk[T]) flush() error {
+	err := c.decide(c.items)
+	c.items = c.items[:0]
+	return err
 }
 
 // both looks whether rows that are in the mirror were rejected too. The mirror was
@@ -106,7 +131,7 @@ func (v *verifier) both(ctx context.Context, ids []string) error {
 	if v.report.Rejected == 0 {
 		return nil
 	}
-	rejected, err := v.book.KnownRejects(ctx, ids)
+	rejected, err := v.Ledger.KnownRejects(ctx, ids)
 	for id := range rejected {
 		v.report.Doubled.add(id)
 	}
@@ -123,11 +148,11 @@ func (v *verifier) lost(ctx context.Context, rows []source.Row) error {
 	for i := range rows {
 		ids[i] = rows[i].ID
 	}
-	rejected, err := v.book.KnownRejects(ctx, ids)
+	rejected, err := v.Ledger.KnownRejects(ctx, ids)
 	if err != nil {
 		return err
 	}
-	elsewhere, err := v.book.Copies(ctx, ids)
+	elsewhere, err := v.Ledger.Copies(ctx, ids)
 	if err != nil {
 		return err
 	}
@@ -145,45 +170,12 @@ func (v *verifier) lost(ctx context.Context, rows []source.Row) error {
 	return nil
 }
 
-// goneRejects names the rejects of days that are gone from the export, and returns
-// their days.
-func (v *verifier) goneRejects(ctx context.Context, days map[string]bool) (map[string]bool, error) {
-	gone := map[string]bool{}
-	if len(days) == 0 {
-		return gone, nil
-	}
-	err := v.eachReject(ctx, func(page []rejectOfDay) error {
-		day := map[string]string{}
-		for _, reject := range page {
-			if days[reject.day] {
-				day[reject.id] = reject.day
-			}
-		}
-		if len(day) == 0 {
-			return nil
-		}
-		there, err := v.export.ByID(ctx, slices.Collect(maps.Keys(day)))
-		if err != nil {
-			return err
-		}
-		for i := range there.Rows {
-			delete(day, there.Rows[i].ID)
-		}
-		for _, id := range slices.Sorted(maps.Keys(day)) {
-			v.report.Unexpected.add(id)
-			gone[day[id]] = true
-		}
-		return nil
-	})
-	return gone, err
-}
-
 // extra decides of rows of the mirror that the export does not have on that day
 // up to the watermark: gone, beyond the watermark, or there with another time.
 func (v *verifier) extra(ctx context.Context, ids []string) error {
 	moved := map[string]time.Time{}
-	for some := range slices.Chunk(ids, rejectsPage) {
-		page, err := v.export.ByID(ctx, some)
+	for some := range slices.Chunk(ids, ledger.RejectsPage) {
+		page, err := v.Export.ByID(ctx, some)
 		if err != nil {
 			return err
 		}
@@ -191,7 +183,7 @@ func (v *verifier) extra(ctx context.Context, ids []string) error {
 		for i := range page.Rows {
 			there[page.Rows[i].ID] = page.Rows[i].OccurredAt
 		}
-		settled, err := v.export.Settled(ctx, v.rng, slices.Collect(maps.Keys(there)))
+		settled, err := v.Export.Settled(ctx, v.Range, slices.Collect(maps.Keys(there)))
 		if err != nil {
 			return err
 		}
@@ -214,7 +206,7 @@ func (v *verifier) extra(ctx context.Context, ids []string) error {
 // mirror has them there too, or not. The latter are found by lost, unless the
 // export's day lies outside of the range.
 func (v *verifier) moved(ctx context.Context, rows map[string]time.Time) error {
-	elsewhere, err := v.book.Copies(ctx, slices.Collect(maps.Keys(rows)))
+	elsewhere, err := v.Ledger.Copies(ctx, slices.Collect(maps.Keys(rows)))
 	if err != nil {
 		return err
 	}
@@ -233,10 +225,14 @@ func (v *verifier) moved(ctx context.Context, rows map[string]time.Time) error {
 // inRange reports whether occurred_at, zero for NULL, lies in the range.
 func (v *verifier) inRange(at time.Time) bool {
 	if at.IsZero() {
-		return v.rng.From == nil && v.rng.To == nil
+		return v.Range.From == nil && v.Range.To == nil
 	}
-	return (v.rng.From == nil || !at.Before(*v.rng.From)) && (v.rng.To == nil || at.Before(*v.rng.To))
+	return (v.Range.From == nil || !at.Before(*v.Range.From)) && (v.Range.To == nil || at.Before(*v.Range.To))
 }
+
+// pageRows is how many rows of a day that differs are read at once. Each page reads the day
+// again, so it is large.
+const pageRows = 100_000
 
 // pages reads a list page by page, in the order of the ids.
 type pages[T any] struct {
@@ -247,18 +243,18 @@ type pages[T any] struct {
 	done bool
 }
 
-// peek returns the first one that was not passed; false after the last.
-func (p *pages[T]) peek() (first T, ok bool, err error) {
+// peek returns the first one that was not passed; nil after the last.
+func (p *pages[T]) peek() (first *T, err error) {
 	if len(p.page) == 0 && !p.done {
 		if p.page, err = p.read(p.last); err != nil {
-			return first, false, err
+			return nil, err
 		}
-		p.done = len(p.page) < verifyPage
+		p.done = len(p.page) < pageRows
 	}
 	if len(p.page) == 0 {
-		return first, false, nil
+		return nil, nil
 	}
-	return p.page[0], true, nil
+	return &p.page[0], nil
 }
 
 func (p *pages[T]) next() {

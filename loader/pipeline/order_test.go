@@ -1,4 +1,4 @@
-package loader
+package pipeline
 
 import (
 	"context"
@@ -9,25 +9,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTurn(t *testing.T) {
+func TestCommitOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		first := firstTurn()
+		first := firstOrder()
 		require.True(t, first.isOver())
 		require.NoError(t, first.wait(t.Context()))
 
-		turn := newTurn()
-		require.False(t, turn.isOver())
+		order := newOrder()
+		require.False(t, order.isOver())
 		began := time.Now()
-		require.ErrorIs(t, turn.waitBriefly(t.Context()), errNotYet)
+		require.ErrorIs(t, order.waitBriefly(t.Context()), errNotYet)
 		require.Equal(t, patience, time.Since(began))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, turn.wait(ctx), context.Canceled)
-		time.AfterFunc(time.Hour, func() { turn.end(true) })
-		require.NoError(t, turn.wait(t.Context()))
+		require.ErrorIs(t, order.wait(ctx), context.Canceled)
+		time.AfterFunc(time.Hour, func() { order.end(true) })
+		require.NoError(t, order.wait(t.Context()))
 
-		broken := newTurn()
+		broken := newOrder()
 		broken.end(false)
 		require.ErrorIs(t, broken.wait(t.Context()), errBroken)
 		require.ErrorIs(t, broken.waitBriefly(t.Context()), errBroken)

@@ -1,4 +1,4 @@
-package loader
+package pipeline
 
 import (
 	"context"
@@ -15,46 +15,46 @@ var (
 	errBroken = errors.New("the page before was not recorded")
 )
 
-// turn is a page's place in the order in which pages are recorded.
-type turn struct {
+// commitOrder is a page's place in the order in which pages are recorded.
+type commitOrder struct {
 	over chan struct{}
 	ok   bool
 }
 
-// firstTurn is over: nothing comes before the first page.
-func firstTurn() *turn {
-	t := newTurn()
-	t.end(true)
-	return t
+// firstOrder is over: nothing comes before the first page.
+func firstOrder() *commitOrder {
+	o := newOrder()
+	o.end(true)
+	return o
 }
 
-func newTurn() *turn { return &turn{over: make(chan struct{})} }
+func newOrder() *commitOrder { return &commitOrder{over: make(chan struct{})} }
 
-// end lets the next page have its turn; ok is false if it must not be recorded.
-func (t *turn) end(ok bool) {
-	t.ok = ok
-	close(t.over)
+// end lets the next page be committed; ok is false if it must not be recorded.
+func (o *commitOrder) end(ok bool) {
+	o.ok = ok
+	close(o.over)
 }
 
 // isOver reports whether nobody needs to wait.
-func (t *turn) isOver() bool {
+func (o *commitOrder) isOver() bool {
 	select {
-	case <-t.over:
+	case <-o.over:
 		return true
 	default:
 		return false
 	}
 }
 
-// wait waits for the end of the turn. The error is errBroken if the next page must not be
+// wait waits for that. The error is errBroken if the next page must not be
 // recorded.
-func (t *turn) wait(ctx context.Context) error {
+func (o *commitOrder) wait(ctx context.Context) error {
 	select {
-	case <-t.over:
+	case <-o.over:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if !t.ok {
+	if !o.ok {
 		return errBroken
 	}
 	return nil
@@ -62,8 +62,8 @@ func (t *turn) wait(ctx context.Context) error {
 
 // waitBriefly is wait for somebody who has something open meanwhile: after a while the
 // error is errNotYet.
-func (t *turn) waitBriefly(ctx context.Context) error {
+func (o *commitOrder) waitBriefly(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errNotYet)
 	defer cancel()
-	return t.wait(ctx)
+	return o.wait(ctx)
 }

@@ -1,4 +1,6 @@
-package loader
+// Package pages knows where the pages of a run come from (what came since the watermark,
+// lookback before it, a range, the rejects), and how far the watermark may follow them.
+package pages
 
 import (
 	"time"

@@ -13,6 +13,8 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pages"
+	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
@@ -56,122 +58,103 @@ type PreviewReject struct {
 	Examples []string `json:"examples"`
 }
 
-// previewer counts pages instead of sending them.
-type previewer struct {
-	loader  *Loader
-	sorter  *sorter
-	sender  *segment.Sender
-	encoder *segment.Encoder
-	limit   int
-	fresh   int
-	preview Preview
-	days    map[PreviewDay]int64
-	rejects map[event.Reason]*PreviewReject
-}
-
 // PreviewRun reads and decides as Run does, and sends and writes nothing.
 func (l *Loader) PreviewRun(ctx context.Context, src *config.Source, opts RunOptions) (Preview, error) {
-	return l.previewOf(ctx, src, opts.Limit, func(export *source.Source, state ledger.State, _ *previewer) (reader, error) {
-		job := &runJob{loader: l, src: src, export: export, log: l.log.With("source", src.Nickname), mark: newWatermark(state.WatermarkAt, state.WatermarkID)}
-		if _, err := job.decideStart(ctx, &state); err != nil {
-			return nil, err
+	return l.preview(ctx, src, func(p *previewer) error {
+		c := pages.Config{
+			Export: p.export, Ledger: p.book, State: p.state, StartAt: src.StartAt, Lookback: src.Lookback,
+			Log: l.log.With("source", src.Nickname),
 		}
-		return job, job.look(ctx)
+		from, err := pages.NewIncremental(ctx, c)
+		p.intake.Pages, p.intake.Limit = from, opts.Limit
+		return err
 	})
 }
 
 // PreviewBackfill reads and decides as Backfill does, and sends and writes nothing.
 func (l *Loader) PreviewBackfill(ctx context.Context, src *config.Source, opts BackfillOptions) (Preview, error) {
-	return l.previewOf(ctx, src, 0, func(export *source.Source, state ledger.State, p *previewer) (reader, error) {
-		job := &backfillJob{src: src, opts: opts}
-		r := job.rangeUpTo(state)
+	return l.preview(ctx, src, func(p *previewer) error {
+		r := settledRange(opts.From, opts.To, opts.ByExported, p.state)
 		var err error
-		if p.preview.Pending, err = export.Beyond(ctx, r); err != nil {
-			return nil, err
+		if p.preview.Pending, err = p.export.Beyond(ctx, r); err != nil {
+			return err
 		}
-		p.sorter.resend = opts.Resend
-		if r.UpTo.IsZero() {
-			return emptyReader{}, nil
+		from := pages.Ranges{}
+		if !r.UpTo.IsZero() {
+			from.RangeReader, _, err = p.export.Range(ctx, r)
 		}
-		pages, _, err := export.Range(ctx, r)
-		return &rangePages{pages}, err
+		p.intake.Pages, p.intake.Resend = from, opts.Resend
+		return err
 	})
 }
 
-// emptyReader has no page.
-type emptyReader struct{}
+// previewer counts pages instead of sending them.
+type previewer struct {
+	export  *source.Source
+	book    *ledger.Ledger // nil = there is no schema yet.
+	state   ledger.State
+	encoder *segment.Encoder
+	sender  *segment.Sender
+	intake  pipeline.IntakeConfig
 
-func (emptyReader) next(context.Context) (*source.Page, error) { return nil, nil }
-func (emptyReader) place(*source.Page) *ledger.Watermark       { return nil }
+	preview Preview
+	days    map[PreviewDay]int64
+	rejects map[event.Reason]*PreviewReject
+}
 
-func (l *Loader) previewOf(ctx context.Context, src *config.Source, limit int, open func(*source.Source, ledger.State, *previewer) (reader, error)) (Preview, error) {
-	p := &previewer{loader: l, limit: limit, days: map[PreviewDay]int64{}, rejects: map[event.Reason]*PreviewReject{}}
-	p.preview = Preview{Source: src.Nickname, Schema: src.Schema, Migrated: true, Days: []PreviewDay{}, Rejects: []PreviewReject{}, Samples: []json.RawMessage{}}
-	export, err := l.Source(ctx, src)
-	if err != nil {
+// preview counts what would be sent of the pages that open gives.
+func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*previewer) error) (Preview, error) {
+	p := &previewer{days: map[PreviewDay]int64{}, rejects: map[event.Reason]*PreviewReject{}}
+	p.preview = Preview{Source: src.Nickname, Schema: src.Schema, Days: []PreviewDay{}, Rejects: []PreviewReject{}, Samples: []json.RawMessage{}}
+	var err error
+	if p.export, err = l.Source(ctx, src); err != nil {
 		return p.preview, err
 	}
-	defer export.Close()
+	defer p.export.Close()
 	book, err := l.Ledger(ctx, src)
 	if err != nil {
 		return p.preview, err
 	}
-	state, err := book.State(ctx)
-	if errors.Is(err, ledger.ErrNotMigrated) {
+	p.state, err = book.State(ctx)
+	switch {
+	case errors.Is(err, ledger.ErrNotMigrated):
 		// A schema that is not there yet has delivered nothing.
-		p.preview.Migrated, err = false, nil
-		state.MessageNamespace = src.MessageNamespace
-		if state.MessageNamespace == uuid.Nil {
-			state.MessageNamespace = uuid.New()
-		}
-	}
-	if err != nil {
+		p.state.MessageNamespace = cmp.Or(src.MessageNamespace, uuid.New())
+	case err != nil:
 		return p.preview, err
+	default:
+		p.book, p.preview.Migrated = book, true
 	}
 	p.encoder = segment.NewEncoder(src.Integrations)
 	p.sender = l.gateway.Sender(src.WriteKey, p.encoder)
-	p.sorter = &sorter{ledger: book, rules: rules(src, export.Table(), state, p.encoder), hasRejects: p.preview.Migrated, empty: !p.preview.Migrated, unique: export.Table().UniqueID}
-	pages, err := open(export, state, p)
-	if err != nil {
+	p.intake = pipeline.IntakeConfig{
+		Rules: rules(src, p.export.Table(), p.state, p.encoder), Ledger: p.book, HasRejects: p.preview.Migrated, Unique: p.export.Table().UniqueID,
+	}
+	if err := open(p); err != nil {
 		return p.preview, err
 	}
-	if err := p.flow(ctx, pages); err != nil {
-		return p.preview, err
+	intake := pipeline.NewIntake(p.intake)
+	for {
+		page, err := intake.Next(ctx)
+		if err != nil {
+			return p.preview, err
+		}
+		if page == nil {
+			break
+		}
+		p.count(page)
+		intake.Done(page)
 	}
-	p.close()
+	p.close(l.config.Segment.MaxEventsPerSecond)
 	return p.preview, nil
 }
 
-func (p *previewer) flow(ctx context.Context, pages reader) error {
-	for limited := false; !limited; {
-		page, err := pages.next(ctx)
-		if err != nil {
-			return err
-		}
-		if page == nil {
-			return nil
-		}
-		sorted, err := p.sorter.sort(ctx, page)
-		if err != nil {
-			return err
-		}
-		if p.limit > 0 {
-			limited = sorted.truncate(page, p.limit-p.fresh)
-			p.fresh += len(sorted.events) + len(sorted.rejected)
-		}
-		pages.place(page)
-		p.count(page, &sorted)
-		p.sorter.land(sorted.flight)
-	}
-	return nil
-}
-
-func (p *previewer) count(page *source.Page, s *sorted) {
-	p.preview.RowsRead += int64(page.Read())
-	p.preview.AlreadyDelivered += int64(s.already)
-	p.preview.ToSend += int64(len(s.events))
-	for i := range s.events {
-		e := &s.events[i]
+func (p *previewer) count(page *pipeline.Classified) {
+	p.preview.RowsRead += int64(page.Page.Read())
+	p.preview.AlreadyDelivered += int64(page.Already)
+	p.preview.ToSend += int64(len(page.Events))
+	for i := range page.Events {
+		e := &page.Events[i]
 		p.days[PreviewDay{Day: e.At.Format(time.DateOnly), Event: e.Kind.Name()}]++
 		text, err := p.encoder.JSON(e)
 		p.preview.Bytes += int64(len(text))
@@ -179,10 +162,10 @@ func (p *previewer) count(page *source.Page, s *sorted) {
 			p.preview.Samples = append(p.preview.Samples, text)
 		}
 	}
-	for rest := s.events; len(rest) > 0; p.preview.Requests++ {
+	for rest := page.Events; len(rest) > 0; p.preview.Requests++ {
 		rest = rest[p.sender.Cut(rest):]
 	}
-	for _, r := range s.rejected {
+	for _, r := range page.Rejected {
 		reject := p.rejects[r.Reason]
 		if reject == nil {
 			reject = &PreviewReject{Reason: string(r.Reason)}
@@ -195,7 +178,7 @@ func (p *previewer) count(page *source.Page, s *sorted) {
 	}
 }
 
-func (p *previewer) close() {
+func (p *previewer) close(limit int) {
 	for day, n := range p.days {
 		day.ToSend = n
 		p.preview.Days = append(p.preview.Days, day)
@@ -207,7 +190,7 @@ func (p *previewer) close() {
 		p.preview.Rejects = append(p.preview.Rejects, *reject)
 	}
 	slices.SortFunc(p.preview.Rejects, func(a, b PreviewReject) int { return cmp.Compare(a.Reason, b.Reason) })
-	if limit := p.loader.config.Segment.MaxEventsPerSecond; limit > 0 {
+	if limit > 0 {
 		p.preview.SecondsAtLimit = float64(p.preview.ToSend) / float64(limit)
 	}
 }

@@ -1,4 +1,4 @@
-package loader
+package pipeline
 
 import (
 	"context"
@@ -16,19 +16,19 @@ import (
 
 // Of the rows that pages in flight share, each is sent once, however the pages reach into
 // one another; once a page has landed, the mirror alone knows of its rows.
-func TestSorter_SendsWhatFliesOnce(t *testing.T) {
+func TestIntake_SendsWhatIsInFlightOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		unique := rapid.Bool().Draw(t, "unique")
-		s := &sorter{empty: true, unique: unique}
+		s := NewIntake(IntakeConfig{Unique: unique})
 		flying := map[string]bool{}
-		var flights []*sorted
+		var flights []*Classified
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			if len(flights) > 0 && rapid.Bool().Draw(t, "lands") {
-				for i := range flights[0].events {
-					delete(flying, flights[0].events[i].MessageID)
+				for i := range flights[0].Events {
+					delete(flying, flights[0].Events[i].MessageID)
 				}
-				s.land(flights[0].flight)
+				s.Done(flights[0])
 				flights = flights[1:]
 				continue
 			}
@@ -37,11 +37,11 @@ func TestSorter_SendsWhatFliesOnce(t *testing.T) {
 				slices.Sort(ids)
 				ids = slices.Compact(ids)
 			}
-			out := &sorted{}
+			out := &Classified{}
 			var want []string
 			for _, n := range ids {
 				id := fmt.Sprintf("id-%02d", n)
-				out.events = append(out.events, event.Event{MessageID: id})
+				out.Events = append(out.Events, event.Event{MessageID: id})
 				if !flying[id] {
 					want = append(want, id)
 				}
@@ -49,21 +49,21 @@ func TestSorter_SendsWhatFliesOnce(t *testing.T) {
 			}
 			require.NoError(t, s.dropDelivered(context.Background(), out))
 			var got []string
-			for i := range out.events {
-				got = append(got, out.events[i].MessageID)
+			for i := range out.Events {
+				got = append(got, out.Events[i].MessageID)
 			}
 			require.Equal(t, want, got)
-			require.Equal(t, len(ids)-len(want), out.already)
-			require.Equal(t, len(got) > 0, out.flight != nil)
+			require.Equal(t, len(ids)-len(want), out.Already)
+			require.Equal(t, len(got) > 0, out.span != nil)
 			flights = append(flights, out)
 		}
-		within := s.flyingWithin("", "z")
+		within := s.inFlight.within("", "z")
 		require.ElementsMatch(t, slices.Collect(maps.Keys(flying)), slices.Collect(maps.Keys(within)))
 	})
 }
 
 // A page that reaches into no other one: its ids are compared, and none is looked up.
-func BenchmarkSorter_DropDelivered(b *testing.B) {
+func BenchmarkIntake_DropDelivered(b *testing.B) {
 	const pages, rows = 8, 5_000
 	var all [pages][]event.Event
 	for i := range all {
@@ -71,15 +71,15 @@ func BenchmarkSorter_DropDelivered(b *testing.B) {
 			all[i] = append(all[i], event.Event{MessageID: fmt.Sprintf("%d%s", i, uuid.NewString()[1:])})
 		}
 	}
-	s := &sorter{empty: true, unique: true}
+	s := NewIntake(IntakeConfig{Unique: true})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		out := &sorted{events: all[i%pages]}
-		if err := s.dropDelivered(b.Context(), out); err != nil || len(out.events) != rows {
-			b.Fatal(err, len(out.events))
+		out := &Classified{Events: all[i%pages]}
+		if err := s.dropDelivered(b.Context(), out); err != nil || len(out.Events) != rows {
+			b.Fatal(err, len(out.Events))
 		}
-		if len(s.flights) == 4 {
-			s.land(s.flights[0])
+		if len(s.inFlight.spans) == 4 {
+			s.inFlight.remove(s.inFlight.spans[0])
 		}
 	}
 }

@@ -1,0 +1,173 @@
+package pages
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/source"
+)
+
+// Config says what an [Incremental] reads.
+type Config struct {
+	Export *source.Source
+	// Ledger is asked what was delivered of the rows that are read again; nil = every row is
+	// read in full.
+	Ledger *ledger.Ledger
+	// State is where the source stands.
+	State ledger.State
+	// StartAt is where a source begins that has no watermark yet.
+	StartAt  config.StartAt
+	Lookback time.Duration
+	// Estimate asks how many rows there are to read.
+	Estimate bool
+	// Again is told of a question to the warehouse that is asked again.
+	Again func(err error, wait time.Duration)
+	Log   *slog.Logger
+}
+
+// Incremental reads what came since the watermark, and the rows of lookback before it, up to
+// the end of the export, and says how far the watermark may follow. It is the pages of a
+// run, and not safe for concurrent use, but for Expected.
+type Incremental struct {
+	config Config
+	// start is where the first run begins, if that is to be stored.
+	start    *time.Time
+	mark     *watermark
+	scan     *skim // nil = every row is read in full.
+	cursor   source.Cursor
+	expected atomic.Int64
+	done     bool
+	warned   map[string]bool
+}
+
+// NewIncremental decides where to read from. An export with ids that stand twice is a
+// [fault.Precondition]; rows that no page will hold are warned of.
+func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
+	p := &Incremental{config: c, mark: newWatermark(c.State.WatermarkAt, c.State.WatermarkID), warned: map[string]bool{}}
+	if err := p.decideStart(ctx); err != nil {
+		return nil, err
+	}
+	if at := p.config.State.WatermarkAt; at != nil && p.start == nil && c.Ledger != nil {
+		p.scan = &skim{source: c.Export, ledger: c.Ledger, namespace: c.State.MessageNamespace, until: *at, again: c.Again}
+	}
+	if err := c.Export.CheckUnique(ctx, p.cursor); err != nil {
+		return nil, err
+	}
+	unreadable, err := c.Export.Unreadable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if unreadable > 0 {
+		c.Log.Warn("rows without exported_at are never read", "rows", unreadable, "remedy", "set exported_at in the export")
+	}
+	c.Log.Debug("reading begins", "from", p.cursor.String())
+	return p, nil
+}
+
+// decideStart sets the cursor, and for the first run of a source that does not begin at the
+// beginning its start.
+func (p *Incremental) decideStart(ctx context.Context) error {
+	state := &p.config.State
+	if state.WatermarkAt == nil && state.StartAt == nil && p.config.StartAt.Mode != config.StartBeginning {
+		at := p.config.StartAt.At
+		if p.config.StartAt.Mode == config.StartNow {
+			point, err := p.config.Export.SafePoint(ctx)
+			if err != nil {
+				return err
+			}
+			at = point.Clock
+		}
+		p.start, state.StartAt, state.WatermarkAt = &at, &at, &at
+		p.mark = newWatermark(&at, nil)
+	}
+	p.cursor = Start(*state, p.config.Lookback)
+	p.mark.onward = p.cursor.ID != nil
+	return nil
+}
+
+// Start is where a source's first run begins if that is to be stored before anything is
+// recorded, else nil.
+func (p *Incremental) Start() *time.Time { return p.start }
+
+// Expected returns about how many rows there are to read, 0 if it is not known.
+func (p *Incremental) Expected() int64 { return p.expected.Load() }
+
+// Watermark returns the watermark's time as of the last page that was settled, nil if there is
+// none.
+func (p *Incremental) Watermark() *time.Time { return p.mark.after() }
+
+// CompleteUntil returns up to when everything is mirrored or rejected once all pages are
+// recorded, nil if the end of the export was not reached.
+func (p *Incremental) CompleteUntil() *time.Time { return p.mark.completeUntil() }
+
+// Next returns the next page, nil after the last one.
+func (p *Incremental) Next(ctx context.Context) (*source.Page, error) {
+	if p.done {
+		return nil, nil
+	}
+	page, err := p.scan.next(ctx, p.cursor)
+	if err == nil && page == nil {
+		page, err = p.page(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.cursor, p.done = page.Next, page.Last
+	if !page.Last && p.config.Estimate && p.expected.Load() == 0 {
+		p.expected.Store(p.config.Export.Estimate(ctx, p.cursor) + int64(page.Read()))
+	}
+	return page, nil
+}
+
+// page reads a page in full, after the safe point.
+func (p *Incremental) page(ctx context.Context) (*source.Page, error) {
+	point, err := p.config.Export.SafePoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.warn(point)
+	page, err := p.config.Export.Page(ctx, p.cursor)
+	if err != nil {
+		return nil, err
+	}
+	page.Settled = point
+	return page, nil
+}
+
+// Settle returns where the watermark may move once the page, and all before it, are recorded;
+// nil if it stays. No reject stays without its row.
+func (p *Incremental) Settle(page *source.Page) (*ledger.Watermark, []ledger.Rejected) {
+	if page.Passed > 0 {
+		return nil, nil // It lies before the watermark.
+	}
+	var mark *ledger.Watermark
+	if len(page.Rows) > 0 {
+		mark = p.mark.advance(page.Settled, page.Next)
+	}
+	if page.Last {
+		p.mark.reachedEnd(page.Settled, p.config.Lookback)
+	}
+	return mark, nil
+}
+
+// warn says once what holds the watermark back.
+func (p *Incremental) warn(point source.SafePoint) {
+	once := func(text string, args ...any) {
+		if !p.warned[text] {
+			p.warned[text] = true
+			p.config.Log.Warn(text, args...)
+		}
+	}
+	if point.Prepared > 0 {
+		once("the watermark stays where it is while a prepared transaction is open in the export's database", "prepared_transactions", point.Prepared,
+			"remedy", "select * from pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED")
+	}
+	if !point.Visible && p.config.Lookback == 0 {
+		once("late commits can't be seen and lookback is 0: rows that commit late may be missed", "reason", point.Reason,
+			"remedy", "GRANT pg_read_all_stats to the loader's role, or set lookback")
+	}
+}

@@ -1,0 +1,198 @@
+package pipeline
+
+import (
+	"context"
+
+	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/source"
+)
+
+// Classified is a page of which each row is classified: to send, to reject, or dealt with
+// before.
+type Classified struct {
+	Page *source.Page
+	// Events are to be sent. They point into the page.
+	Events   []event.Event
+	Rejected []ledger.Rejected
+	// Already counts rows that are in the mirror, or that were rejected before and are as they
+	// were.
+	Already int
+
+	// watermark may be stored once the page, and all before it, are recorded; nil = it stays.
+	watermark *ledger.Watermark
+	// known are the rows that were rejected before.
+	known map[string]ledger.KnownReject
+	// span is in flight until the page is recorded; nil if there are no events.
+	span *span
+}
+
+// fresh counts the rows that are new.
+func (c *Classified) fresh() int { return len(c.Events) + len(c.Rejected) }
+
+// classify classifies the rows of a page. It asks the ledger once for the rejects, and once
+// for what was delivered.
+func (in *Intake) classify(ctx context.Context, page *source.Page) (*Classified, error) {
+	out := &Classified{Page: page, Already: page.Passed}
+	if len(page.Rows) == 0 {
+		return out, nil
+	}
+	if err := in.findKnown(ctx, out); err != nil {
+		return nil, err
+	}
+	out.Events = make([]event.Event, 0, len(page.Rows))
+	for i := range page.Rows {
+		row := &page.Rows[i]
+		before, wasRejected := out.known[row.ID]
+		made, reject := in.config.Rules.Convert(row)
+		switch {
+		case reject != nil && wasRejected && before.Reason == string(reject.Reason) && !in.config.Retrying,
+			reject == nil && wasRejected && before.Reason == string(event.RefusedBySegment) && !in.config.Retrying:
+			out.Already++
+		case reject != nil:
+			object, err := page.Object(i)
+			if err != nil {
+				return nil, err
+			}
+			out.Rejected = append(out.Rejected, ledger.Rejected{
+				InteractionID: row.ID, Reason: reject.Reason, Detail: reject.Detail, Interaction: object, Attempts: before.Attempts + 1,
+			})
+		default:
+			out.Events = append(out.Events, made)
+		}
+	}
+	return out, in.dropDelivered(ctx, out)
+}
+
+// findKnown asks for the rows of the page that were rejected before. Where no row ever was,
+// nobody is asked.
+func (in *Intake) findKnown(ctx context.Context, c *Classified) (err error) {
+	if !in.config.HasRejects || in.config.Ledger == nil {
+		return nil
+	}
+	ids := make([]string, len(c.Page.Rows))
+	for i := range c.Page.Rows {
+		ids[i] = c.Page.Rows[i].ID
+	}
+	c.known, err = in.config.Ledger.KnownRejects(ctx, ids)
+	return err
+}
+
+// dropDelivered takes out what is in the mirror or on its way there. Only ids up
+// to the greatest known one can be; on a first load of an ordered export that is none.
+func (in *Intake) dropDelivered(ctx context.Context, c *Classified) error {
+	if in.config.Resend || len(c.Events) == 0 {
+		return nil
+	}
+	if !in.asked && in.config.Ledger != nil {
+		last, err := in.config.Ledger.LastID(ctx)
+		if err != nil {
+			return err
+		}
+		in.last, in.asked = last, true
+	}
+	own := newSpan(c.Events)
+	// Before the mirror is asked: what is recorded meanwhile was either in flight or is found.
+	flying := in.inFlight.within(own.first, own.last)
+	found, err := in.delivered(ctx, own)
+	if err != nil {
+		return err
+	}
+	in.last = max(in.last, own.last)
+	if !in.config.Unique && flying == nil {
+		flying = map[string]struct{}{}
+	}
+	if len(found) > 0 || flying != nil {
+		c.keep(func(id string) bool {
+			if _, delivered := found[id]; delivered {
+				return false
+			}
+			_, flies := flying[id]
+			if !in.config.Unique {
+				flying[id] = struct{}{}
+			}
+			return !flies
+		})
+	}
+	if len(c.Events) > 0 {
+		own.events, c.span = c.Events, own
+		in.inFlight.add(own)
+	}
+	return nil
+}
+
+// delivered asks the mirror for those of a page's events that may be in it.
+func (in *Intake) delivered(ctx context.Context, page *span) (map[string]struct{}, error) {
+	if in.config.Ledger == nil || page.first > in.last {
+		return nil, nil
+	}
+	ask := make([]string, 0, len(page.events))
+	for i := range page.events {
+		if id := page.events[i].MessageID; id <= in.last {
+			ask = append(ask, id)
+		}
+	}
+	return in.config.Ledger.Delivered(ctx, ask)
+}
+
+// keep takes out the events whose ids are not wanted: they are dealt with already.
+func (c *Classified) keep(wanted func(id string) bool) {
+	kept := c.Events[:0]
+	for i := range c.Events {
+		if wanted(c.Events[i].MessageID) {
+			kept = append(kept, c.Events[i])
+		}
+	}
+	c.Already += len(c.Events) - len(kept)
+	c.Events = kept
+}
+
+// truncate cuts the page after the limit-th row that is new, and reports whether it did, or the
+// limit is just reached.
+func (c *Classified) truncate(limit int) bool {
+	if c.fresh() < limit {
+		return false
+	}
+	events, rejected, cut := 0, 0, 0
+	for ; cut < len(c.Page.Rows) && events+rejected < limit; cut++ {
+		row := &c.Page.Rows[cut]
+		switch {
+		case events < len(c.Events) && c.Events[events].Row == row:
+			events++
+		case rejected < len(c.Rejected) && c.Rejected[rejected].InteractionID == row.ID:
+			rejected++
+		}
+	}
+	c.Events, c.Rejected = c.Events[:events], c.Rejected[:rejected]
+	c.Already = cut - events - rejected
+	c.Page.Truncate(cut)
+	return true
+}
+
+// refused makes a reject of an event that Segment did not accept.
+func (c *Classified) refused(e *event.Event, detail string) (ledger.Rejected, error) {
+	object, err := c.Page.ObjectOf(e.Row)
+	if err != nil {
+		return ledger.Rejected{}, err
+	}
+	return ledger.Rejected{
+		InteractionID: e.Row.ID, Reason: event.RefusedBySegment, Detail: detail, Interaction: object,
+		Attempts: c.known[e.Row.ID].Attempts + 1,
+	}, nil
+}
+
+// cleared lists the rejects that went through after all.
+func (c *Classified) cleared(mirrored []ledger.Mirrored) []string {
+	if len(c.known) == 0 {
+		return nil
+	}
+	var ids []string
+	for _, m := range mirrored {
+		for i := range m.Events {
+			if id := m.Events[i].Row.ID; c.known[id].Attempts > 0 {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}

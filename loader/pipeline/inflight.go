@@ -1,0 +1,64 @@
+package pipeline
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/candu-loader/candu-loader/loader/event"
+)
+
+// inFlight knows the events between reading and recording: a row that was exported again is
+// read again while its first reading is on its way to the mirror.
+type inFlight struct {
+	mu    sync.Mutex
+	spans []*span
+}
+
+// span are the events of one page that are in flight.
+type span struct {
+	// first and last are the least and the greatest of their messageIds.
+	first, last string
+	events      []event.Event
+}
+
+func newSpan(events []event.Event) *span {
+	s := &span{first: events[0].MessageID, last: events[0].MessageID, events: events}
+	for i := range events {
+		s.first, s.last = min(s.first, events[i].MessageID), max(s.last, events[i].MessageID)
+	}
+	return s
+}
+
+// within returns the ids from first to last that are in flight, nil if there are none. Few
+// pages reach into one another, for ids begin with the time.
+func (f *inFlight) within(first, last string) map[string]struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var ids map[string]struct{}
+	for _, s := range f.spans {
+		if s.last < first || s.first > last {
+			continue
+		}
+		for i := range s.events {
+			if id := s.events[i].MessageID; id >= first && id <= last {
+				if ids == nil {
+					ids = map[string]struct{}{}
+				}
+				ids[id] = struct{}{}
+			}
+		}
+	}
+	return ids
+}
+
+func (f *inFlight) add(s *span) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spans = append(f.spans, s)
+}
+
+func (f *inFlight) remove(s *span) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spans = slices.DeleteFunc(f.spans, func(other *span) bool { return other == s })
+}

@@ -1,0 +1,243 @@
+// Package pipeline moves pages of the export through Segment into the ledger. It knows
+// neither where the pages come from nor what the run is for.
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/failpoint"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/segment"
+)
+
+const (
+	// pagesInFlight bounds the pages between reading and recording, and with them the
+	// memory, and what a crash sends again, whatever the backlog: one is read, some are sent,
+	// two are recorded.
+	pagesInFlight = 4
+	// batchesAhead is how many batches may wait for a sender, so that the next page is
+	// read meanwhile.
+	batchesAhead = 64
+	// askTimeout and recordTimeout bound one try to ask the warehouse, and to record a page.
+	askTimeout    = time.Minute
+	recordTimeout = time.Minute
+)
+
+// Step is a step of a page whose time is told.
+type Step string
+
+// The steps of a page.
+const (
+	StepRead   Step = "read"
+	StepRecord Step = "record"
+)
+
+// Config says what a pipeline is made of.
+type Config struct {
+	Intake *Intake
+	Sender *segment.Sender
+	// Senders is how many batches are in flight.
+	Senders int
+	Run     *ledger.Run
+	// Overlap is true if a page may be written while the one before is: no row is in both.
+	Overlap bool
+	// Base is what an earlier part of the same run counted.
+	Base ledger.Counters
+	// Version of the program that sends the events.
+	Version string
+	// Progress is told after each batch and each page; nil = nobody asks. It must be quick and
+	// safe for concurrent use.
+	Progress func(ledger.Counters)
+	Timed    func(step Step, took time.Duration)
+	Log      *slog.Logger
+}
+
+// Pipeline moves pages from an intake through Segment into the ledger. Reading, sending and
+// recording overlap; pages are recorded in the order in which they were read.
+type Pipeline struct {
+	Config
+
+	counters counters
+	// stop is closed when no further page is wanted: a signal, or a failure.
+	stop     chan struct{}
+	stopOnce sync.Once
+	mu       sync.Mutex
+	err      error
+}
+
+// New returns a pipeline, which runs once.
+func New(config Config) *Pipeline {
+	if failpoint.Without("one_transaction") {
+		config.Overlap = false
+	}
+	return &Pipeline{Config: config, stop: make(chan struct{})}
+}
+
+// parcel is one page on its way.
+type parcel struct {
+	*Classified
+
+	batches []*batch
+	// sent is done when every batch was sent, or given up.
+	sent sync.WaitGroup
+}
+
+// batch is a piece of a parcel's events, and what became of it.
+type batch struct {
+	parcel   *parcel
+	events   []event.Event
+	delivery segment.Delivery
+	err      error
+}
+
+// counters are the run's numbers, written by several goroutines.
+type counters struct {
+	read, sent, already, rejected, batches, retries atomic.Int64
+}
+
+// Counters returns the run's numbers so far, those of Base included.
+func (p *Pipeline) Counters() ledger.Counters {
+	c := &p.counters
+	return p.Base.Plus(ledger.Counters{
+		RowsRead: c.read.Load(), Sent: c.sent.Load(), AlreadyDelivered: c.already.Load(),
+		Rejected: c.rejected.Load(), Batches: c.batches.Load(), Retries: c.retries.Load(),
+	})
+}
+
+// halt stops the reading and remembers the first reason.
+func (p *Pipeline) halt(err error) {
+	p.mu.Lock()
+	if p.err == nil {
+		p.err = err
+	}
+	p.mu.Unlock()
+	p.stopOnce.Do(func() { close(p.stop) })
+}
+
+func (p *Pipeline) firstError() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// Flow runs until the intake is empty, soft is done, or something goes wrong. When
+// soft is done, reading stops, what is in flight is still recorded, and the error is of kind
+// [fault.Interrupted]; when ctx is done, everything ends at once. What was recorded stays
+// recorded in every case.
+func (p *Pipeline) Flow(ctx, soft context.Context) error {
+	release := context.AfterFunc(soft, func() {
+		p.halt(fault.Wrap(fault.Interrupted, context.Cause(soft), "interrupted"))
+	})
+	defer release()
+
+	// Reading ends on stop; sending and recording go on until they are done.
+	reading, endReading := context.WithCancel(ctx)
+	defer endReading()
+	go func() {
+		select {
+		case <-p.stop:
+			endReading()
+		case <-reading.Done():
+		}
+	}()
+
+	parcels := make(chan *parcel, pagesInFlight)
+	batches := make(chan *batch, batchesAhead)
+	slots := make(chan struct{}, pagesInFlight)
+
+	var group errgroup.Group
+	group.Go(func() error {
+		defer close(parcels)
+		defer close(batches)
+		p.read(reading, slots, parcels, batches)
+		return nil
+	})
+	for range p.Senders {
+		group.Go(func() error {
+			for b := range batches {
+				p.send(ctx, b)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		p.record(ctx, slots, parcels)
+		return nil
+	})
+	_ = group.Wait() // Its functions report through halt.
+	return p.firstError()
+}
+
+// read fills the pipeline.
+func (p *Pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan<- *parcel, batches chan<- *batch) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case slots <- struct{}{}:
+		}
+		page, err := p.Intake.Next(ctx)
+		if err != nil {
+			p.halt(err)
+		}
+		if err != nil || page == nil {
+			return
+		}
+		next := &parcel{Classified: page}
+		for rest := page.Events; len(rest) > 0; {
+			n := p.Sender.Cut(rest)
+			next.batches = append(next.batches, &batch{parcel: next, events: rest[:n]})
+			rest = rest[n:]
+		}
+		next.sent.Add(len(next.batches))
+		parcels <- next
+		for _, b := range next.batches {
+			batches <- b
+		}
+	}
+}
+
+// send delivers one batch. A batch that was not begun before the stop is left
+// to the next run.
+func (p *Pipeline) send(ctx context.Context, b *batch) {
+	defer b.parcel.sent.Done()
+	select {
+	case <-p.stop:
+		b.err = fault.New(fault.Interrupted, "not sent")
+		return
+	default:
+	}
+	b.delivery, b.err = p.Sender.Send(ctx, p.stop, b.events)
+	for _, accepted := range b.delivery.Accepted {
+		p.counters.sent.Add(int64(accepted.To - accepted.From))
+	}
+	p.counters.batches.Add(int64(len(b.delivery.Accepted)))
+	p.counters.retries.Add(int64(b.delivery.Retries))
+	if b.err != nil {
+		p.halt(b.err)
+	}
+	p.tell()
+}
+
+func (p *Pipeline) tell() {
+	if p.Progress != nil {
+		p.Progress(p.Counters())
+	}
+}
+
+// timed tells, when the function that it returns is called, how long it took.
+func timed(tell func(Step, time.Duration), step Step) func() {
+	if tell == nil {
+		return func() {}
+	}
+	began := time.Now()
+	return func() { tell(step, time.Since(began)) }
+}

@@ -1,0 +1,119 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/candu-loader/candu-loader/loader/source"
+)
+
+func (c *checker) export(ctx context.Context) {
+	export, err := c.Export(ctx)
+	if err != nil {
+		c.trouble("export_unusable", err)
+		return
+	}
+	defer export.Close()
+	table := export.Table()
+	c.add(LevelInfo, "export_readable", "", "table %s can be read, id is %s", table.Relation(), table.IDType())
+	for _, f := range table.Findings {
+		c.add(LevelWarning, f.Code, f.Hint, "%s", f.Text)
+	}
+	if !table.HasKind {
+		c.add(LevelInfo, "no_kind_column", "If it has another name:  columns: {kind: yours}", "there is no column kind: rows without an event name are views")
+	}
+	if server, err := export.Server(ctx); err != nil {
+		c.trouble("export_unusable", err)
+	} else {
+		c.server("export", server, c.Source.Interactions.URL.Reveal(), export.Pooled())
+	}
+	c.order(ctx, export)
+	c.lateCommits(ctx, export)
+	c.ids(ctx, export)
+}
+
+// order looks for the index that pages are read with, and for rows that no page
+// will hold.
+func (c *checker) order(ctx context.Context, export *source.Source) {
+	indexed, err := export.Indexed(ctx)
+	if err != nil {
+		c.trouble("index_unknown", err)
+		return
+	}
+	rows := export.Estimate(ctx, source.Cursor{})
+	statement := export.Table().IndexStatement()
+	switch {
+	case indexed:
+		c.add(LevelInfo, "index_used", "", "pages are read by an index on (exported_at, id)")
+	case export.Table().IsView():
+		c.add(LevelWarning, "index_missing", "On the table behind the view: "+statement, "%s is a view; each page needs an index on (exported_at, id) behind it", export.Table().Relation())
+	case rows > manyRows:
+		c.add(LevelError, "index_missing", statement, "no index on (exported_at, id): each page would sort about %d rows", rows)
+	default:
+		c.add(LevelWarning, "index_missing", statement, "no index on (exported_at, id): each page sorts the table")
+	}
+	if rows > fewRows {
+		// On a small table a scan is the right plan.
+		switch sorts, err := export.PageSorts(ctx); {
+		case err != nil:
+			c.trouble("plan_unknown", err)
+		case sorts && indexed:
+			c.add(LevelWarning, "plan_sorts", "ANALYZE "+export.Table().Relation()+";", "the planner does not read a page by the index: its statistics may be old")
+		case sorts:
+			c.add(LevelWarning, "plan_sorts", "", "the planner reads each page by scanning or sorting about %d rows", rows)
+		}
+	}
+	unreadable, err := export.Unreadable(ctx)
+	switch {
+	case err != nil:
+		c.trouble("exported_at_unknown", err)
+	case unreadable > 0:
+		c.add(LevelError, "exported_at_null", export.Table().NullStatement(), "%d rows have no exported_at and are never read", unreadable)
+	}
+	if future, err := export.Future(ctx); err == nil && future > 0 {
+		c.add(LevelWarning, "exported_at_future", "Stamp rows with now() of the export's server.",
+			"%d rows have an exported_at in the future: they are sent, and read again by each run until that time has come", future)
+	}
+}
+
+// lateCommits tells what catches rows that commit late.
+func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
+	point, err := export.SafePoint(ctx)
+	if err != nil {
+		c.trouble("safe_point_unknown", err)
+		return
+	}
+	if point.Prepared > 0 {
+		c.add(LevelWarning, "prepared_transactions", "SELECT gid FROM pg_prepared_xacts WHERE database = current_database();  then COMMIT PREPARED or ROLLBACK PREPARED.",
+			"%d prepared transactions are open: the watermark stays where it is until they end", point.Prepared)
+	}
+	if point.Visible {
+		c.add(LevelInfo, "safe_point_visible", "", "open transactions are visible: rows that commit late are not missed; the export is settled until %s", point.At.UTC().Format(time.RFC3339))
+		return
+	}
+	hint := "Keep lookback longer than the longest transaction that writes to the export."
+	if strings.Contains(point.Reason, "pg_read_all_stats") {
+		hint = fmt.Sprintf("GRANT pg_read_all_stats TO %s;", pgx.Identifier{point.Role}.Sanitize())
+	}
+	level := LevelWarning
+	if c.Source.Lookback == 0 {
+		level = LevelError
+	}
+	c.add(level, "safe_point_hidden", hint, "%s: rows that commit late are caught by lookback (%s) alone", point.Reason, c.Source.Lookback)
+}
+
+func (c *checker) ids(ctx context.Context, export *source.Source) {
+	if export.Table().UniqueID {
+		c.add(LevelInfo, "id_unique", "", "an index keeps ids unique")
+		return
+	}
+	if err := export.CheckUnique(ctx, source.Cursor{}); err != nil {
+		c.trouble("id_not_unique", err)
+		return
+	}
+	c.add(LevelWarning, "id_not_guaranteed", export.Table().UniqueStatement(), "ids are unique now, but no index keeps them so; each run checks its rows, which costs time")
+}

@@ -1,0 +1,177 @@
+// Package preflight looks at everything that a run of a source needs, before it runs. It
+// changes nothing.
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/segment"
+	"github.com/candu-loader/candu-loader/loader/source"
+)
+
+// Level says how bad a finding is.
+type Level string
+
+// The levels: an error stops a run, a warning may cost something, an info is good
+// to know.
+const (
+	LevelError   Level = "error"
+	LevelWarning Level = "warning"
+	LevelInfo    Level = "info"
+)
+
+// Finding is one thing that check saw.
+type Finding struct {
+	// Code is stable.
+	Code   string `json:"code"`
+	Level  Level  `json:"level"`
+	Source string `json:"source"`
+	// Text says what was seen, Hint what to do: SQL or YAML to paste.
+	Text string `json:"text"`
+	Hint string `json:"hint,omitempty"`
+}
+
+// Clock skew and the count of duplicates are bounded by these.
+const (
+	allowedSkew = 5 * time.Second
+	// manyRows is from where on a missing index is an error rather than a warning.
+	manyRows = 1_000_000
+	// fewRows is up to where a plan says nothing.
+	fewRows = 10_000
+)
+
+// Target is what is looked at.
+type Target struct {
+	Config *config.Config
+	Source *config.Source
+	// Offline leaves Segment out.
+	Offline bool
+	// Export opens the export, Ledger the warehouse; Plan says what migrating would do.
+	Export func(ctx context.Context) (*source.Source, error)
+	Ledger func(ctx context.Context) (*ledger.Ledger, error)
+	Plan   func(ctx context.Context) (ledger.Migration, error)
+}
+
+// checker collects what it sees, and goes on after each trouble.
+type checker struct {
+	Target
+
+	findings []Finding
+}
+
+func (c *checker) add(level Level, code, hint, format string, args ...any) {
+	c.findings = append(c.findings, Finding{Code: code, Level: level, Source: c.Source.Nickname, Text: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// trouble makes a finding of an error.
+func (c *checker) trouble(code string, err error) {
+	c.add(LevelError, code, fault.HintOf(err), "%s", err)
+}
+
+// http looks at what serve shows to whom. It concerns no source, so it stands with the first.
+func (c *checker) http() {
+	h := c.Config.HTTP
+	if c.Source != c.Config.Sources[0] || h.User != "" || h.Loopback() {
+		return
+	}
+	c.add(LevelWarning, "http_open", "Under http: add  user: operator  and  password_file: /run/secrets/candu-loader-http , or listen on 127.0.0.1:8321.",
+		"serve would show the status page to everybody who reaches %s", h.Listen)
+}
+
+// Check finds what it can, and does not stop at the first trouble.
+func Check(ctx context.Context, t Target) []Finding {
+	c := &checker{Target: t}
+	c.add(LevelInfo, "config_read", "", "config %s: schema %q, table %s", t.Config.Path, t.Source.Schema, t.Source.Interactions.Table)
+	c.http()
+	c.export(ctx)
+	c.warehouse(ctx)
+	if !t.Offline {
+		c.segment(ctx)
+	}
+	return c.findings
+}
+
+// server reports what any of the two servers says of itself.
+func (c *checker) server(name string, server postgres.Server, url string, pooled bool) {
+	c.add(LevelInfo, name+"_connected", "", "%s: Postgres %s, database %q, role %q", name, server.Version, server.Database, server.Role)
+	if skew := time.Since(server.Clock); skew.Abs() > allowedSkew {
+		c.add(LevelWarning, name+"_clock_skew", "Run NTP on both machines.", "%s: the server's clock differs from this machine's by %s", name, skew.Round(time.Second))
+	}
+	if !server.Encrypted && !local(url) {
+		c.add(LevelWarning, name+"_not_encrypted", "Append ?sslmode=verify-full to the URL.", "%s: the connection is not encrypted", name)
+	}
+	if pooled {
+		c.add(LevelInfo, name+"_pooler", "", "%s: a pooler stands in between; every reading is a transaction of its own", name)
+	}
+}
+
+// local reports whether a URL leads to this machine.
+func local(url string) bool {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return false
+	}
+	host := config.Host
+	return strings.HasPrefix(host, "/") || host == "localhost" || strings.HasPrefix(host, "127.") || host == "::1"
+}
+
+func (c *checker) warehouse(ctx context.Context) {
+	book, err := c.Ledger(ctx)
+	if err != nil {
+		c.trouble("warehouse_unusable", err)
+		return
+	}
+	server, err := book.Server(ctx)
+	if err != nil {
+		c.trouble("warehouse_unusable", err)
+		return
+	}
+	c.server("warehouse", server, c.Config.Warehouse.URL.Reveal(), false)
+	if server.IsReplica {
+		c.add(LevelError, "warehouse_read_only", "warehouse.url must lead to the primary.", "the warehouse is a replica, it can't be written to")
+	}
+	plan, err := c.Plan(ctx)
+	switch {
+	case err != nil:
+		c.trouble("schema_unusable", err)
+	case plan.From == 0:
+		c.add(LevelInfo, "schema_new", "", "schema %q will be made by the first run", c.Source.Schema)
+	case plan.From < plan.To:
+		c.add(LevelInfo, "schema_old", "candu-loader migrate "+c.Source.Nickname, "schema %q is at version %d, the next run brings it to %d", c.Source.Schema, plan.From, plan.To)
+	default:
+		c.add(LevelInfo, "schema_current", "", "schema %q is at version %d", c.Source.Schema, plan.To)
+	}
+	if err == nil && plan.From > 0 {
+		if _, err := book.State(ctx); err != nil && !errors.Is(err, ledger.ErrNotMigrated) {
+			c.trouble("schema_unusable", err)
+		}
+	}
+}
+
+func (c *checker) segment(ctx context.Context) {
+	endpoint := c.Config.Segment.Endpoint
+	if err := segment.Reach(ctx, endpoint); err != nil {
+		c.add(LevelError, "segment_unreachable", "Let this machine reach it (proxy: $HTTPS_PROXY), or look with --offline.", "%s", err)
+	} else {
+		c.add(LevelInfo, "segment_reachable", "", "%s answers", endpoint)
+	}
+	switch err := segment.CheckKey(ctx, c.Config.Segment.CDN, c.Source.WriteKey); {
+	case err == nil:
+		c.add(LevelInfo, "write_key_known", "", "Segment knows the write key")
+	case errors.Is(err, segment.ErrUnknownKey):
+		c.add(LevelError, "write_key_unknown", "Copy it from Segment: Connections > Sources > your source > Settings > API Keys.",
+			"Segment does not know the write key; it would answer 200 and drop the events")
+	default:
+		c.add(LevelWarning, "write_key_unchecked", "Let this machine reach it, or look with --offline.", "%s", err)
+	}
+}

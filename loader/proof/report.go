@@ -1,0 +1,72 @@
+package proof
+
+import "time"
+
+// listed bounds the ids that a report lists; its numbers count them all.
+const listed = 1000
+
+// Report is the proof that export = mirror + rejects, or the difference.
+type Report struct {
+	Source string `json:"source"`
+	Schema string `json:"schema"`
+	// Proved is true only if every row of the range up to the watermark is in the
+	// mirror, with its kind and time, or in loader_rejects.
+	Proved bool `json:"proved"`
+	// UpTo is the watermark: what lies beyond it is pending.
+	UpTo *time.Time `json:"up_to"`
+	// Rows of the export, Mirrored of the mirror, Rejected of loader_rejects.
+	Rows     int64 `json:"rows"`
+	Mirrored int64 `json:"mirrored"`
+	Rejected int64 `json:"rejected"`
+	// Pending rows lie behind the watermark. Unreadable ones have no exported_at.
+	Pending    int64 `json:"pending"`
+	Unreadable int64 `json:"unreadable"`
+	// Missing are in neither place. Different are mirrored with another kind or
+	// time, or in tracks and not in tutorial_interaction. Doubled are in the mirror
+	// twice, or rejected too. Unexpected are in the mirror or in loader_rejects and gone
+	// from the export, which is allowed.
+	Missing    Difference `json:"missing"`
+	Different  Difference `json:"different"`
+	Doubled    Difference `json:"doubled"`
+	Unexpected Difference `json:"unexpected"`
+	// Beyond counts rows of the mirror that belong to rows of the export beyond the
+	// watermark or before start_at, which are not among Rows.
+	Beyond int64 `json:"beyond"`
+	// Days are those with rows that are missing, different, doubled or unexpected.
+	Days []Day `json:"days"`
+	// Seconds it took.
+	Seconds float64 `json:"seconds"`
+}
+
+func (r *Report) found() int64 {
+	return r.Missing.Rows + r.Different.Rows + r.Doubled.Rows + r.Unexpected.Rows
+}
+
+// Difference counts rows and lists the first of them.
+type Difference struct {
+	Rows int64    `json:"rows"`
+	IDs  []string `json:"ids"`
+}
+
+func (d *Difference) add(id string) {
+	d.Rows++
+	if len(d.IDs) < listed {
+		d.IDs = append(d.IDs, id)
+	}
+}
+
+// Day is a day (UTC) and kind of which the export's ids are not those of
+// mirror and rejects.
+type Day struct {
+	Day      string `json:"day"`
+	Kind     string `json:"kind"`
+	Rows     int64  `json:"rows"`
+	Mirrored int64  `json:"mirrored"`
+	Rejected int64  `json:"rejected"`
+}
+
+func newReport(nickname, schema string) *Report {
+	// For machines: none is an empty list.
+	none := func() Difference { return Difference{IDs: []string{}} }
+	return &Report{Source: nickname, Schema: schema, Days: []Day{}, Missing: none(), Different: none(), Doubled: none(), Unexpected: none()}
+}

@@ -1,0 +1,199 @@
+package loader
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pipeline"
+	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/segment"
+	"github.com/candu-loader/candu-loader/loader/source"
+)
+
+const (
+	// grace is how long a run that was interrupted may take to finish and record what is in
+	// flight. Container platforms kill 30 s after the signal; this leaves a margin.
+	grace = 25 * time.Second
+	// deliveryMemory is for how long Segment remembers messageIds
+	// (https://segment.com/docs/guides/duplicate-data/).
+	deliveryMemory = 24 * time.Hour
+	// openTimeout bounds one try to begin a run, migrateTimeout one to migrate, the wait for
+	// another loader's migration included.
+	openTimeout    = time.Minute
+	migrateTimeout = 10 * time.Minute
+)
+
+// session is the life of a run of any kind: it opens the export, begins the run and holds its
+// lease while the work is done, and writes how it ended.
+type session struct {
+	loader *Loader
+	src    *config.Source
+	export *source.Source
+	run    *ledger.Run
+	log    *slog.Logger
+	// When soft is done, the work is to stop reading and to record what is in flight; when
+	// hard is done, it is to end at once.
+	hard, soft context.Context //nolint:containedctx // They are the session's life.
+	// end is how the run stands. The work keeps it.
+	end ledger.End
+}
+
+// inSession does the work of a run, and returns what became of it.
+func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.RunOptions, work func(*session) error) (Summary, error) {
+	started := time.Now()
+	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: opts.Kind, Status: ledger.RunFailed}
+	// The export first: without it nothing is written.
+	export, err := l.Source(ctx, src)
+	if err != nil {
+		return summary, err
+	}
+	defer export.Close()
+	run, err := l.openRun(ctx, src, opts)
+	if err != nil {
+		return summary, err
+	}
+	hard, cancel := graceful(ctx)
+	defer cancel()
+	s := &session{loader: l, src: src, export: export, run: run, log: l.log.With("source", src.Nickname, "run", run.ID), hard: hard, soft: ctx}
+	s.warnDead()
+	err = s.live(work)
+	summary.close(run, s.end, started)
+	return summary, err
+}
+
+// within is a run of its own within the session, for a part of the work that needs another
+// lease.
+func (s *session) within(opts ledger.RunOptions, work func(*session) error) error {
+	run, err := s.loader.openRun(s.hard, s.src, opts)
+	if err != nil {
+		return err
+	}
+	inner := &session{loader: s.loader, src: s.src, export: s.export, run: run, log: s.log, hard: s.hard, soft: s.soft}
+	return inner.live(work)
+}
+
+// live holds the lease while the work is done, and writes how it ended.
+func (s *session) live(work func(*session) error) error {
+	s.end.WatermarkAfter = s.run.State.WatermarkAt
+	hard := s.hard
+	err := whileHeld(hard, s.run, func(held context.Context) error {
+		s.hard = held
+		return work(s)
+	})
+	s.hard = hard
+	switch {
+	case err == nil:
+		s.end.Status = ledger.RunSucceeded
+	case fault.Is(err, fault.Interrupted):
+		s.end.Status, s.end.Err = ledger.RunInterrupted, err.Error()
+	default:
+		s.end.Status, s.end.Err = ledger.RunFailed, err.Error()
+	}
+	if fault.Is(err, fault.Busy) {
+		return err // A run whose lease is gone can write nothing.
+	}
+	// Even if the time is up: a short last try.
+	last, cancel := context.WithTimeout(context.WithoutCancel(hard), 2*postgres.ConnectTimeout)
+	defer cancel()
+	return errors.Join(err, postgres.Retry(last, postgres.ConnectTimeout, nil, func(ctx context.Context) error {
+		return s.run.Finish(ctx, s.end)
+	}))
+}
+
+// flow moves pages through Segment into the ledger, and adds to the run's counters. change sets
+// what differs from a run of new rows.
+func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change func(*pipeline.IntakeConfig, *pipeline.Config)) (limited bool, err error) {
+	encoder := segment.NewEncoder(integrations)
+	in := pipeline.IntakeConfig{
+		Pages: pages, Rules: rules(s.src, s.export.Table(), s.run.State, encoder), Ledger: s.run.Ledger(), HasRejects: s.run.HasRejects, Unique: s.export.Table().UniqueID, Again: s.again,
+	}
+	c := pipeline.Config{
+		Sender: s.loader.gateway.Sender(s.src.WriteKey, encoder), Senders: s.loader.gateway.Concurrency(),
+		Run: s.run, Overlap: true, Base: s.end.Counters, Version: Version, Log: s.log,
+	}
+	change(&in, &c)
+	c.Intake = pipeline.NewIntake(in)
+	p := pipeline.New(c)
+	err = p.Flow(s.hard, s.soft)
+	s.end.Counters = p.Counters()
+	return c.Intake.Limited(), err
+}
+
+func (s *session) again(err error, wait time.Duration) {
+	s.log.Warn("retrying: the warehouse did not answer", "error", err, "wait", wait)
+}
+
+// warnDead tells of runs that died without finishing. What they sent and did not
+// record goes out again, which Segment drops only for about a day.
+func (s *session) warnDead() {
+	if s.run.Dead == 0 {
+		return
+	}
+	age := time.Since(s.run.DeadSince)
+	s.log.Warn("the previous run died without finishing and was marked interrupted", "runs", s.run.Dead,
+		"last_seen", s.run.DeadSince.UTC(), "age", age.Round(time.Second))
+	if age > deliveryMemory {
+		s.log.Warn("what it sent without recording is sent again, after more than 24 h: Segment may pass duplicates on to streaming destinations; warehouses drop them",
+			"last_seen", s.run.DeadSince.UTC())
+	}
+}
+
+// openRun opens the ledger and begins a run, after a migration if that is what is
+// missing.
+func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.RunOptions) (*ledger.Run, error) {
+	book, err := l.Ledger(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	opts.Holder, opts.Version = ledger.Holder(), Version
+	var run *ledger.Run
+	open := func(ctx context.Context) error {
+		run, err = book.OpenRun(ctx, opts)
+		return err
+	}
+	err = postgres.Retry(ctx, openTimeout, nil, open)
+	if errors.Is(err, ledger.ErrNotMigrated) {
+		err = postgres.Retry(ctx, migrateTimeout, nil, func(ctx context.Context) error {
+			_, err := l.Migrate(ctx, src)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		err = postgres.Retry(ctx, openTimeout, nil, open)
+	}
+	return run, err
+}
+
+// whileHeld runs work and renews the lease meanwhile. If the lease is lost, work
+// is cancelled and the loss is the error.
+func whileHeld(ctx context.Context, run *ledger.Run, work func(ctx context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	keeping, stop := context.WithCancel(ctx)
+	group.Go(func() error { return run.Keep(keeping) })
+	group.Go(func() error {
+		defer stop()
+		return work(ctx)
+	})
+	return group.Wait()
+}
+
+// graceful returns a context that outlives ctx by grace.
+func graceful(ctx context.Context) (context.Context, context.CancelFunc) {
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, cancel)
+		context.AfterFunc(hard, func() { timer.Stop() })
+	})
+	return hard, func() {
+		stop()
+		cancel()
+	}
+}
