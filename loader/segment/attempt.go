@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,8 +28,6 @@ type outcome struct {
 	retryAfter time.Duration
 	sentAt     time.Time
 	receivedAt time.Time
-	// lost are events that analytics-go finds too large, by messageId.
-	lost map[string]error
 	// err is why the batch was not accepted, nil if it was.
 	err error
 }
@@ -39,7 +38,7 @@ type outcome struct {
 // each attempt. The error is about our own doing, which no further attempt mends.
 func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, error) {
 	g := s.gateway
-	transport := g.transport.Load()
+	transport := g.connections()
 	via := &recorder{base: transport, ctx: ctx, timeout: g.config.Timeout}
 	results := &callback{}
 	client, err := analytics.NewWithConfig(s.key.Reveal(), analytics.Config{
@@ -67,27 +66,26 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 	if err := client.Close(); err != nil {
 		return outcome{}, fmt.Errorf("closing the analytics client: %w", err)
 	}
-	out.lost = results.lost
 	out.status, out.retryAfter, out.receivedAt = via.status, via.retryAfter, via.receivedAt
 	requests := via.requests.Load()
 	if requests > 0 {
-		g.stats.request(out.status)
+		g.count(func(s *Stats) { s.Requests[out.status]++ })
 		g.renew(transport, out.status == 0 || out.status >= 500)
 	}
-	good := out.status >= 200 && out.status < 300
 	switch {
 	case requests == 1 && via.err != nil:
 		out.err = via.err
-	case requests == 1 && out.status != 0 && !good:
+	case requests == 1 && out.status >= 300:
 		out.err = fmt.Errorf("answer %d", out.status)
-	case requests <= 1 && good == (requests == 1) && results.accepted+len(results.lost) == len(batch):
-	case results.err != nil:
-		return out, fmt.Errorf("encoding a batch of %d events: %w", len(batch), results.err)
+	case requests == 1 && results.accepted == len(batch):
 	default:
-		return out, fmt.Errorf("encoding a batch of %d events: analytics-go accounts for %d", len(batch), results.accepted+len(results.lost))
+		return out, fmt.Errorf("encoding a batch of %d events: %w", len(batch), cmp.Or(results.err, errUnaccounted))
 	}
 	return out, nil
 }
+
+// errUnaccounted means that analytics-go did not do what this package relies on.
+var errUnaccounted = errors.New("analytics-go did not account for every event")
 
 // verdict is what to do after an attempt.
 type verdict uint8
@@ -110,8 +108,6 @@ func judge(out outcome) verdict {
 		if isTLS(out.err) {
 			return refused
 		}
-		return again
-	case status >= 200 && status < 300:
 		return again
 	case status == 400 || status == 413:
 		return halve
@@ -160,8 +156,7 @@ func isTLS(err error) bool {
 type callback struct {
 	mu       sync.Mutex
 	accepted int
-	lost     map[string]error
-	// err is one of those that are about the whole batch.
+	// err is why one of them was not.
 	err error
 }
 
@@ -173,27 +168,10 @@ func (c *callback) Success(analytics.Message) {
 }
 
 // Failure implements [analytics.Callback].
-func (c *callback) Failure(m analytics.Message, err error) {
+func (c *callback) Failure(_ analytics.Message, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !errors.Is(err, analytics.ErrMessageTooBig) {
-		c.err = err
-		return
-	}
-	if c.lost == nil {
-		c.lost = map[string]error{}
-	}
-	c.lost[messageID(m)] = err
-}
-
-func messageID(m analytics.Message) string {
-	switch m := m.(type) {
-	case analytics.Track:
-		return m.MessageId
-	case analytics.Screen:
-		return m.MessageId
-	}
-	return ""
+	c.err = err
 }
 
 // silent is a logger that says nothing: what matters comes by the callbacks.

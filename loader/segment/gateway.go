@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
+	"sync"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 const (
@@ -55,20 +53,15 @@ type Config struct {
 // and the pause that Segment may ask for. It is safe for concurrent use.
 type Gateway struct {
 	config    Config
-	transport atomic.Pointer[http.Transport]
 	pace      *pace // nil = no limit
 	batchSize int
 
-	// pausedUntil and renewedAt are in unix nanoseconds.
-	pausedUntil atomic.Int64
-	renewedAt   atomic.Int64
-	stats       stats
+	mu          sync.Mutex
+	transport   *http.Transport
+	renewedAt   time.Time
+	pausedUntil time.Time
+	stats       Stats
 }
-
-// analytics-go makes an id for each event, which ours replaces: a system call for
-// each would cost more than the encoding. The switch may only be thrown while nothing
-// makes ids, so it is thrown here and not by the first gateway.
-func init() { uuid.EnableRandPool() }
 
 // NewGateway returns a gateway. It does not connect.
 func NewGateway(config Config) *Gateway {
@@ -84,10 +77,9 @@ func NewGateway(config Config) *Gateway {
 	if config.dial == nil {
 		config.dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	}
-	g := &Gateway{config: config, stats: stats{byStatus: map[int]int64{}}}
+	g := &Gateway{config: config, renewedAt: time.Now(), stats: Stats{Requests: map[int]int64{}}}
 	g.pace, g.batchSize = newPace(config.MaxEventsPerSecond, config.BatchSize)
-	g.transport.Store(g.newTransport())
-	g.renewedAt.Store(time.Now().UnixNano())
+	g.transport = g.newTransport()
 	return g
 }
 
@@ -97,7 +89,7 @@ func (g *Gateway) newTransport() *http.Transport {
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := g.config.dial(ctx, network, address)
 			if err == nil {
-				g.stats.connections.Add(1)
+				g.count(func(s *Stats) { s.Connections++ })
 			}
 			return conn, err
 		},
@@ -117,7 +109,7 @@ func (g *Gateway) Concurrency() int { return g.config.Concurrency }
 func (g *Gateway) BatchSize() int { return g.batchSize }
 
 // Close closes idle connections. Nothing may be under way.
-func (g *Gateway) Close() { g.transport.Load().CloseIdleConnections() }
+func (g *Gateway) Close() { g.connections().CloseIdleConnections() }
 
 // admit waits until due, for the pause of all senders to end, and for a slot of
 // the rate limit. The error is of kind [fault.Interrupted], or errLate if until, unless
@@ -144,7 +136,7 @@ func (g *Gateway) admit(ctx context.Context, stop <-chan struct{}, due, until ti
 		}
 		began := time.Now()
 		err := g.pace.wait(ctx, stop)
-		g.stats.limited.Add(int64(time.Since(began)))
+		g.count(func(s *Stats) { s.Limited += time.Since(began) })
 		if err != nil || !g.afterPause(due).After(due) {
 			return err
 		}
@@ -153,33 +145,39 @@ func (g *Gateway) admit(ctx context.Context, stop <-chan struct{}, due, until ti
 
 // pause holds all senders back for d from now on.
 func (g *Gateway) pause(d time.Duration) {
-	until := time.Now().Add(d).UnixNano()
-	for {
-		now := g.pausedUntil.Load()
-		if now >= until || g.pausedUntil.CompareAndSwap(now, until) {
-			return
-		}
+	until := time.Now().Add(d)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until.After(g.pausedUntil) {
+		g.pausedUntil = until
 	}
 }
 
 // afterPause returns the end of the pause, or due if that is later.
 func (g *Gateway) afterPause(due time.Time) time.Time {
-	if end := time.Unix(0, g.pausedUntil.Load()); end.After(due) {
-		return end
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pausedUntil.After(due) {
+		return g.pausedUntil
 	}
 	return due
+}
+
+// connections returns what the next attempt goes over.
+func (g *Gateway) connections() *http.Transport {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.transport
 }
 
 // renew replaces the connections after trouble on one of them, and every hour anyway.
 // Those that are busy are closed as soon as they are idle. used is what the trouble
 // was with; who comes second finds it replaced already.
 func (g *Gateway) renew(used *http.Transport, trouble bool) {
-	now := time.Now().UnixNano()
-	if !trouble && now-g.renewedAt.Load() < int64(renewEvery) {
-		return
-	}
-	if g.transport.CompareAndSwap(used, g.newTransport()) {
-		g.renewedAt.Store(now)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.transport == used && (trouble || time.Since(g.renewedAt) >= renewEvery) {
+		g.transport, g.renewedAt = g.newTransport(), time.Now()
 		used.CloseIdleConnections()
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	analytics "github.com/segmentio/analytics-go/v3"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -263,6 +264,15 @@ func TestSend_WhatCannotBeEncodedIsNoPassingTrouble(t *testing.T) {
 	require.ErrorContains(t, err, "NaN")
 	require.Empty(t, d)
 	require.Zero(t, b.fake.Stats().Requests)
+
+	// Nor is what the rules should not have let through.
+	b.use(NewEncoder(nil))
+	events := b.events(t, 3)
+	events[1].Row.EventName = strings.Repeat("x", event.MaxBytes)
+	d, err = b.sender.Send(t.Context(), nil, events)
+	require.Equal(t, fault.Failed, fault.KindOf(err))
+	require.ErrorIs(t, err, analytics.ErrMessageTooBig)
+	require.Empty(t, d)
 }
 
 // JSON is what analytics-go puts on the wire, to the byte, and the greatest event that the

@@ -85,8 +85,8 @@ func (s *Sender) Cut(events []event.Event) int {
 // errLate means that the time for retries is up.
 var errLate = errors.New("the time for retries is up")
 
-// consignment is a batch on its way: what all requests for it and its halves share.
-type consignment struct {
+// inFlight is a batch under way: what all requests for it and its halves share.
+type inFlight struct {
 	*Sender
 	stop <-chan struct{}
 	// until ends the retries, zero before the first attempt.
@@ -104,48 +104,50 @@ type consignment struct {
 // closed (what is under way is then finished, but no request is begun) or ctx is done
 // (everything ends at once).
 func (s *Sender) Send(ctx context.Context, stop <-chan struct{}, batch []event.Event) (Delivery, error) {
-	c := consignment{Sender: s, stop: stop}
-	err := c.deliver(ctx, batch, 0)
+	f := inFlight{Sender: s, stop: stop}
+	err := f.deliver(ctx, batch, 0)
 	if fault.Is(err, fault.Precondition) {
-		c.delivered.Refused = nil
+		f.delivered.Refused = nil
 	}
-	return c.delivered, err
+	return f.delivered, err
 }
 
 // deliver sends batch, whose first event has the index offset in the Delivery.
-func (c *consignment) deliver(ctx context.Context, batch []event.Event, offset int) error {
-	out, err := c.insist(ctx, batch)
+func (f *inFlight) deliver(ctx context.Context, batch []event.Event, offset int) error {
+	out, err := f.retry(ctx, batch)
 	if err != nil {
 		return err
 	}
 	switch judge(out) {
 	case accepted:
-		c.accept(out, batch, offset, &c.delivered)
+		f.delivered.Accepted = append(f.delivered.Accepted, Accepted{From: offset, To: offset + len(batch), SentAt: out.sentAt, ReceivedAt: out.receivedAt})
+		f.gateway.count(func(s *Stats) { s.Accepted += int64(len(batch)) })
+		f.everAccepted.Store(true)
 		return nil
 	case halve:
 		if len(batch) == 1 {
-			return c.refuse(offset, fmt.Sprintf("Segment answered %d %s", out.status, http.StatusText(out.status)), &c.delivered)
+			return f.refuse(offset, fmt.Sprintf("Segment answered %d %s", out.status, http.StatusText(out.status)))
 		}
 		middle := len(batch) / 2
-		if err := c.deliver(ctx, batch[:middle], offset); err != nil {
+		if err := f.deliver(ctx, batch[:middle], offset); err != nil {
 			return err
 		}
-		return c.deliver(ctx, batch[middle:], offset+middle)
+		return f.deliver(ctx, batch[middle:], offset+middle)
 	default:
-		return refusal(c.gateway.config.Endpoint, out)
+		return refusal(f.gateway.config.Endpoint, out)
 	}
 }
 
-// insist repeats the attempt while the answer is a passing trouble.
-func (c *consignment) insist(ctx context.Context, batch []event.Event) (outcome, error) {
-	g := c.gateway
+// retry repeats the attempt while the answer is a passing trouble.
+func (f *inFlight) retry(ctx context.Context, batch []event.Event) (outcome, error) {
+	g := f.gateway
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval, waits.Multiplier = g.config.firstWait, g.config.maxWait, 2
-	if err := c.admit(ctx, batch, time.Time{}, errLate); err != nil {
+	if err := f.admit(ctx, batch, time.Time{}, errLate); err != nil {
 		return outcome{}, err
 	}
 	for {
-		out, err := c.attempt(ctx, batch)
+		out, err := f.attempt(ctx, batch)
 		if err != nil || judge(out) != again {
 			return out, err
 		}
@@ -155,72 +157,45 @@ func (c *consignment) insist(ctx context.Context, batch []event.Event) (outcome,
 		// The jitter goes beyond the cap.
 		pause := max(min(waits.NextBackOff(), g.config.maxWait), out.retryAfter)
 		if out.retryAfter > 0 || out.status == http.StatusTooManyRequests {
-			// Whoever is next would get the same answer.
+			// The other senders would get the same answer.
 			g.pause(pause)
 		}
 		due := g.afterPause(time.Now().Add(pause))
-		if !due.After(c.until) {
-			g.config.Log.Warn("a batch will be sent again", "status", out.status, "error", out.err, "wait", time.Until(due).Round(time.Millisecond))
+		if !due.After(f.until) {
+			g.config.Log.Warn("retrying a batch", "status", out.status, "error", out.err, "wait", time.Until(due).Round(time.Millisecond))
 		}
-		if err := c.admit(ctx, batch, due, out.err); err != nil {
+		if err := f.admit(ctx, batch, due, out.err); err != nil {
 			return out, err
 		}
-		c.delivered.Retries++
-		g.stats.retries.Add(1)
+		f.delivered.Retries++
+		g.count(func(s *Stats) { s.Retries++ })
 	}
 }
 
 // admit waits for the next attempt to be due, if that is in time; cause is what
 // went wrong before.
-func (c *consignment) admit(ctx context.Context, batch []event.Event, due time.Time, cause error) error {
-	err := c.gateway.admit(ctx, c.stop, due, c.until)
+func (f *inFlight) admit(ctx context.Context, batch []event.Event, due time.Time, cause error) error {
+	err := f.gateway.admit(ctx, f.stop, due, f.until)
 	if errors.Is(err, errLate) {
 		return &fault.Error{
-			Kind: fault.Retryable, Err: cause, Text: fmt.Sprintf("sending a batch of %d events for %s", len(batch), c.gateway.config.RetryFor),
+			Kind: fault.Retryable, Err: cause, Text: fmt.Sprintf("sending a batch of %d events for %s", len(batch), f.gateway.config.RetryFor),
 			Hint: "Segment was not reachable or did not accept for longer than segment.retry_for. Nothing is lost: the next run goes on from here.",
 		}
 	}
-	if err == nil && c.until.IsZero() {
-		c.until = time.Now().Add(c.gateway.config.RetryFor)
+	if err == nil && f.until.IsZero() {
+		f.until = time.Now().Add(f.gateway.config.RetryFor)
 	}
 	return err
 }
 
-// accept notes what one request brought through. Events that analytics-go could not
-// encode were not in it.
-func (s *Sender) accept(out outcome, batch []event.Event, offset int, d *Delivery) {
-	from := 0
-	flush := func(to int) {
-		if to > from {
-			d.Accepted = append(d.Accepted, Accepted{From: offset + from, To: offset + to, SentAt: out.sentAt, ReceivedAt: out.receivedAt})
-		}
-	}
-	for i := range batch {
-		if len(out.lost) == 0 {
-			break
-		}
-		if err, lost := out.lost[batch[i].MessageID]; lost {
-			flush(i)
-			from = i + 1
-			d.Refused = append(d.Refused, Refusal{Index: offset + i, Detail: err.Error()})
-		}
-	}
-	flush(len(batch))
-	n := int64(len(batch) - len(out.lost))
-	s.gateway.stats.accepted.Add(n)
-	if n > 0 {
-		s.everAccepted.Store(true)
-	}
-}
-
 // refuse notes an event that Segment does not take, and stops where it takes
 // none: then the answer is not about the event.
-func (s *Sender) refuse(index int, detail string, d *Delivery) error {
-	d.Refused = append(d.Refused, Refusal{Index: index, Detail: detail})
-	s.gateway.stats.refused.Add(1)
-	if !s.everAccepted.Load() && s.refusedOnly.Add(1) >= tooManyRefused {
+func (f *inFlight) refuse(index int, detail string) error {
+	f.delivered.Refused = append(f.delivered.Refused, Refusal{Index: index, Detail: detail})
+	f.gateway.count(func(s *Stats) { s.Refused++ })
+	if !f.everAccepted.Load() && f.refusedOnly.Add(1) >= tooManyRefused {
 		return fault.New(fault.Precondition, "sending to %s: each of the first %d events was refused, and none accepted (%s)",
-			s.gateway.config.Endpoint, tooManyRefused, detail).
+			f.gateway.config.Endpoint, tooManyRefused, detail).
 			WithHint("This is hardly about the events, so none was rejected: check write_key (32 characters) and segment.endpoint.")
 	}
 	return nil

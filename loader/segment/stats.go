@@ -2,8 +2,6 @@ package segment
 
 import (
 	"maps"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,33 +17,22 @@ type Stats struct {
 	Limited time.Duration
 	// Connections counts connections opened.
 	Connections int64
-	// PausedUntil is the end of the pause that Segment asked for, in the past if
-	// there is none.
+	// PausedUntil is the end of the last pause that Segment asked for, zero if there was none.
 	PausedUntil time.Time
-}
-
-type stats struct {
-	mu       sync.Mutex
-	byStatus map[int]int64
-
-	retries, accepted, refused, limited, connections atomic.Int64
-}
-
-func (s *stats) request(status int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.byStatus[status]++
 }
 
 // Stats returns the numbers so far.
 func (g *Gateway) Stats() Stats {
-	s := &g.stats
-	s.mu.Lock()
-	requests := maps.Clone(s.byStatus)
-	s.mu.Unlock()
-	return Stats{
-		Requests: requests, Retries: s.retries.Load(), Accepted: s.accepted.Load(), Refused: s.refused.Load(),
-		Limited: time.Duration(s.limited.Load()), Connections: s.connections.Load(),
-		PausedUntil: time.Unix(0, g.pausedUntil.Load()),
-	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	stats := g.stats
+	stats.Requests = maps.Clone(stats.Requests)
+	stats.PausedUntil = g.pausedUntil
+	return stats
+}
+
+func (g *Gateway) count(add func(*Stats)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	add(&g.stats)
 }
