@@ -6,6 +6,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/trace"
 )
@@ -28,6 +29,7 @@ func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (tr
 	case err != nil:
 		return none, err
 	}
+	c.ReadsFrom = pages.Start(c.State, src.Lookback)
 	if c.Export, c.ExportError = l.Source(ctx, src); c.ExportError == nil {
 		defer c.Export.Close()
 		c.Encoder = segment.NewEncoder(src.Integrations)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
-	"github.com/candu-loader/candu-loader/loader/pages"
 )
 
 // selectRow decides whether the next run reads the row, as the run itself would.
@@ -25,7 +24,7 @@ func (x *explainer) selectRow() {
 	if first && x.Source.StartAt.Mode == config.StartDate {
 		s.StartAt = &x.Source.StartAt.At
 	}
-	cursor := pages.Start(x.State, x.Source.Lookback)
+	cursor := x.ReadsFrom
 	if !cursor.IsZero() {
 		s.ReadsFrom = &cursor.At
 	}

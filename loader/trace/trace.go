@@ -107,6 +107,8 @@ type Config struct {
 	// State is where the source stands; Migrated is false if there is no schema yet.
 	State    ledger.State
 	Migrated bool
+	// ReadsFrom is where the next run begins to read, the zero cursor = the beginning.
+	ReadsFrom source.Cursor
 	// Export is nil if it could not be opened: then it is told what the ledger knows.
 	// ExportError says why.
 	Export      *source.Source
