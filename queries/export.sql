@@ -63,7 +63,7 @@ where i.indrelid = to_regclass(@relation::text) and i.indisvalid and i.indpred i
 -- name: ExportServer :one
 -- What check reports of the server.
 select
-    clock_timestamp()::timestamptz as server_clock,
+    clock_timestamp()::timestamptz as clock,
     current_setting('server_version')::text as version,
     current_user::text as role,
     current_database()::text as database,

@@ -162,7 +162,7 @@ func (q *Queries) ExportSafePoint(ctx context.Context, db DBTX) (ExportSafePoint
 
 const exportServer = `-- name: ExportServer :one
 select
-    clock_timestamp()::timestamptz as server_clock,
+    clock_timestamp()::timestamptz as clock,
     current_setting('server_version')::text as version,
     current_user::text as role,
     current_database()::text as database,
@@ -171,12 +171,12 @@ select
 `
 
 type ExportServerRow struct {
-	ServerClock time.Time
-	Version     string
-	Role        string
-	Database    string
-	IsReplica   bool
-	Encrypted   bool
+	Clock     time.Time
+	Version   string
+	Role      string
+	Database  string
+	IsReplica bool
+	Encrypted bool
 }
 
 // What check reports of the server.
@@ -184,7 +184,7 @@ func (q *Queries) ExportServer(ctx context.Context, db DBTX) (ExportServerRow, e
 	row := db.QueryRow(ctx, exportServer)
 	var i ExportServerRow
 	err := row.Scan(
-		&i.ServerClock,
+		&i.Clock,
 		&i.Version,
 		&i.Role,
 		&i.Database,

@@ -109,9 +109,7 @@ func (l *Ledger) Server(ctx context.Context) (postgres.Server, error) {
 	if err != nil {
 		return postgres.Server{}, l.explain(err, "asking the warehouse")
 	}
-	return postgres.Server{
-		Clock: row.ServerClock, Version: row.Version, Role: row.Role, Database: row.Database, IsReplica: row.IsReplica, Encrypted: row.Encrypted,
-	}, nil
+	return postgres.Server(row), nil
 }
 
 // Reject is a row of loader_rejects.

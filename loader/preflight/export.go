@@ -3,7 +3,6 @@ package preflight
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,7 +95,7 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 		return
 	}
 	hint := "Keep lookback longer than the longest transaction that writes to the export."
-	if strings.Contains(point.Reason, "pg_read_all_stats") {
+	if point.Reason == source.NoStatsRole {
 		hint = fmt.Sprintf("GRANT pg_read_all_stats TO %s;", pgx.Identifier{point.Role}.Sanitize())
 	}
 	level := LevelWarning

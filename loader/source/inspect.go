@@ -36,9 +36,7 @@ func (s *Source) Server(ctx context.Context) (postgres.Server, error) {
 	var server postgres.Server
 	err := s.reader.Read(ctx, func(db postgres.DB) error {
 		row, err := queries.New().ExportServer(ctx, db)
-		server = postgres.Server{
-			Clock: row.ServerClock, Version: row.Version, Role: row.Role, Database: row.Database, IsReplica: row.IsReplica, Encrypted: row.Encrypted,
-		}
+		server = postgres.Server(row)
 		return err
 	})
 	return server, err

@@ -88,6 +88,16 @@ func (s *Source) Pooled() bool { return s.reader.Pooled() }
 // Close closes the connections.
 func (s *Source) Close() { s.reader.Close() }
 
+// Blindness is why a safe point says nothing about late rows, for people.
+type Blindness string
+
+// The ways to be blind.
+const (
+	ForeignTable Blindness = "the export is a foreign table"
+	Replica      Blindness = "the export is read from a replica"
+	NoStatsRole  Blindness = "the role lacks pg_read_all_stats"
+)
+
 // SafePoint says how far the export is settled: rows that commit after it was
 // read have an exported_at at or beyond At.
 type SafePoint struct {
@@ -102,7 +112,7 @@ type SafePoint struct {
 	// Visible is false where At says nothing about late rows, and lookback alone
 	// has to catch them; Reason says why.
 	Visible bool
-	Reason  string
+	Reason  Blindness
 	// Role is whom we are connected as.
 	Role string
 }
@@ -119,11 +129,11 @@ func (s *Source) SafePoint(ctx context.Context) (SafePoint, error) {
 			point = SafePoint{At: row.SafePoint, Clock: row.ServerClock, Prepared: row.Prepared, Visible: true, Role: row.Role}
 			switch {
 			case s.table.Foreign:
-				point.Visible, point.Reason = false, "the export is a foreign table"
+				point.Visible, point.Reason = false, ForeignTable
 			case row.IsReplica:
-				point.Visible, point.Reason = false, "the export is read from a replica"
+				point.Visible, point.Reason = false, Replica
 			case !row.SeesAll:
-				point.Visible, point.Reason = false, "the role lacks pg_read_all_stats"
+				point.Visible, point.Reason = false, NoStatsRole
 			}
 			return nil
 		})
