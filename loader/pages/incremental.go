@@ -37,7 +37,7 @@ type Incremental struct {
 	// start is where the first run begins, if that is to be stored.
 	start    *time.Time
 	mark     *watermark
-	scan     *skim // nil = every row is read in full.
+	scan     *lookbackScan // nil = every row is read in full.
 	cursor   source.Cursor
 	expected atomic.Int64
 	done     bool
@@ -52,7 +52,7 @@ func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
 		return nil, err
 	}
 	if at := p.config.State.WatermarkAt; at != nil && p.start == nil && c.Ledger != nil {
-		p.scan = &skim{source: c.Export, ledger: c.Ledger, namespace: c.State.MessageNamespace, until: *at, again: c.Again}
+		p.scan = &lookbackScan{source: c.Export, ledger: c.Ledger, namespace: c.State.MessageNamespace, until: *at, again: c.Again}
 	}
 	if err := c.Export.CheckUnique(ctx, p.cursor); err != nil {
 		return nil, err
