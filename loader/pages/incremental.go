@@ -41,7 +41,9 @@ type Incremental struct {
 	cursor   source.Cursor
 	expected atomic.Int64
 	done     bool
-	warned   map[string]bool
+	// asked is when the last page was asked for.
+	asked  time.Time
+	warned map[string]bool
 }
 
 // NewIncremental decides where to read from. An export with ids that stand twice is a
@@ -100,15 +102,21 @@ func (p *Incremental) Expected() int64 { return p.expected.Load() }
 // none.
 func (p *Incremental) Watermark() *time.Time { return p.mark.after() }
 
-// CompleteUntil returns up to when everything is mirrored or rejected once all pages are
-// recorded, nil if the end of the export was not reached.
-func (p *Incremental) CompleteUntil() *time.Time { return p.mark.completeUntil() }
+// Reached returns what holds once all pages are recorded, nil if the end of the export was not
+// reached.
+func (p *Incremental) Reached() *ledger.Reached {
+	if !p.done {
+		return nil
+	}
+	return &ledger.Reached{At: p.asked, CompleteUntil: p.mark.completeUntil(), HeldBack: p.mark.heldBack}
+}
 
 // Next returns the next page, nil after the last one.
 func (p *Incremental) Next(ctx context.Context) (*source.Page, error) {
 	if p.done {
 		return nil, nil
 	}
+	p.asked = time.Now()
 	page, err := p.scan.next(ctx, p.cursor)
 	if err == nil && page == nil {
 		page, err = p.page(ctx)
