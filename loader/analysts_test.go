@@ -84,7 +84,7 @@ func TestViews_LoaderFreshness(t *testing.T) {
 	_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0])
 	require.NoError(t, err)
 	const freshness = `select complete_until is null as never, watermark_at is null and last_success_at is null as nothing,
-		lag between interval '0' and interval '1 hour' as fresh, last_success_at > now() - interval '1 hour' as succeeded from loader_freshness`
+		lag between interval '0' and interval '1 hour' and lag = now() - caught_up_at as fresh, last_success_at > now() - interval '1 hour' as succeeded from loader_freshness`
 	w.as(t, role, func(tx pgx.Tx) {
 		require.Equal(t, []map[string]string{{"never": "t", "nothing": "t", "fresh": "NULL", "succeeded": "NULL"}}, texts(t, tx, freshness))
 	})
@@ -107,7 +107,7 @@ func TestViews_OfAnOlderSchema(t *testing.T) {
 	w.sample(t, loadertest.Export{Rows: 100})
 	require.EqualValues(t, 100, w.run(t).Sent)
 	var down strings.Builder
-	for _, file := range []string{"000003_slots", "000002_analysts"} {
+	for _, file := range []string{"000004_caught_up", "000003_slots", "000002_analysts"} {
 		text, err := os.ReadFile("../migrations/" + file + ".down.sql")
 		require.NoError(t, err)
 		down.Write(text)

@@ -48,7 +48,7 @@ func TestRun_AnEmptyRunTakesFewStatements(t *testing.T) {
 }
 
 // Of rows that are read again, and are in the mirror, nothing is read but the keys.
-func TestRun_SkimsWhatIsDelivered(t *testing.T) {
+func TestRun_ReadsOnlyKeysOfWhatIsDelivered(t *testing.T) {
 	t.Parallel()
 	server, statements := logged(t)
 	w := newWorld(t, settings{url: loadertest.DatabaseOn(t, server), source: "lookback: 60d\npage_size: 1000"})
@@ -58,17 +58,17 @@ func TestRun_SkimsWhatIsDelivered(t *testing.T) {
 	summary := w.run(t)
 	require.EqualValues(t, 4_500, summary.RowsRead)
 	require.EqualValues(t, 4_500, summary.AlreadyDelivered)
-	skimmed, full := 0, 0
+	keys, full := 0, 0
 	made := statements()
 	for _, s := range made {
 		switch {
 		case strings.Contains(s, `"event_name"`):
 			full++
 		case strings.Contains(s, `"id", "exported_at", "occurred_at"`):
-			skimmed++
+			keys++
 		}
 	}
-	require.Equal(t, 5, skimmed, strings.Join(made, "\n"))
+	require.Equal(t, 5, keys, strings.Join(made, "\n"))
 	require.Equal(t, 1, full, "what was exported from the watermark's moment on")
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 // RunOptions says how to run.
@@ -49,23 +50,23 @@ type Summary struct {
 	// EventsPerSecond counts what Segment accepted.
 	EventsPerSecond float64    `json:"events_per_second"`
 	WatermarkAt     *time.Time `json:"watermark_at"`
-	// LagSeconds is the time between the watermark and the end of the run, nil
-	// without a watermark.
+	// LagSeconds is the lag as the run ended, see [status.Lag].
 	LagSeconds *float64 `json:"lag_seconds"`
-	// CompleteUntil is set if the run came to the end of the export.
+	// CompleteUntil is set if the run came to the end of the export, and it is known.
 	CompleteUntil *time.Time `json:"complete_until"`
 }
 
 // close fills in how the run ended.
 func (s *Summary) close(run *ledger.Run, end ledger.End, started time.Time) {
 	s.RunID, s.Status, s.Counters = run.ID, end.Status, end.Counters
-	s.WatermarkAt, s.CompleteUntil = end.WatermarkAfter, end.CompleteUntil
+	s.WatermarkAt = end.WatermarkAfter
 	s.Seconds = time.Since(started).Seconds()
 	s.EventsPerSecond = float64(end.Counters.Sent) / s.Seconds
-	if s.WatermarkAt != nil {
-		lag := max(0, time.Since(*s.WatermarkAt).Seconds())
-		s.LagSeconds = &lag
+	caughtUpAt := run.State.CaughtUpAt
+	if end.Reached != nil {
+		caughtUpAt, s.CompleteUntil = &end.Reached.At, end.Reached.CompleteUntil
 	}
+	s.LagSeconds = status.Lag(caughtUpAt, time.Now())
 }
 
 // Run loads what came since the watermark. It migrates the schema first where
@@ -99,7 +100,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 		})
 		s.end.WatermarkAfter = from.Watermark()
 		if err == nil && !limited {
-			s.end.CompleteUntil = from.CompleteUntil()
+			s.end.Reached = from.Reached()
 		}
 		return err
 	})

@@ -8,6 +8,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/pages"
+	where "github.com/candu-loader/candu-loader/loader/status"
 )
 
 // Status says where a source stands.
@@ -20,7 +21,7 @@ type Status struct {
 	MessageNamespace string     `json:"message_namespace,omitempty"`
 	WatermarkAt      *time.Time `json:"watermark_at"`
 	WatermarkID      *string    `json:"watermark_id"`
-	// LagSeconds is the time since the watermark, nil without one.
+	// LagSeconds is the time since a run last caught up, nil if none did.
 	LagSeconds *float64 `json:"lag_seconds"`
 	// CompleteUntil is how far the mirror was complete at the last run that got to
 	// the end of the export.
@@ -61,10 +62,7 @@ func (l *Loader) Status(ctx context.Context, src *config.Source) (Status, error)
 	}
 	status.Migrated, status.SchemaVersion, status.MessageNamespace = true, state.Version, state.MessageNamespace.String()
 	status.WatermarkAt, status.WatermarkID, status.CompleteUntil = state.WatermarkAt, state.WatermarkID, state.CompleteUntil
-	if state.WatermarkAt != nil {
-		lag := max(0, time.Since(*state.WatermarkAt).Seconds())
-		status.LagSeconds = &lag
-	}
+	status.LagSeconds = where.Lag(state.CaughtUpAt, time.Now())
 	history, err := book.History(ctx, lastRuns)
 	if err != nil {
 		return status, err

@@ -11,16 +11,16 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// How far the mirror is complete; one row, for the line "complete until" of a dashboard.
+// How fresh and how complete the mirror is; one row, for the line "complete until" of a dashboard and for alerts on lag.
 type LoaderFreshness struct {
-	// The last run that reached the end of the export found everything exported before this moment. NULL = no run did yet.
+	// Everything exported before this moment is in the mirror or was rejected, as far as can be known. NULL = nothing is known yet. It stands still where no new rows come and late ones can't be seen.
 	CompleteUntil *time.Time
-	// exported_at of the watermark: every row below it is in the mirror or was rejected. NULL = nothing yet.
-	WatermarkAt *time.Time
-	// When a run that loads what came since the watermark last succeeded. NULL = none did yet.
+	WatermarkAt   *time.Time
 	LastSuccessAt interface{}
-	// Time since complete_until.
+	// Time since caught_up_at.
 	Lag int32
+	// When a run last came to the end of what it could see in the export. NULL = no run did yet.
+	CaughtUpAt *time.Time
 }
 
 // candu-loader: who works on this source; a lease that is not renewed runs out after 30 s.
@@ -139,7 +139,7 @@ type LoaderState struct {
 	WatermarkAt *time.Time
 	// id of the watermark; NULL stands before every id of that moment.
 	WatermarkID *string
-	// The last run that reached the end of the export found everything exported before this moment.
+	// Everything exported before this moment is in the mirror or in loader_rejects, as far as the last run that came to the end of the export can tell.
 	CompleteUntil *time.Time
 	// Roles that were granted the right to read the mirror.
 	Readers []string
@@ -153,6 +153,10 @@ type LoaderState struct {
 	SlotsSchedule *string
 	// What serve has announced, so that nothing is announced twice.
 	Alerts []byte
+	// When a run last came to the end of what it could see in the export, by this database's clock. NULL = no run did yet.
+	CaughtUpAt *time.Time
+	// Why complete_until lies well before caught_up_at; NULL if it does not.
+	HeldBackBy *string
 }
 
 type PgAttribute struct {

@@ -93,8 +93,11 @@ with freed as (
     returning name
 ), reached as (
     update loader_state as s
-    set complete_until = greatest(s.complete_until, sqlc.narg(complete_until)::timestamptz), updated_at = clock_timestamp()
-    where sqlc.narg(complete_until)::timestamptz is not null and exists (select from freed)
+    -- The loader says how long ago it asked for the last page; the clock is ours alone.
+    set caught_up_at = statement_timestamp() - sqlc.narg(reached_ago)::interval,
+        complete_until = greatest(s.complete_until, sqlc.narg(complete_until)::timestamptz),
+        held_back_by = sqlc.narg(held_back_by)::text, updated_at = clock_timestamp()
+    where sqlc.narg(reached_ago)::interval is not null and exists (select from freed)
 )
 update loader_runs
 set status = @status, finished_at = clock_timestamp(), rows_read = @rows_read, sent = @sent,

@@ -144,8 +144,11 @@ with freed as (
     returning name
 ), reached as (
     update loader_state as s
-    set complete_until = greatest(s.complete_until, $14::timestamptz), updated_at = clock_timestamp()
-    where $14::timestamptz is not null and exists (select from freed)
+    -- The loader says how long ago it asked for the last page; the clock is ours alone.
+    set caught_up_at = statement_timestamp() - $14::interval,
+        complete_until = greatest(s.complete_until, $15::timestamptz),
+        held_back_by = $16::text, updated_at = clock_timestamp()
+    where $14::interval is not null and exists (select from freed)
 )
 update loader_runs
 set status = $1, finished_at = clock_timestamp(), rows_read = $2, sent = $3,
@@ -170,7 +173,9 @@ type RunFinishParams struct {
 	Idle             string
 	Lease            string
 	Token            int64
+	ReachedAgo       pgtype.Interval
 	CompleteUntil    *time.Time
+	HeldBackBy       *string
 }
 
 // Ends a run and frees its lease in one statement. The lease is freed only by
@@ -190,7 +195,9 @@ func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (
 		arg.Idle,
 		arg.Lease,
 		arg.Token,
+		arg.ReachedAgo,
 		arg.CompleteUntil,
+		arg.HeldBackBy,
 	)
 	if err != nil {
 		return 0, err
@@ -256,7 +263,7 @@ with lease as (
     returning id
 )
 select
-    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts,
+    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by,
     m.version as schema_version,
     m.dirty as schema_dirty,
     lease.token as token,
@@ -336,6 +343,8 @@ func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunO
 		&i.LoaderState.SlotsSince,
 		&i.LoaderState.SlotsSchedule,
 		&i.LoaderState.Alerts,
+		&i.LoaderState.CaughtUpAt,
+		&i.LoaderState.HeldBackBy,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
 		&i.Token,
@@ -478,7 +487,7 @@ func (q *Queries) StateCreate(ctx context.Context, db DBTX, arg StateCreateParam
 }
 
 const stateGet = `-- name: StateGet :one
-select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, m.version as schema_version, m.dirty as schema_dirty
+select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, m.version as schema_version, m.dirty as schema_dirty
 from loader_state s cross join loader_schema_migrations m
 `
 
@@ -505,6 +514,8 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 		&i.LoaderState.SlotsSince,
 		&i.LoaderState.SlotsSchedule,
 		&i.LoaderState.Alerts,
+		&i.LoaderState.CaughtUpAt,
+		&i.LoaderState.HeldBackBy,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
 	)

@@ -3,7 +3,6 @@ package event
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,20 +18,11 @@ import (
 // Segment drops duplicates by messageId over all of its customers, hence the
 // namespace; the same row always has the same messageId, hence no duplicate.
 func MessageID(namespace uuid.UUID, id string, occurredAt time.Time) string {
-	var text [IDLength]byte
-	return string(AppendMessageID(text[:0], namespace, id, occurredAt))
-}
-
-// IDLength is how many bytes a messageId has.
-const IDLength = 36
-
-// AppendMessageID appends the messageId of a row.
-func AppendMessageID(to []byte, namespace uuid.UUID, id string, occurredAt time.Time) []byte {
 	var space [128]byte
 	input := append(append(space[:0], namespace[:]...), id...)
 	hash := sha256.Sum256(input)
 
-	var u [16]byte
+	var u uuid.UUID
 	// Milliseconds first: 48 bits of a 64-bit number.
 	binary.BigEndian.PutUint64(u[:8], uint64(occurredAt.UnixMilli())<<16)
 	u[6] = 0x80 | hash[0]>>4
@@ -40,18 +30,7 @@ func AppendMessageID(to []byte, namespace uuid.UUID, id string, occurredAt time.
 	// The 62 bits that follow the first 12, behind the two bits of the variant.
 	rest := binary.BigEndian.Uint64(hash[1:9])<<4 | uint64(hash[9]>>4)
 	binary.BigEndian.PutUint64(u[8:], 0x8000000000000000|rest>>2)
-
-	var text [IDLength]byte
-	hex.Encode(text[:8], u[:4])
-	text[8] = '-'
-	hex.Encode(text[9:13], u[4:6])
-	text[13] = '-'
-	hex.Encode(text[14:18], u[6:8])
-	text[18] = '-'
-	hex.Encode(text[19:23], u[8:10])
-	text[23] = '-'
-	hex.Encode(text[24:], u[10:])
-	return append(to, text[:]...)
+	return u.String()
 }
 
 // IDPrefix returns what the messageIds of a millisecond begin with. In the order of

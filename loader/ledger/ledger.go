@@ -100,8 +100,13 @@ type State struct {
 	// rejected. nil = nothing yet; without an id it stands before every id of that moment.
 	WatermarkAt *time.Time
 	WatermarkID *string
-	// CompleteUntil is what the last run that reached the end of the export vouches for.
+	// CaughtUpAt is when a run last came to the end of what it could see in the export, by the
+	// warehouse's clock; lag counts from there.
+	CaughtUpAt *time.Time
+	// CompleteUntil is up to where the mirror is complete as far as can be known; HeldBack is
+	// why that lies well before CaughtUpAt, "" if it does not.
 	CompleteUntil *time.Time
+	HeldBack      string
 	// SlotsSince is from when on slots are accounted for; nil = serve never ran.
 	SlotsSince *time.Time
 	// Alerts is what serve has announced.
@@ -113,7 +118,7 @@ type State struct {
 func stateOf(s queries.LoaderState, version int64) State {
 	return State{
 		MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
-		CompleteUntil: s.CompleteUntil, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
+		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
 	}
 }
 

@@ -287,6 +287,31 @@ func TestRecord_TheWatermarkNeverGoesBack(t *testing.T) {
 	}
 }
 
+// The moment is the warehouse's, the time since then the loader's; a run that did not come to the
+// end changes nothing of it.
+func TestFinish_KeepsWhenTheSourceCaughtUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	until := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	reached := &Reached{At: time.Now().Add(-time.Hour), CompleteUntil: &until, HeldBack: "a reason"}
+	require.NoError(t, b.open(t).Finish(t.Context(), End{Status: RunSucceeded, Reached: reached}))
+	require.NoError(t, b.open(t).Finish(t.Context(), End{Status: RunFailed}))
+	state, err := b.ledger.State(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "a reason", state.HeldBack)
+	require.True(t, until.Equal(*state.CompleteUntil))
+	require.Equal(t, "true", b.one(t, "select statement_timestamp() - caught_up_at between '1 hour' and '1 hour 5 minutes' from loader_state"))
+
+	earlier := until.Add(-time.Hour)
+	require.NoError(t, b.open(t).Finish(t.Context(), End{Status: RunSucceeded, Reached: &Reached{At: time.Now(), CompleteUntil: &earlier}}))
+	next, err := b.ledger.State(t.Context())
+	require.NoError(t, err)
+	require.True(t, next.CaughtUpAt.After(*state.CaughtUpAt))
+	require.True(t, until.Equal(*next.CompleteUntil), "it never goes back")
+	require.Empty(t, next.HeldBack)
+}
+
 func TestKeep_EndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

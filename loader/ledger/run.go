@@ -250,11 +250,22 @@ type End struct {
 	Counters Counters
 	// WatermarkAfter is the time of the watermark at the end, nil if there is none.
 	WatermarkAfter *time.Time
-	// CompleteUntil is set when the run reached the end of the export: everything
-	// exported before it is mirrored or rejected.
-	CompleteUntil *time.Time
+	// Reached is set if the run came to the end of the export.
+	Reached *Reached
 	// Err is the error's text, "" if there was none. It must hold no secret.
 	Err string
+}
+
+// Reached is what a run found that came to the end of the export.
+type Reached struct {
+	// At is when it began to read the last page, by this process's clock: all that could be
+	// seen then is mirrored or rejected.
+	At time.Time
+	// CompleteUntil is how far that is all that will ever be exported, as far as can be known;
+	// nil = nothing is known.
+	CompleteUntil *time.Time
+	// HeldBack is why CompleteUntil lies well before At, "" if it does not.
+	HeldBack string
 }
 
 // Finish ends the run and frees the lease. If the lease is another's by now,
@@ -263,11 +274,17 @@ func (r *Run) Finish(ctx context.Context, end End) error {
 	var rows int64
 	err := r.ledger.InTx(ctx, func(tx pgx.Tx) (err error) {
 		c := end.Counters
+		var reached Reached
+		var ago pgtype.Interval
+		if end.Reached != nil {
+			reached, ago = *end.Reached, interval(time.Since(end.Reached.At))
+		}
 		rows, err = r.ledger.q.RunFinish(ctx, tx, queries.RunFinishParams{
 			ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status), Idle: idleTimeout,
 			RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
 			Batches: c.Batches, Retries: c.Retries,
-			WatermarkAfter: end.WatermarkAfter, CompleteUntil: end.CompleteUntil, Error: orNil(end.Err),
+			WatermarkAfter: end.WatermarkAfter, Error: orNil(end.Err),
+			ReachedAgo: ago, CompleteUntil: reached.CompleteUntil, HeldBackBy: orNil(reached.HeldBack),
 		})
 		return err
 	})
@@ -298,8 +315,10 @@ func (r *Run) finished(ctx context.Context) error {
 	return r.lost()
 }
 
-func leaseTTL() pgtype.Interval {
-	return pgtype.Interval{Microseconds: LeaseTTL.Microseconds(), Valid: true}
+func leaseTTL() pgtype.Interval { return interval(LeaseTTL) }
+
+func interval(d time.Duration) pgtype.Interval {
+	return pgtype.Interval{Microseconds: d.Microseconds(), Valid: true}
 }
 
 func orNil(s string) *string {

@@ -37,11 +37,13 @@ type Incremental struct {
 	// start is where the first run begins, if that is to be stored.
 	start    *time.Time
 	mark     *watermark
-	scan     *skim // nil = every row is read in full.
+	scan     *lookbackScan // nil = every row is read in full.
 	cursor   source.Cursor
 	expected atomic.Int64
 	done     bool
-	warned   map[string]bool
+	// asked is when the last page was asked for.
+	asked  time.Time
+	warned map[string]bool
 }
 
 // NewIncremental decides where to read from. An export with ids that stand twice is a
@@ -52,7 +54,7 @@ func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
 		return nil, err
 	}
 	if at := p.config.State.WatermarkAt; at != nil && p.start == nil && c.Ledger != nil {
-		p.scan = &skim{source: c.Export, ledger: c.Ledger, namespace: c.State.MessageNamespace, until: *at, again: c.Again}
+		p.scan = &lookbackScan{source: c.Export, ledger: c.Ledger, namespace: c.State.MessageNamespace, until: *at, again: c.Again}
 	}
 	if err := c.Export.CheckUnique(ctx, p.cursor); err != nil {
 		return nil, err
@@ -100,15 +102,21 @@ func (p *Incremental) Expected() int64 { return p.expected.Load() }
 // none.
 func (p *Incremental) Watermark() *time.Time { return p.mark.after() }
 
-// CompleteUntil returns up to when everything is mirrored or rejected once all pages are
-// recorded, nil if the end of the export was not reached.
-func (p *Incremental) CompleteUntil() *time.Time { return p.mark.completeUntil() }
+// Reached returns what holds once all pages are recorded, nil if the end of the export was not
+// reached.
+func (p *Incremental) Reached() *ledger.Reached {
+	if !p.done {
+		return nil
+	}
+	return &ledger.Reached{At: p.asked, CompleteUntil: p.mark.completeUntil(), HeldBack: p.mark.heldBack}
+}
 
 // Next returns the next page, nil after the last one.
 func (p *Incremental) Next(ctx context.Context) (*source.Page, error) {
 	if p.done {
 		return nil, nil
 	}
+	p.asked = time.Now()
 	page, err := p.scan.next(ctx, p.cursor)
 	if err == nil && page == nil {
 		page, err = p.page(ctx)

@@ -3,9 +3,7 @@ package pages
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,13 +25,10 @@ type sketch struct {
 	// Calls number so many, counted from 0, meet trouble.
 	badReads, badQuestions map[int]bool
 
-	mu               sync.Mutex
 	reads, questions int
 }
 
 func (s *sketch) Keys(ctx context.Context, from source.Cursor, _ time.Time) (*source.Keys, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.reads++; s.badReads[s.reads-1] {
 		return nil, errTrouble
 	}
@@ -49,9 +44,6 @@ func (s *sketch) Keys(ctx context.Context, from source.Cursor, _ time.Time) (*so
 }
 
 func (s *sketch) Delivered(ctx context.Context, _ []string) (map[string]struct{}, error) {
-	<-time.After(time.Duration(rand.IntN(50)) * time.Microsecond) // Answers overtake one another.
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.questions++; s.badQuestions[s.questions-1] {
 		return nil, errTrouble
 	}
@@ -73,9 +65,9 @@ func rowAfter(from source.Cursor) int {
 	return n + 1
 }
 
-// Whatever goes wrong with reading and asking, a skim passes over delivered rows alone, and
+// Whatever goes wrong with reading and asking, a scan passes over delivered rows alone, and
 // over each of them once; of the others each is left to be read in full.
-func TestSkim_PassesOverDeliveredRowsAlone(t *testing.T) {
+func TestLookbackScan_PassesOverDeliveredRowsAlone(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		calls := rapid.MapOfN(rapid.IntRange(0, 60), rapid.Just(true), 0, 20)
@@ -85,10 +77,10 @@ func TestSkim_PassesOverDeliveredRowsAlone(t *testing.T) {
 			pageSize:  rapid.IntRange(1, 10).Draw(t, "page size"),
 			badReads:  calls.Draw(t, "bad reads"), badQuestions: calls.Draw(t, "bad questions"),
 		}
-		skim := &skim{source: s, ledger: s, until: time.Unix(1000, 0)}
+		scan := &lookbackScan{source: s, ledger: s, until: time.Unix(1000, 0)}
 		for from := source.At(time.Unix(0, 0)); rowAfter(from) < len(s.delivered); {
 			first := rowAfter(from)
-			page, err := skim.next(t.Context(), from)
+			page, err := scan.next(t.Context(), from)
 			if err != nil {
 				require.ErrorIs(t, err, errTrouble)
 				continue // As the next run would.

@@ -3,17 +3,13 @@
 package pages
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
-
-// settledMargin stands between the watermark and the database's clock even if
-// nothing is open: a transaction that is being born is in no view yet. The safe
-// point has it built in.
-const settledMargin = 10 * time.Second
 
 // watermark decides, page by page, how far a run may move the stored watermark:
 // to the end of each page that lies wholly before its own safe point. The first page that
@@ -29,8 +25,10 @@ type watermark struct {
 	onward bool
 	// heldBy is the number of prepared transactions that hold the watermark.
 	heldBy int64
-	// settled is how far the export was settled when its last page was read.
-	settled time.Time
+	// settled is how far the export was settled when its last page was read; heldBack is why
+	// that is not about the moment of reading.
+	settled  time.Time
+	heldBack string
 }
 
 func newWatermark(at *time.Time, id *string) *watermark {
@@ -81,20 +79,28 @@ func (w *watermark) before(at time.Time, id *string) bool {
 func (w *watermark) reachedEnd(point source.SafePoint, lookback time.Duration) {
 	switch {
 	case w.heldBy > 0 || point.Prepared > 0:
+		w.heldBack = "a prepared transaction is open in the export's database, and hides which rows it will commit"
+		return
+	case !point.Visible:
+		// Lookback alone vouches for late rows, and only where later ones were seen: a replica may
+		// have stopped.
+		w.heldBack = fmt.Sprintf("rows that commit late can't be seen (%s), so only what lies lookback (%s) before the newest row counts as complete", point.Reason, lookback)
+		if w.set {
+			w.settled = w.at.Add(-lookback)
+		}
 		return
 	case w.fixed && w.at.Before(point.At):
 		w.settled = w.at
 	default:
 		w.settled = point.At
 	}
-	if !point.Visible {
-		// Only lookback vouches for late rows.
-		w.settled = w.settled.Add(settledMargin - max(lookback, settledMargin))
+	if point.Clock.Sub(w.settled) > time.Minute {
+		w.heldBack = "a transaction that began then was still open in the export's database"
 	}
 }
 
-// completeUntil returns how far everything is mirrored or rejected, nil if the run
-// did not get to the end.
+// completeUntil returns how far everything is mirrored or rejected, nil if that can't be known,
+// or the run did not get to the end.
 func (w *watermark) completeUntil() *time.Time {
 	if w.settled.IsZero() {
 		return nil

@@ -37,7 +37,22 @@ func TestWatermark_StaysWhileATransactionIsPrepared(t *testing.T) {
 	require.Nil(t, w.advance(source.SafePoint{At: second(10)}, source.After(second(6), "b")))
 	w.reachedEnd(source.SafePoint{At: second(10)}, 0)
 	require.Nil(t, w.completeUntil())
+	require.Contains(t, w.heldBack, "prepared")
 	require.Equal(t, at, *w.after())
+}
+
+// Where late rows can't be seen, the newest row less lookback is as far as can be known: a
+// replica that stopped shows no newer ones either.
+func TestWatermark_BoundedByTheNewestRowWhereLateRowsAreHidden(t *testing.T) {
+	t.Parallel()
+	hidden := source.SafePoint{At: second(50), Reason: source.Replica}
+	w := newWatermark(nil, nil)
+	w.reachedEnd(hidden, 3*time.Second)
+	require.Nil(t, w.completeUntil(), "nothing was ever read")
+	w.advance(hidden, source.After(second(20), "a"))
+	w.reachedEnd(hidden, 3*time.Second)
+	require.Equal(t, second(17), *w.completeUntil())
+	require.Contains(t, w.heldBack, "read from a replica")
 }
 
 // Whatever pages and safe points come, the watermark never goes back, and never

@@ -55,11 +55,11 @@ func CheckKey(ctx context.Context, cdn string, key secret.String) error {
 
 var errNoURL = errors.New("not a URL")
 
-// ask returns the status of one answer. The error never holds the URL.
-func ask(ctx context.Context, method, url string) (status int, err error) {
+// ask returns the status of one answer. The error never holds the address.
+func ask(ctx context.Context, method, address string) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
 		return 0, errNoURL
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/status"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
@@ -157,10 +158,7 @@ func (c *collector) fill(ctx context.Context, src *config.Source, k *known, s *s
 		return err
 	}
 	s.WatermarkAt, s.CompleteUntil = state.WatermarkAt, state.CompleteUntil
-	if state.CompleteUntil != nil {
-		lag := max(0, time.Since(*state.CompleteUntil).Seconds())
-		s.LagSeconds = &lag
-	}
+	s.LagSeconds = status.Lag(state.CaughtUpAt, time.Now())
 	if err := fillHistory(ctx, book, s); err != nil {
 		return err
 	}

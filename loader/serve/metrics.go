@@ -136,8 +136,8 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	lagSeconds    = desc("lag_seconds", "Time since the moment up to which the mirror is complete.", "source")
-	pendingRows   = desc("pending_rows", "About how many rows of the export wait behind the watermark.", "source")
+	lagSeconds    = desc("lag_seconds", "Time since a run last came to the end of the export.", "source")
+	pendingRows   = desc("pending_rows", "About how many rows of the export are waiting to be loaded.", "source")
 	watermarkTime = desc("watermark_timestamp_seconds", "The time of the watermark.", "source")
 	completeTime  = desc("complete_until_timestamp_seconds", "The moment up to which the mirror is complete.", "source")
 	successTime   = desc("last_success_timestamp_seconds", "When a run last succeeded.", "source")
