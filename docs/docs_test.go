@@ -20,7 +20,10 @@ import (
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
-var update = flag.Bool("update", false, "write the output of today into the documents")
+var (
+	update = flag.Bool("update", false, "write the output of today into the documents where it differs")
+	all    = flag.Bool("all", false, "with -update: also where nothing differs but times and ids")
+)
 
 // root is the repository, seen from this package.
 const root = ".."
@@ -61,7 +64,7 @@ func documents(t *testing.T) []document {
 		require.NoError(t, err)
 		names = append(names, found...)
 	}
-	var all []document
+	var docs []document
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
@@ -69,10 +72,10 @@ func documents(t *testing.T) []document {
 			continue // It tells of what was, too.
 		}
 		require.NoError(t, err)
-		all = append(all, document{name, strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")})
+		docs = append(docs, document{name, strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")})
 	}
-	require.NotEmpty(t, all)
-	return all
+	require.NotEmpty(t, docs)
+	return docs
 }
 
 // block is a fenced block of a document.
@@ -89,14 +92,14 @@ const worldComment = "<!-- world: "
 // blocks finds the fenced blocks. A comment in the line before the fence names the world.
 func (d *document) blocks(t *testing.T) []block {
 	t.Helper()
-	var all []block
+	var found []block
 	open := false
 	for i, line := range d.lines {
 		fence, ok := strings.CutPrefix(strings.TrimSpace(line), "```")
 		switch {
 		case !ok:
 		case open:
-			all[len(all)-1].to, open = i, false
+			found[len(found)-1].to, open = i, false
 		default:
 			b := block{language: fence, from: i + 1}
 			if i > 0 {
@@ -104,11 +107,11 @@ func (d *document) blocks(t *testing.T) []block {
 					b.world = strings.TrimSuffix(name, " -->")
 				}
 			}
-			all, open = append(all, b), true
+			found, open = append(found, b), true
 		}
 	}
 	require.False(t, open, "%s: a fence is not closed", d.name)
-	return all
+	return found
 }
 
 // sources returns the text of every file of the program by its path from root. go test's
