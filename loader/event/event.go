@@ -51,7 +51,7 @@ func (k Kind) Name() string {
 }
 
 // Interaction is one row of the export as it was read. "" stands for NULL. Texts
-// are valid UTF-8, and may share one page's memory.
+// are valid UTF-8.
 type Interaction struct {
 	// ID is the row's id as Postgres prints it.
 	ID string

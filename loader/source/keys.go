@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
@@ -53,12 +55,11 @@ func (s *Source) Keys(ctx context.Context, from Cursor, before time.Time) (*Keys
 func (s *Source) keys(ctx context.Context, db postgres.DB, from Cursor, before time.Time, limit int) (*Keys, error) {
 	sql, args := s.table.keysSelect(from, before)
 	keys := &Keys{Keys: make([]Key, 0, limit), Next: from}
-	d := decoder{table: s.table}
 	bytes := 0
-	err := s.scan(ctx, db, sql, append(args, limit), func(raw [][]byte) (more bool, err error) {
+	err := s.scan(ctx, db, sql, append(args, limit), func(rows pgx.Rows) (more bool, err error) {
 		keys.Keys = append(keys.Keys, Key{})
 		key := &keys.Keys[len(keys.Keys)-1]
-		err = d.key(raw, key)
+		err = rows.Scan((*text)(&key.ID), (*moment)(&key.ExportedAt), (*moment)(&key.OccurredAt))
 		bytes += keyOverhead + len(key.ID)
 		return bytes < PageBytes, err
 	})

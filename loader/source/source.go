@@ -11,6 +11,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -222,33 +224,35 @@ func (s *Source) page(ctx context.Context, db postgres.DB, from Cursor) (*Page, 
 // rows reads at most limit rows, and stops after most bytes.
 func (s *Source) rows(ctx context.Context, db postgres.DB, most, limit int, sql string, args ...any) (*Page, error) {
 	page := &Page{table: s.table, Rows: make([]event.Interaction, 0, limit), nulls: make([]uint16, 0, limit)}
-	d := decoder{table: s.table}
-	err := s.scan(ctx, db, sql, args, func(raw [][]byte) (more bool, err error) {
+	err := s.scan(ctx, db, sql, args, func(rows pgx.Rows) (more bool, err error) {
 		page.Rows = append(page.Rows, event.Interaction{})
-		nulls, err := d.row(raw, &page.Rows[len(page.Rows)-1])
-		if err != nil {
+		if err := rows.Scan(targets(&page.Rows[len(page.Rows)-1])...); err != nil {
 			return false, err
 		}
-		page.nulls = append(page.nulls, nulls)
+		var nulls uint16
 		page.Bytes += rowOverhead
-		for _, value := range raw {
+		for i, value := range rows.RawValues() {
+			if value == nil {
+				nulls |= 1 << i
+			}
 			page.Bytes += len(value)
 		}
+		page.nulls = append(page.nulls, nulls)
 		return page.Bytes < most, nil
 	})
 	return page, err
 }
 
-// scan gives the raw values of each row to fn, until it wants no more. What the server
+// scan gives each row to fn, until it wants no more. What the server
 // sends beyond that is thrown away.
-func (s *Source) scan(ctx context.Context, db postgres.DB, sql string, args []any, fn func(raw [][]byte) (more bool, err error)) error {
+func (s *Source) scan(ctx context.Context, db postgres.DB, sql string, args []any, fn func(rows pgx.Rows) (more bool, err error)) error {
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for more := true; more && rows.Next(); {
-		if more, err = fn(rows.RawValues()); err != nil {
+		if more, err = fn(rows); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,92 @@
+package source
+
+import (
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/loadertest"
+)
+
+// Whatever the columns' types, values are read as Postgres prints them, which a messageId
+// depends on, and times to the microsecond.
+func TestPage_ReadsAsPostgresPrints(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	_, err := db.Exec(t.Context(), "create domain digest as varchar; create type audience as enum ('Everyone', 'Ñandú')")
+	require.NoError(t, err)
+	values := map[string][]string{
+		"smallint":    {"-32768", "0", "7"},
+		"integer":     {"-2147483648", "2147483647"},
+		"bigint":      {"-9223372036854775808", "9223372036854775807"},
+		"uuid":        {"018B6E6E-3C00-8F11-8B63-56B8634BB70D", "00000000-0000-0000-0000-000000000000"},
+		"text":        {"", " a b ", "é😀", "00017"},
+		"varchar(20)": {"x  "},
+		"digest":      {"x"},
+		"char(5)":     {"ab"},
+		"numeric":     {"1.50", "100000000000000000000", "NaN"},
+		"audience":    {"Ñandú"},
+	}
+	at := []string{
+		"infinity", "-infinity", "4713-01-01 00:00:00 BC", "0001-01-01", "1969-12-31 23:59:59.999999", "2000-01-01",
+		"2026-01-02 03:04:05.000001", "9999-12-31 23:59:59.999999", "10000-01-01", "294276-12-31 23:59:59",
+	}
+	for n, c := range []struct{ id, user, segment, number, at string }{
+		{"smallint", "integer", "audience", "numeric", "timestamptz"},
+		{"integer", "bigint", "uuid", "smallint", "timestamp"},
+		{"bigint", "numeric", "digest", "text", "timestamptz"},
+		{"uuid", "uuid", "char(5)", "bigint", "timestamp"},
+		{"text", "char(5)", "smallint", "integer", "timestamptz"},
+		{"varchar(20)", "varchar(20)", "text", "char(5)", "timestamp"},
+	} {
+		table := fmt.Sprintf("t%d", n)
+		_, err := db.Exec(t.Context(), fmt.Sprintf(`create table %s (id %s, kind text, user_id %s, anonymous_id text, tutorial_id %s, segment_id %s,
+			portal_id %s, version_id text, event_name text, occurred_at %s, exported_at %s)`, table, c.id, c.user, c.number, c.segment, c.number, c.at, c.at))
+		require.NoError(t, err)
+		for i := range max(len(at), 4) {
+			pick := func(kind string) string { return values[kind][i%len(values[kind])] }
+			_, err := db.Exec(t.Context(), fmt.Sprintf("insert into %s (id, user_id, segment_id, tutorial_id, occurred_at, exported_at) values ('%s', '%s', '%s', '%s', '%s', '%s')",
+				table, pick(c.id), pick(c.user), pick(c.segment), pick(c.number), at[i%len(at)], at[(i+3)%len(at)]))
+			require.NoError(t, err)
+		}
+		s := open(t, url, table, 50)
+		defer s.Close()
+		page, err := s.Page(t.Context(), Cursor{})
+		require.NoError(t, err)
+		rows, err := db.Query(t.Context(), `select id::text, user_id::text, segment_id::text, tutorial_id::text,
+			trim_scale(extract(epoch from occurred_at))::text, trim_scale(extract(epoch from exported_at))::text
+			from `+table+" order by "+table+".exported_at, "+table+".id")
+		require.NoError(t, err)
+		defer rows.Close()
+		for i := range page.Rows {
+			require.True(t, rows.Next(), rows.Err())
+			var id, user, segment, number, occurred, exported string
+			require.NoError(t, rows.Scan(&id, &user, &segment, &number, &occurred, &exported))
+			row := &page.Rows[i]
+			require.Equal(t, []string{id, user, segment, number}, []string{row.ID, row.UserID, row.SegmentID, row.TutorialID}, table)
+			require.Empty(t, row.Kind+row.AnonymousID+row.PortalID+row.VersionID+row.EventName)
+			require.Equal(t, []string{occurred, exported}, []string{epoch(row.OccurredAt), epoch(row.ExportedAt)}, table)
+		}
+		require.False(t, rows.Next())
+		require.NoError(t, rows.Err())
+	}
+}
+
+// epoch returns a time as extract(epoch from ...) does.
+func epoch(at time.Time) string {
+	switch {
+	case at.Equal(positiveInfinity):
+		return "Infinity"
+	case at.Equal(negativeInfinity):
+		return "-Infinity"
+	}
+	micros := new(big.Int).Mul(big.NewInt(at.Unix()), big.NewInt(1_000_000))
+	micros.Add(micros, big.NewInt(int64(at.Nanosecond()/1_000)))
+	text := strings.TrimRight(new(big.Rat).SetFrac(micros, big.NewInt(1_000_000)).FloatString(6), "0")
+	return strings.TrimSuffix(text, ".")
+}
