@@ -27,7 +27,7 @@ import (
 )
 
 // patience is the limit of whatever a document waits for.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // plan is what a world is made of.
 type plan struct {
