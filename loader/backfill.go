@@ -172,7 +172,7 @@ func (b *backfill) send(s *session, r source.Range) (missingIndex string, err er
 		integrations = b.opts.Integrations
 	}
 	_, err = s.flow(pages.Ranges{RangeReader: reader}, integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
-		in.Resend, c.Overlap = b.opts.Resend, !b.opts.Resend
+		in.Resend = b.opts.Resend
 		if b.opts.Progress != nil {
 			c.Progress = func(done ledger.Counters) { b.opts.Progress(Progress{done, b.expected}) }
 		}

@@ -116,7 +116,7 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	}
 	c := pipeline.Config{
 		Sender: s.loader.gateway.Sender(s.src.WriteKey, encoder), Senders: s.loader.gateway.Concurrency(),
-		Run: s.run, Overlap: true, Base: s.end.Counters, Version: Version, Log: s.log,
+		Run: s.run, Base: s.end.Counters, Version: Version, Log: s.log,
 	}
 	change(&in, &c)
 	c.Intake = pipeline.NewIntake(in)

@@ -7,7 +7,6 @@ package queries
 
 import (
 	"context"
-	"time"
 )
 
 const mirrorBetween = `-- name: MirrorBetween :one
@@ -40,18 +39,6 @@ func (q *Queries) MirrorBetween(ctx context.Context, db DBTX, arg MirrorBetweenP
 	return i, err
 }
 
-const mirrorClock = `-- name: MirrorClock :one
-select now()::timestamptz as now
-`
-
-// The transaction's time, for the rows that COPY brings.
-func (q *Queries) MirrorClock(ctx context.Context, db DBTX) (time.Time, error) {
-	row := db.QueryRow(ctx, mirrorClock)
-	var now time.Time
-	err := row.Scan(&now)
-	return now, err
-}
-
 const mirrorDelivered = `-- name: MirrorDelivered :many
 select id::text from screens where id = any ($1::text[])
 union all
@@ -79,91 +66,6 @@ func (q *Queries) MirrorDelivered(ctx context.Context, db DBTX, ids []string) ([
 	return items, nil
 }
 
-const mirrorInteractions = `-- name: MirrorInteractions :execrows
-with p as materialized (
-    select
-        unnest($4::text[]) as id,
-        unnest($5::timestamptz[]) as received_at,
-        unnest($6::timestamptz[]) as sent_at,
-        unnest($7::text[]) as anonymous_id,
-        unnest($8::text[]) as user_id,
-        unnest($9::timestamptz[]) as occurred_at,
-        unnest($10::bigint[]) as tutorial_id,
-        unnest($11::text[]) as segment_id,
-        unnest($12::text[]) as portal_id,
-        unnest($13::text[]) as version_id,
-        unnest($14::text[]) as event_name,
-        unnest($15::text[]) as interaction_id
-), t as (
-    insert into tracks (
-        id, received_at, uuid_ts, anonymous_id, context_integration_name, context_integration_version,
-        context_library_name, context_library_version, event, event_text, original_timestamp, sent_at, "timestamp",
-        user_id, loader_interaction_id
-    )
-    select
-        p.id, p.received_at, now(), nullif(p.anonymous_id, ''), 'candu', $1::text,
-        $2::text, $3::text, 'tutorial_interaction', 'tutorial.interaction', p.occurred_at, p.sent_at, p.occurred_at,
-        nullif(p.user_id, ''), p.interaction_id
-    from p
-    on conflict (id) do nothing
-)
-insert into tutorial_interaction (
-    id, received_at, uuid_ts, anonymous_id, context_integration_name, context_integration_version,
-    context_library_name, context_library_version, event, event_text, original_timestamp, sent_at, "timestamp",
-    user_id, tutorial_id, segment_id, portal_id, version_id, event_name, loader_interaction_id
-)
-select
-    p.id, p.received_at, now(), nullif(p.anonymous_id, ''), 'candu', $1::text,
-    $2::text, $3::text, 'tutorial_interaction', 'tutorial.interaction', p.occurred_at, p.sent_at, p.occurred_at,
-    nullif(p.user_id, ''), p.tutorial_id, nullif(p.segment_id, ''), nullif(p.portal_id, '')::bigint, nullif(p.version_id, ''), p.event_name, p.interaction_id
-from p
-on conflict (id) do nothing
-`
-
-type MirrorInteractionsParams struct {
-	IntegrationVersion string
-	LibraryName        string
-	LibraryVersion     string
-	Ids                []string
-	ReceivedAts        []time.Time
-	SentAts            []time.Time
-	AnonymousIds       []string
-	UserIds            []string
-	OccurredAts        []time.Time
-	TutorialIds        []int64
-	SegmentIds         []string
-	PortalIds          []string
-	VersionIds         []string
-	EventNames         []string
-	InteractionIds     []string
-}
-
-// A page's interactions: a row in tracks and one in the event's own table, as
-// Segment does. The arrays travel once.
-func (q *Queries) MirrorInteractions(ctx context.Context, db DBTX, arg MirrorInteractionsParams) (int64, error) {
-	result, err := db.Exec(ctx, mirrorInteractions,
-		arg.IntegrationVersion,
-		arg.LibraryName,
-		arg.LibraryVersion,
-		arg.Ids,
-		arg.ReceivedAts,
-		arg.SentAts,
-		arg.AnonymousIds,
-		arg.UserIds,
-		arg.OccurredAts,
-		arg.TutorialIds,
-		arg.SegmentIds,
-		arg.PortalIds,
-		arg.VersionIds,
-		arg.EventNames,
-		arg.InteractionIds,
-	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const mirrorLast = `-- name: MirrorLast :one
 select coalesce(greatest((select max(id) from screens), (select max(id) from tracks)), '')::text as last_id
 `
@@ -177,71 +79,36 @@ func (q *Queries) MirrorLast(ctx context.Context, db DBTX) (string, error) {
 	return last_id, err
 }
 
-const mirrorScreens = `-- name: MirrorScreens :execrows
-insert into screens (
-    id, received_at, uuid_ts, anonymous_id, context_integration_name, context_integration_version,
-    context_library_name, context_library_version, name, original_timestamp, sent_at, "timestamp", user_id,
-    tutorial_id, segment_id, portal_id, version_id, loader_interaction_id
-)
-select
-    p.id, p.received_at, now(), nullif(p.anonymous_id, ''), 'candu', $1::text,
-    $2::text, $3::text, 'tutorial.view', p.occurred_at, p.sent_at, p.occurred_at, nullif(p.user_id, ''),
-    p.tutorial_id, nullif(p.segment_id, ''), nullif(p.portal_id, '')::bigint, nullif(p.version_id, ''), p.interaction_id
-from (
-    select
-        unnest($4::text[]) as id,
-        unnest($5::timestamptz[]) as received_at,
-        unnest($6::timestamptz[]) as sent_at,
-        unnest($7::text[]) as anonymous_id,
-        unnest($8::text[]) as user_id,
-        unnest($9::timestamptz[]) as occurred_at,
-        unnest($10::bigint[]) as tutorial_id,
-        unnest($11::text[]) as segment_id,
-        unnest($12::text[]) as portal_id,
-        unnest($13::text[]) as version_id,
-        unnest($14::text[]) as interaction_id
-) as p
-on conflict (id) do nothing
+const mirrorPresent = `-- name: MirrorPresent :many
+select 'screens'::text as relation, id::text from screens where id = any ($1::text[])
+union all
+select 'tracks', id::text from tracks where id = any ($1::text[])
+union all
+select 'tutorial_interaction', id::text from tutorial_interaction where id = any ($1::text[])
 `
 
-type MirrorScreensParams struct {
-	IntegrationVersion string
-	LibraryName        string
-	LibraryVersion     string
-	Ids                []string
-	ReceivedAts        []time.Time
-	SentAts            []time.Time
-	AnonymousIds       []string
-	UserIds            []string
-	OccurredAts        []time.Time
-	TutorialIds        []int64
-	SegmentIds         []string
-	PortalIds          []string
-	VersionIds         []string
-	InteractionIds     []string
+type MirrorPresentRow struct {
+	Relation string
+	ID       string
 }
 
-// A page's views, where COPY would stumble: a page that is recorded again must
-// find its rows there and go on, as Segment's own loader discards rows that exist.
-func (q *Queries) MirrorScreens(ctx context.Context, db DBTX, arg MirrorScreensParams) (int64, error) {
-	result, err := db.Exec(ctx, mirrorScreens,
-		arg.IntegrationVersion,
-		arg.LibraryName,
-		arg.LibraryVersion,
-		arg.Ids,
-		arg.ReceivedAts,
-		arg.SentAts,
-		arg.AnonymousIds,
-		arg.UserIds,
-		arg.OccurredAts,
-		arg.TutorialIds,
-		arg.SegmentIds,
-		arg.PortalIds,
-		arg.VersionIds,
-		arg.InteractionIds,
-	)
+// Which of the ids stand in which table of the mirror.
+func (q *Queries) MirrorPresent(ctx context.Context, db DBTX, ids []string) ([]MirrorPresentRow, error) {
+	rows, err := db.Query(ctx, mirrorPresent, ids)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []MirrorPresentRow
+	for rows.Next() {
+		var i MirrorPresentRow
+		if err := rows.Scan(&i.Relation, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

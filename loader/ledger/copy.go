@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,149 +15,83 @@ import (
 	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
-// This file writes the mirror with COPY, which takes Postgres about half of the time
-// of INSERT ... ON CONFLICT and this program a third, for rows go from the page to the
-// socket without an array in between. COPY knows no ON CONFLICT: a page of which a
-// row is there already is recorded by the INSERTs of queries/mirror.sql instead, and both
-// must write the same. pgx's own CopyFrom would do, at a sixth more CPU time for the whole
-// run: it asks for the columns' types before each COPY, and boxes each value.
+// This file writes the mirror with COPY, which takes Postgres about half of the time of INSERT
+// and this program a third. Rows are encoded once, when their page was delivered: the page can
+// be forgotten, and recording may be repeated. pgx's own CopyFrom would do, at a sixth more
+// CPU time for the whole run: it asks for the columns' types before each COPY, and boxes each
+// value.
 
-// The columns in the order in which copyRows writes them: those that are the same for all
-// rows of a page stand first.
+// The columns in the order in which rows are encoded: those that are the same for all rows of a
+// page stand first. uuid_ts is filled in by the server.
 const (
-	commonColumns = `context_integration_name, context_integration_version, context_library_name, context_library_version, uuid_ts, `
+	commonColumns = `context_integration_name, context_integration_version, context_library_name, context_library_version, `
 	eventColumns  = `id, received_at, sent_at, original_timestamp, "timestamp", anonymous_id, user_id, loader_interaction_id`
 	detailColumns = `, tutorial_id, segment_id, portal_id, version_id`
 
-	copyScreens      = `copy screens (` + commonColumns + `name, ` + eventColumns + detailColumns + `) from stdin (format binary)`
-	copyTracks       = `copy tracks (` + commonColumns + `event, event_text, ` + eventColumns + `) from stdin (format binary)`
-	copyInteractions = `copy tutorial_interaction (` + commonColumns + `event, event_text, ` + eventColumns + detailColumns + `, event_name) from stdin (format binary)`
+	screenColumns      = commonColumns + `name, ` + eventColumns + detailColumns
+	trackColumns       = commonColumns + `event, event_text, ` + eventColumns
+	interactionColumns = trackColumns + detailColumns + `, event_name`
 )
 
 // interactionTable is the name of the table of interactions, which is also how Segment's
 // connector calls the event in it.
 const interactionTable = "tutorial_interaction"
 
-// copyMirror writes the page's rows into the mirror.
-func copyMirror(ctx context.Context, tx pgx.Tx, now time.Time, page *Page) error {
-	for _, into := range []struct {
-		sql   string
-		kind  event.Kind
-		names []string
-		// details and name say which of the columns the table has.
-		details, name bool
-	}{
-		{copyScreens, event.View, []string{event.ViewName}, true, false},
-		{copyTracks, event.Interacted, []string{interactionTable, event.InteractionName}, false, false},
-		{copyInteractions, event.Interacted, []string{interactionTable, event.InteractionName}, true, true},
-	} {
-		rows := &copyRows{mirrored: page.Mirrored, kind: into.kind, details: into.details, name: into.name}
-		if !rows.seek() {
-			continue
-		}
-		rows.begin(page, now, into.names)
-		if _, err := tx.Conn().PgConn().CopyFrom(ctx, rows, into.sql); err != nil {
-			return err
-		}
+// mirrorTable is a table of the mirror, and the statements by which rows get into it.
+type mirrorTable struct {
+	name    string
+	columns int
+	// copy is the usual way. Where a row is there already, or a policy stands in the way, which
+	// COPY can't obey, rows go through a temporary table.
+	copy, makeIncoming, copyIncoming, insertIncoming string
+}
+
+// newTable makes the statements of constants: SQL has no other way to say one list of columns
+// four times.
+func newTable(name, columns string) *mirrorTable {
+	incoming, into := "loader_incoming_"+name, " ("+columns+")"
+	return &mirrorTable{
+		name: name, columns: strings.Count(columns, ",") + 1,
+		copy:           "copy " + name + into + " from stdin (format binary)",
+		makeIncoming:   "create temporary table " + incoming + " (like " + name + " including defaults) on commit drop",
+		copyIncoming:   "copy " + incoming + into + " from stdin (format binary)",
+		insertIncoming: "insert into " + name + into + " select " + columns + " from " + incoming + " on conflict (id) do nothing",
 	}
-	return nil
 }
 
-// refusesCopy reports whether err says that a COPY can't write what an INSERT may: a row
-// that is there already, or a table whose policies COPY can't obey.
-func refusesCopy(err error) bool {
-	code := postgres.Code(err)
-	return code == "23505" || code == "0A000"
-}
+var (
+	screens      = newTable("screens", screenColumns)
+	tracks       = newTable("tracks", trackColumns)
+	interactions = newTable(interactionTable, interactionColumns)
+)
 
-// copyRows reads as the rows of one kind in COPY's binary format
-// (https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.4).
+// copyRows are rows of one table in COPY's binary format
+// (https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.4), without its
+// beginning and end.
 type copyRows struct {
-	mirrored      []Mirrored
-	kind          event.Kind
-	details, name bool
-
-	// same begins every row: the number of columns, and those that all rows share.
-	same []byte
-	// next is the event to come in the first of mirrored, pending what was made and not
-	// read yet.
-	next    int
-	done    bool
-	buffer  []byte
-	pending []byte
+	table *mirrorTable
+	data  []byte
+	ids   []string
+	// ends says where each row ends in data.
+	ends []int
 }
 
-// copyChunk is how many bytes are made at once.
-const copyChunk = 32 << 10
+var (
+	copyBegin = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+	copyEnd   = []byte{0xff, 0xff} // A row of -1 columns.
+)
 
-var copySignature = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
-
-// seek moves to the next event of the kind.
-func (c *copyRows) seek() bool {
-	for ; len(c.mirrored) > 0; c.mirrored, c.next = c.mirrored[1:], 0 {
-		for events := c.mirrored[0].Events; c.next < len(events); c.next++ {
-			if events[c.next].Kind == c.kind {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (c *copyRows) begin(page *Page, now time.Time, names []string) {
-	columns := 5 + len(names) + 8
-	if c.details {
-		columns += 4
-	}
-	if c.name {
-		columns++
-	}
-	b := binary.BigEndian.AppendUint16(nil, uint16(columns))
-	b = appendText(b, "candu")
-	b = appendText(b, page.Version)
-	b = appendText(b, page.Library.Name)
-	b = appendText(b, page.Library.Version)
-	b = appendTime(b, now)
-	for _, name := range names {
-		b = appendText(b, name)
-	}
-	c.same = b
-	c.buffer = append(make([]byte, 0, copyChunk+copyChunk/8), copySignature...)
-	c.pending = c.buffer
-}
-
-// Read implements [io.Reader].
-func (c *copyRows) Read(p []byte) (int, error) {
-	if len(c.pending) == 0 {
-		if c.done {
-			return 0, io.EOF
-		}
-		c.fill()
-	}
-	n := copy(p, c.pending)
-	c.pending = c.pending[n:]
-	return n, nil
-}
-
-func (c *copyRows) fill() {
-	b := c.buffer[:0]
-	for len(b) < copyChunk {
-		if !c.seek() {
-			c.done = true
-			b = append(b, 0xff, 0xff) // The end: a row of -1 columns.
-			break
-		}
-		b = c.row(b, &c.mirrored[0])
-		c.next++
-	}
-	c.buffer, c.pending = b, b
-}
-
-// row appends one row. What the event leaves out is NULL.
-func (c *copyRows) row(b []byte, m *Mirrored) []byte {
-	e := &m.Events[c.next]
+// add encodes the row of an event. What the event leaves out is NULL.
+func (c *copyRows) add(e *event.Event, m *Mirrored, same []byte) {
 	row := e.Row
-	b = append(b, c.same...)
+	b := binary.BigEndian.AppendUint16(c.data, uint16(c.table.columns))
+	b = append(b, same...)
+	if c.table == screens {
+		b = appendText(b, event.ViewName)
+	} else {
+		b = appendText(b, interactionTable)
+		b = appendText(b, event.InteractionName)
+	}
 	b = appendText(b, e.MessageID)
 	b = appendTime(b, m.ReceivedAt)
 	b = appendTime(b, m.SentAt)
@@ -163,7 +100,7 @@ func (c *copyRows) row(b []byte, m *Mirrored) []byte {
 	b = appendText(b, event.Present(row.AnonymousID))
 	b = appendText(b, event.Present(row.UserID))
 	b = appendText(b, row.ID)
-	if c.details {
+	if c.table != tracks {
 		b = appendInt(b, e.TutorialID)
 		b = appendText(b, event.Present(row.SegmentID))
 		if e.HasPortal {
@@ -173,10 +110,67 @@ func (c *copyRows) row(b []byte, m *Mirrored) []byte {
 		}
 		b = appendText(b, event.Present(row.VersionID))
 	}
-	if c.name {
+	if c.table == interactions {
 		b = appendText(b, row.EventName)
 	}
-	return b
+	c.data, c.ids, c.ends = b, append(c.ids, e.MessageID), append(c.ends, len(b))
+}
+
+// reset forgets the rows and keeps the memory.
+func (c *copyRows) reset() {
+	clear(c.ids)
+	c.data, c.ids, c.ends = c.data[:0], c.ids[:0], c.ends[:0]
+}
+
+// reader reads as what COPY takes.
+func (c *copyRows) reader() io.Reader {
+	return io.MultiReader(bytes.NewReader(copyBegin), bytes.NewReader(c.data), bytes.NewReader(copyEnd))
+}
+
+// without returns the rows whose ids are not among those.
+func (c *copyRows) without(ids map[string]struct{}) *copyRows {
+	left, begin := &copyRows{table: c.table}, 0
+	for i, end := range c.ends {
+		if _, there := ids[c.ids[i]]; !there {
+			// A row that stands twice among them goes in once.
+			ids[c.ids[i]] = struct{}{}
+			left.data, left.ids, left.ends = append(left.data, c.data[begin:end]...), append(left.ids, c.ids[i]), append(left.ends, end)
+		}
+		begin = end
+	}
+	return left
+}
+
+// copyAll copies the rows straight into their table.
+func copyAll(ctx context.Context, tx pgx.Tx, c *copyRows) error {
+	_, err := tx.Conn().PgConn().CopyFrom(ctx, c.reader(), c.table.copy)
+	return err
+}
+
+// insertNew copies the rows into a temporary table, and inserts those from there that the table
+// does not have yet.
+func insertNew(ctx context.Context, tx pgx.Tx, c *copyRows) error {
+	if _, err := tx.Exec(ctx, c.table.makeIncoming); err != nil {
+		if postgres.Denied(err) {
+			return errNoTemporary
+		}
+		return err
+	}
+	if _, err := tx.Conn().PgConn().CopyFrom(ctx, c.reader(), c.table.copyIncoming); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, c.table.insertIncoming)
+	return err
+}
+
+// errNoTemporary says that the role may make no temporary table.
+var errNoTemporary = errors.New("no temporary table may be made")
+
+// refusesCopy reports whether err says that a COPY can't write what an INSERT may: a row
+// that is there already, or a table whose policies COPY can't obey.
+func refusesCopy(err error) bool {
+	code := postgres.Code(err)
+	return code == "23505" || code == "0A000"
 }
 
 // appendText appends a text, NULL for "".

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +26,7 @@ func samplePage() Page {
 			UserID: "u", AnonymousID: "a", SegmentID: "Everyone", PortalID: "-8", VersionID: "v\t\\", EventName: "チュートリアル\n\"'",
 		})
 		add("bare "+kind.String(), event.Event{Kind: kind, TutorialID: 0}, event.Interaction{UserID: "  ", AnonymousID: "a", EventName: "x"})
-		add("old "+kind.String(), event.Event{Kind: kind, TutorialID: 1 << 40}, event.Interaction{UserID: "u", EventName: strings.Repeat("ü", 2*copyChunk)})
+		add("old "+kind.String(), event.Event{Kind: kind, TutorialID: 1 << 40}, event.Interaction{UserID: "u", EventName: strings.Repeat("ü", 64<<10)})
 		page.Mirrored[len(page.Mirrored)-1].Events[0].At = time.Date(1970, 1, 1, 0, 0, 0, 1000, time.UTC)
 	}
 	return page
@@ -38,33 +37,58 @@ const mirrorText = `(select string_agg(r, E'\n' order by r) from (
 	union all select (to_jsonb(t) - 'uuid_ts')::text from tracks t
 	union all select (to_jsonb(t) - 'uuid_ts')::text from tutorial_interaction t) as rows)`
 
-// What COPY writes and what INSERT writes is the same, and one takes over from the other
-// where rows are there already.
-func TestRecord_CopyAndInsertWriteTheSame(t *testing.T) {
+func groupOf(pages ...*Page) *Group {
+	g := &Group{}
+	for _, page := range pages {
+		g.Add(page)
+	}
+	return g
+}
+
+// What COPY brings in, and what goes through a temporary table, is the same, and one takes over
+// from the other where rows are there already.
+func TestRecord_BothWaysWriteTheSame(t *testing.T) {
 	t.Parallel()
 	var texts []string
-	for _, insert := range []bool{false, true} {
+	for _, resent := range []bool{false, true} {
 		b := setup(t)
 		b.migrate(t)
 		run := b.open(t)
-		run.overlaps.Store(insert)
 		page := samplePage()
-		require.NoError(t, run.Record(t.Context(), page))
-		require.Equal(t, insert, run.overlaps.Load())
+		g := groupOf(&page)
+		g.Resent = resent
+		require.NoError(t, run.Record(t.Context(), g))
 		texts = append(texts, b.one(t, mirrorText))
 		require.Equal(t, "0", b.one(t, "select count(*) from tracks where uuid_ts is null or uuid_ts not between now() - interval '1 min' and now()"))
 
-		// A row more, and the old ones again.
+		// A row more, the old ones again, and one of them twice.
 		added := page.Mirrored[0].Events[0]
 		added.MessageID = "id-added"
-		page.Mirrored = append(page.Mirrored, Mirrored{}, Mirrored{Events: []event.Event{added}})
-		require.NoError(t, run.Record(t.Context(), page))
-		require.True(t, run.overlaps.Load())
-		require.Equal(t, "4", b.one(t, "select count(*) from screens"))
-		require.Equal(t, "3", b.one(t, "select count(*) from tracks"))
+		page.Mirrored = append(page.Mirrored, Mirrored{}, Mirrored{Events: []event.Event{added}}, page.Mirrored[0])
+		for range 2 {
+			require.NoError(t, run.Record(t.Context(), groupOf(&page)))
+			require.Equal(t, "4", b.one(t, "select count(*) from screens"))
+			require.Equal(t, "3", b.one(t, "select count(*) from tracks"))
+			require.Equal(t, "3", b.one(t, "select count(*) from tutorial_interaction where uuid_ts is not null"))
+		}
+		require.Equal(t, "0", b.one(t, "select count(*) from pg_class where relname like 'loader_incoming%'"))
 	}
 	require.Equal(t, texts[1], texts[0])
 	require.Contains(t, texts[0], `"portal_id": -8`)
+}
+
+// The statements are pinned: whoever adds a column sees where it goes.
+func TestMirrorTable_Statements(t *testing.T) {
+	t.Parallel()
+	columns := `context_integration_name, context_integration_version, context_library_name, context_library_version, event, event_text, ` +
+		`id, received_at, sent_at, original_timestamp, "timestamp", anonymous_id, user_id, loader_interaction_id`
+	require.Equal(t, &mirrorTable{
+		name: "tracks", columns: 14,
+		copy:           `copy tracks (` + columns + `) from stdin (format binary)`,
+		makeIncoming:   `create temporary table loader_incoming_tracks (like tracks including defaults) on commit drop`,
+		copyIncoming:   `copy loader_incoming_tracks (` + columns + `) from stdin (format binary)`,
+		insertIncoming: `insert into tracks (` + columns + `) select ` + columns + ` from loader_incoming_tracks on conflict (id) do nothing`,
+	}, tracks)
 }
 
 // batches returns events of one sample page, n times over, as four requests brought them
@@ -83,17 +107,14 @@ func batches(n int, pick func(i int, sample []event.Event) event.Event) []Mirror
 	return list
 }
 
-func BenchmarkCopyRows(b *testing.B) {
-	mirrored := batches(5_000, func(_ int, sample []event.Event) event.Event { return sample[0] })
+func BenchmarkGroup_Add(b *testing.B) {
+	page := &Page{Version: "1.2.3", Mirrored: batches(5_000, func(_ int, sample []event.Event) event.Event { return sample[0] })}
+	var g Group
 	b.ReportAllocs()
 	for b.Loop() {
-		rows := &copyRows{mirrored: mirrored, kind: event.View, details: true}
-		rows.begin(&Page{Version: "1.2.3"}, mirrored[0].SentAt, []string{event.ViewName})
-		n, err := io.Copy(io.Discard, rows)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.SetBytes(n)
+		g.Reset()
+		g.Add(page)
+		b.SetBytes(int64(len(g.tables[0].data)))
 	}
 }
 
@@ -109,6 +130,7 @@ func BenchmarkRecord(b *testing.B) {
 		return sample[0]
 	})}
 	recorded := 0
+	var g Group
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, m := range page.Mirrored {
@@ -117,7 +139,9 @@ func BenchmarkRecord(b *testing.B) {
 				m.Events[i].MessageID = fmt.Sprintf("%036d", recorded)
 			}
 		}
-		if err := run.Record(b.Context(), page); err != nil {
+		g.Reset()
+		g.Add(&page)
+		if err := run.Record(b.Context(), &g); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"os"
 	"sync"
 	"testing"
@@ -224,45 +223,70 @@ func TestRecord_IsFenced(t *testing.T) {
 		Mirrored:  []Mirrored{{Events: []event.Event{{Kind: event.View, MessageID: "m", Row: &row, At: time.Now()}}}},
 		Watermark: &Watermark{At: time.Now()},
 	}
-	require.Equal(t, fault.Busy, fault.KindOf(zombie.Record(t.Context(), page)))
+	require.Equal(t, fault.Busy, fault.KindOf(zombie.Record(t.Context(), groupOf(&page))))
 	require.Equal(t, fault.Busy, fault.KindOf(zombie.Finish(t.Context(), End{Status: "succeeded"})))
 	require.Equal(t, "0", b.one(t, "select count(*) from screens"))
 	require.Equal(t, "NULL", b.one(t, "select watermark_at from loader_state"))
-	require.NoError(t, heir.Record(t.Context(), page))
-	require.NoError(t, heir.Record(t.Context(), page), "recording again changes nothing")
+	require.NoError(t, heir.Record(t.Context(), groupOf(&page)))
+	require.NoError(t, heir.Record(t.Context(), groupOf(&page)), "recording again changes nothing")
 	require.Equal(t, "1", b.one(t, "select count(*) from screens"))
 }
 
-// A page that is written before its turn is committed after the ones that come before it, or
-// not at all.
-func TestRecordAfter_WaitsForItsTurn(t *testing.T) {
+// Pages of a group are recorded as if one after the other: a row that was rejected twice stands
+// there as it was last, and one that went through after all not at all.
+func TestRecord_AGroup(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.migrate(t)
 	run := b.open(t)
 	at := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
-	page := func(id string, mark time.Time) Page {
+	reject := func(id, detail string) Rejected {
+		return Rejected{InteractionID: id, Reason: event.MissingIdentity, Detail: detail, Interaction: []byte("{}")}
+	}
+	page := func(id string, mark *Watermark, cleared []string, rejected ...Rejected) *Page {
 		row := event.Interaction{ID: id, UserID: "u"}
-		return Page{
+		return &Page{
 			Mirrored: []Mirrored{{Events: []event.Event{{Kind: event.View, MessageID: id, Row: &row, At: at}}}},
-			// The same row of rejects in all pages, which only one of them at a time can write.
-			Rejected:  []Rejected{{InteractionID: "r", Reason: event.MissingIdentity, Detail: id, Interaction: []byte("{}")}},
-			Watermark: &Watermark{At: mark, ID: &id},
+			Rejected: rejected, Cleared: cleared, Watermark: mark, Counters: Counters{Sent: int64(len(id))},
 		}
 	}
-	refusal := errors.New("no turn")
-	err := run.RecordAfter(t.Context(), page("3", at.Add(3*time.Hour)), func(context.Context) error { return refusal })
-	require.ErrorIs(t, err, refusal)
-	require.Equal(t, "0", b.one(t, "select count(*) from screens"))
-	require.Equal(t, "NULL", b.one(t, "select watermark_at from loader_state"))
+	var g Group
+	require.False(t, g.Any())
+	g.Add(page("old", nil, nil, reject("a", "old"), reject("b", "old")))
+	require.NoError(t, run.Record(t.Context(), &g))
+	g.Reset()
+	require.False(t, g.Any())
 
-	err = run.RecordAfter(t.Context(), page("2", at.Add(2*time.Hour)), func(ctx context.Context) error {
-		return run.Record(ctx, page("1", at.Add(time.Hour)))
+	g.Add(page("1", &Watermark{At: at}, []string{"a"}, reject("b", "first"), reject("c", "first")))
+	g.Add(page("22", &Watermark{At: at.Add(time.Hour)}, nil, reject("b", "last")))
+	g.Add(page("333", nil, nil))
+	require.NoError(t, run.Record(t.Context(), &g))
+	require.Equal(t, "1,22,333,old", b.one(t, "select string_agg(id, ',' order by id) from screens"))
+	require.Equal(t, "b last,c first", b.one(t, "select string_agg(interaction_id || ' ' || detail, ',' order by interaction_id) from loader_rejects"))
+	require.Equal(t, "01:00:00", b.one(t, "select (watermark_at at time zone 'UTC')::time from loader_state"))
+	require.Equal(t, "3", b.one(t, "select sent from loader_runs"))
+}
+
+// A role without the right to make temporary tables records what is missing all the same.
+func TestRecord_WithoutTemporaryTables(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	run := b.open(t)
+	page := samplePage()
+	require.NoError(t, run.Record(t.Context(), groupOf(&page)))
+	before := b.one(t, mirrorText)
+	b.exec(t, "delete from screens where loader_interaction_id like 'bare%'; delete from tutorial_interaction where loader_interaction_id like 'full%'")
+	err := pgx.BeginTxFunc(t.Context(), run.ledger.pool, pgx.TxOptions{BeginQuery: run.ledger.record}, func(tx pgx.Tx) error {
+		for _, rows := range groupOf(&page, &page).tables {
+			if err := run.ledger.copyMissing(t.Context(), tx, &rows); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	require.NoError(t, err)
-	require.Equal(t, "1,2", b.one(t, "select string_agg(id, ',' order by id) from screens"))
-	require.Equal(t, "2", b.one(t, "select watermark_id from loader_state"))
-	require.Equal(t, "2", b.one(t, "select detail from loader_rejects"))
+	require.Equal(t, before, b.one(t, mirrorText))
 }
 
 func TestRecord_TheWatermarkNeverGoesBack(t *testing.T) {
@@ -282,7 +306,7 @@ func TestRecord_TheWatermarkNeverGoesBack(t *testing.T) {
 		{Watermark{At: at.AddDate(0, 0, -1), ID: &id}, "2026-01-02 7"},
 		{Watermark{At: at.AddDate(0, 0, 1)}, "2026-01-03 -"},
 	} {
-		require.NoError(t, run.Record(t.Context(), Page{Watermark: &step.mark}))
+		require.NoError(t, run.Record(t.Context(), groupOf(&Page{Watermark: &step.mark})))
 		require.Equal(t, step.want, b.one(t, "select (watermark_at at time zone 'UTC')::date || ' ' || coalesce(watermark_id, '-') from loader_state"))
 	}
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,7 +37,7 @@ type Watermark struct {
 	ID *string
 }
 
-// Page is what one transaction records.
+// Page is what is to be recorded of one page.
 type Page struct {
 	Mirrored []Mirrored
 	Rejected []Rejected
@@ -51,66 +52,112 @@ type Page struct {
 	Library event.Library
 }
 
-// Any reports whether there is anything to record but counters, which the end of the
-// run records too.
-func (p *Page) Any() bool {
-	return len(p.Mirrored) > 0 || len(p.Rejected) > 0 || p.Watermark != nil
+// Group is what one transaction records: pages in the order in which they were read. The zero
+// value has none. It keeps nothing of a page that was added but ids and encoded rows.
+type Group struct {
+	// Resent says that rows may stand in the mirror: they are sent again on purpose.
+	Resent bool
+
+	tables    [3]copyRows
+	rejected  []Rejected
+	cleared   []string
+	counters  Counters
+	watermark *Watermark
 }
 
-// Record writes a page in one transaction: mirror rows, rejects, counters and
+// Add adds a page, which comes after those that were added before.
+func (g *Group) Add(page *Page) {
+	g.tables[0].table, g.tables[1].table, g.tables[2].table = screens, tracks, interactions
+	var same []byte
+	for _, text := range []string{"candu", page.Version, page.Library.Name, page.Library.Version} {
+		same = appendText(same, text)
+	}
+	for i := range page.Mirrored {
+		m := &page.Mirrored[i]
+		for j := range m.Events {
+			e := &m.Events[j]
+			if e.Kind == event.View {
+				g.tables[0].add(e, m, same)
+				continue
+			}
+			g.tables[1].add(e, m, same)
+			g.tables[2].add(e, m, same)
+		}
+	}
+	g.rejected, g.cleared = append(g.rejected, page.Rejected...), append(g.cleared, page.Cleared...)
+	g.counters = page.Counters
+	if page.Watermark != nil {
+		g.watermark = page.Watermark
+	}
+}
+
+// Any reports whether there is anything to record but counters, which the end of the
+// run records too.
+func (g *Group) Any() bool {
+	return len(g.tables[0].ids)+len(g.tables[1].ids)+len(g.rejected) > 0 || g.watermark != nil
+}
+
+// WithoutRows is what a loader without the promise of one transaction would record first.
+func (g *Group) WithoutRows() *Group {
+	return &Group{counters: g.counters, watermark: g.watermark}
+}
+
+// Reset makes it empty, and keeps its memory.
+func (g *Group) Reset() {
+	for i := range g.tables {
+		g.tables[i].reset()
+	}
+	clear(g.rejected)
+	*g = Group{Resent: g.Resent, tables: g.tables, rejected: g.rejected[:0], cleared: g.cleared[:0]}
+}
+
+// Record writes a group in one transaction: mirror rows, rejects, counters and
 // watermark, or nothing. It may be repeated: rows that are there already stay as
 // they are. If the lease is another's by now, nothing is written and the error is
 // of kind [fault.Busy].
-func (r *Run) Record(ctx context.Context, page Page) error {
-	return r.RecordAfter(ctx, page, func(context.Context) error { return nil })
-}
-
-// RecordAfter is Record for a page that may be committed only after others: it writes the
-// mirror, and then calls turn, which waits for them. With an error of turn's nothing is
-// written. Meanwhile its rows of the mirror are locked, so none of them may be in
-// what it waits for; of rejects, counters and watermark nothing is.
-func (r *Run) RecordAfter(ctx context.Context, page Page, turn func(ctx context.Context) error) error {
-	mirror := r.insertMirror
-	if !r.overlaps.Load() {
-		mirror = r.copyMirror
+func (r *Run) Record(ctx context.Context, g *Group) error {
+	write := copyAll
+	if g.Resent {
+		write = insertNew
 	}
-	err := r.record(ctx, page, mirror, turn)
-	if refusesCopy(err) {
-		// Where one page overlaps with the mirror, the next ones will too.
-		r.overlaps.Store(true)
-		err = r.record(ctx, page, r.insertMirror, turn)
+	err := r.record(ctx, g, write)
+	if refusesCopy(err) && !g.Resent {
+		err = r.record(ctx, g, insertNew)
+	}
+	if errors.Is(err, errNoTemporary) {
+		err = r.record(ctx, g, r.ledger.copyMissing)
 	}
 	switch {
 	case errors.Is(err, errHeld):
 		return r.lost()
 	case err != nil:
-		return r.ledger.explain(err, "recording a page in schema %q", r.ledger.id.Schema)
+		return r.ledger.explain(err, "recording in schema %q", r.ledger.id.Schema)
 	}
 	return nil
 }
 
-func (r *Run) record(ctx context.Context, page Page, mirror func(context.Context, pgx.Tx, *Page) error, turn func(context.Context) error) error {
+func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, pgx.Tx, *copyRows) error) error {
 	q := r.ledger.q
 	return pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: r.ledger.record}, func(tx pgx.Tx) error {
-		if len(page.Mirrored) > 0 {
-			if err := mirror(ctx, tx, &page); err != nil {
+		for i := range g.tables {
+			if len(g.tables[i].ids) == 0 {
+				continue
+			}
+			if err := write(ctx, tx, &g.tables[i]); err != nil {
 				return err
 			}
 		}
-		if err := turn(ctx); err != nil {
-			return err
-		}
-		if len(page.Rejected) > 0 {
-			if err := q.RejectsPut(ctx, tx, rejects(page.Rejected, r.ID)); err != nil {
+		if len(g.rejected) > 0 {
+			if err := q.RejectsPut(ctx, tx, rejects(g.rejected, r.ID)); err != nil {
 				return err
 			}
 		}
-		if len(page.Cleared) > 0 {
-			if _, err := q.RejectsDelete(ctx, tx, page.Cleared); err != nil {
+		if len(g.cleared) > 0 {
+			if _, err := q.RejectsDelete(ctx, tx, g.cleared); err != nil {
 				return err
 			}
 		}
-		held, err := q.RunAdvance(ctx, tx, r.advance(page))
+		held, err := q.RunAdvance(ctx, tx, r.advance(g))
 		if err == nil && !held && !failpoint.Without("fencing") {
 			return errHeld
 		}
@@ -119,125 +166,45 @@ func (r *Run) record(ctx context.Context, page Page, mirror func(context.Context
 	})
 }
 
-func (r *Run) copyMirror(ctx context.Context, tx pgx.Tx, page *Page) error {
-	now, err := r.ledger.q.MirrorClock(ctx, tx)
+// copyMissing is insertNew for a role that may make no temporary table: the rows that are there
+// are asked for, and left out.
+func (l *Ledger) copyMissing(ctx context.Context, tx pgx.Tx, c *copyRows) error {
+	there, err := l.q.MirrorPresent(ctx, tx, c.ids)
 	if err != nil {
 		return err
 	}
-	return copyMirror(ctx, tx, now, page)
-}
-
-func (r *Run) insertMirror(ctx context.Context, tx pgx.Tx, page *Page) error {
-	q := r.ledger.q
-	screens, interactions := columns(*page)
-	if len(screens.Ids) > 0 {
-		if _, err := q.MirrorScreens(ctx, tx, screens); err != nil {
-			return err
+	present := map[string]struct{}{}
+	for _, row := range there {
+		if row.Relation == c.table.name {
+			present[row.ID] = struct{}{}
 		}
 	}
-	if len(interactions.Ids) > 0 {
-		if _, err := q.MirrorInteractions(ctx, tx, interactions); err != nil {
-			return err
-		}
-	}
-	return nil
+	return copyAll(ctx, tx, c.without(present))
 }
 
-func (r *Run) advance(page Page) queries.RunAdvanceParams {
-	c := page.Counters
+func (r *Run) advance(g *Group) queries.RunAdvanceParams {
+	c := g.counters
 	p := queries.RunAdvanceParams{
 		ID: r.ID, Ttl: leaseTTL(), Lease: r.lease, Token: r.token,
 		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
 		Batches: c.Batches, Retries: c.Retries,
 	}
-	if page.Watermark != nil {
-		p.WatermarkAt, p.WatermarkID = &page.Watermark.At, page.Watermark.ID
+	if g.watermark != nil {
+		p.WatermarkAt, p.WatermarkID = &g.watermark.At, g.watermark.ID
 	}
 	return p
 }
 
-// columns turns the page's events into one array per column, which is how
-// Postgres takes many rows in one statement.
-func columns(page Page) (queries.MirrorScreensParams, queries.MirrorInteractionsParams) {
-	all, views := 0, 0
-	for _, m := range page.Mirrored {
-		all += len(m.Events)
-		for i := range m.Events {
-			if m.Events[i].Kind == event.View {
-				views++
-			}
-		}
-	}
-	s, t := newColumns(views), newColumns(all-views)
-	var names []string
-	if all > views {
-		names = make([]string, 0, all-views)
-	}
-	for _, m := range page.Mirrored {
-		for i := range m.Events {
-			e := &m.Events[i]
-			if e.Kind == event.View {
-				s.add(e, m)
-				continue
-			}
-			t.add(e, m)
-			names = append(names, e.Row.EventName)
-		}
-	}
-	return queries.MirrorScreensParams{
-			IntegrationVersion: page.Version, LibraryName: page.Library.Name, LibraryVersion: page.Library.Version,
-			Ids: s.ids, ReceivedAts: s.received, SentAts: s.sent, AnonymousIds: s.anonymous, UserIds: s.users,
-			OccurredAts: s.occurred, TutorialIds: s.tutorials, SegmentIds: s.segments, PortalIds: s.portals,
-			VersionIds: s.versions, InteractionIds: s.interactions,
-		}, queries.MirrorInteractionsParams{
-			IntegrationVersion: page.Version, LibraryName: page.Library.Name, LibraryVersion: page.Library.Version,
-			Ids: t.ids, ReceivedAts: t.received, SentAts: t.sent, AnonymousIds: t.anonymous, UserIds: t.users,
-			OccurredAts: t.occurred, TutorialIds: t.tutorials, SegmentIds: t.segments, PortalIds: t.portals,
-			VersionIds: t.versions, EventNames: names, InteractionIds: t.interactions,
-		}
-}
-
-type arrays struct {
-	ids, anonymous, users, segments, portals, versions, interactions []string
-	received, sent, occurred                                         []time.Time
-	tutorials                                                        []int64
-}
-
-func newColumns(n int) *arrays {
-	if n == 0 {
-		return &arrays{}
-	}
-	text := func() []string { return make([]string, 0, n) }
-	times := func() []time.Time { return make([]time.Time, 0, n) }
-	return &arrays{
-		ids: text(), anonymous: text(), users: text(), segments: text(), portals: text(), versions: text(), interactions: text(),
-		received: times(), sent: times(), occurred: times(), tutorials: make([]int64, 0, n),
-	}
-}
-
-// add appends an event. What the event leaves out is "" here and NULL in the mirror.
-func (a *arrays) add(e *event.Event, m Mirrored) {
-	row := e.Row
-	a.ids = append(a.ids, e.MessageID)
-	a.received = append(a.received, m.ReceivedAt)
-	a.sent = append(a.sent, m.SentAt)
-	a.anonymous = append(a.anonymous, event.Present(row.AnonymousID))
-	a.users = append(a.users, event.Present(row.UserID))
-	a.occurred = append(a.occurred, e.At)
-	a.tutorials = append(a.tutorials, e.TutorialID)
-	a.segments = append(a.segments, event.Present(row.SegmentID))
-	portal := ""
-	if e.HasPortal {
-		portal = row.PortalID
-	}
-	a.portals = append(a.portals, portal)
-	a.versions = append(a.versions, event.Present(row.VersionID))
-	a.interactions = append(a.interactions, row.ID)
-}
-
+// rejects turns rejects into one array per column, which is how Postgres takes many rows in
+// one statement. A row that was rejected twice stands there once, as it was last.
 func rejects(rejected []Rejected, run int64) queries.RejectsPutParams {
 	p := queries.RejectsPutParams{RunID: run}
-	for _, r := range rejected {
+	seen := map[string]bool{}
+	for _, r := range slices.Backward(rejected) {
+		if seen[r.InteractionID] {
+			continue
+		}
+		seen[r.InteractionID] = true
 		p.InteractionIds = append(p.InteractionIds, r.InteractionID)
 		p.Reasons = append(p.Reasons, string(r.Reason))
 		p.Details = append(p.Details, r.Detail)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -109,8 +108,6 @@ type Run struct {
 	ledger *Ledger
 	lease  string
 	token  int64
-	// overlaps is set once a row to record was in the mirror already.
-	overlaps atomic.Bool
 
 	// ID is the run's number.
 	ID int64

@@ -115,7 +115,10 @@ func (in *Intake) dropDelivered(ctx context.Context, c *Classified) error {
 		})
 	}
 	if len(c.Events) > 0 {
-		own.events, c.span = c.Events, own
+		if len(c.Events) < len(own.ids) {
+			own = newSpan(c.Events)
+		}
+		c.span = own
 		in.inFlight.add(own)
 	}
 	return nil
@@ -126,9 +129,9 @@ func (in *Intake) delivered(ctx context.Context, page *span) (map[string]struct{
 	if in.config.Ledger == nil || page.first > in.last {
 		return nil, nil
 	}
-	ask := make([]string, 0, len(page.events))
-	for i := range page.events {
-		if id := page.events[i].MessageID; id <= in.last {
+	ask := make([]string, 0, len(page.ids))
+	for _, id := range page.ids {
+		if id <= in.last {
 			ask = append(ask, id)
 		}
 	}

@@ -18,13 +18,14 @@ type inFlight struct {
 type span struct {
 	// first and last are the least and the greatest of their messageIds.
 	first, last string
-	events      []event.Event
+	ids         []string
 }
 
 func newSpan(events []event.Event) *span {
-	s := &span{first: events[0].MessageID, last: events[0].MessageID, events: events}
+	s := &span{first: events[0].MessageID, last: events[0].MessageID, ids: make([]string, len(events))}
 	for i := range events {
-		s.first, s.last = min(s.first, events[i].MessageID), max(s.last, events[i].MessageID)
+		s.ids[i] = events[i].MessageID
+		s.first, s.last = min(s.first, s.ids[i]), max(s.last, s.ids[i])
 	}
 	return s
 }
@@ -39,8 +40,8 @@ func (f *inFlight) within(first, last string) map[string]struct{} {
 		if s.last < first || s.first > last {
 			continue
 		}
-		for i := range s.events {
-			if id := s.events[i].MessageID; id >= first && id <= last {
+		for _, id := range s.ids {
+			if id >= first && id <= last {
 				if ids == nil {
 					ids = map[string]struct{}{}
 				}
@@ -57,8 +58,8 @@ func (f *inFlight) add(s *span) {
 	f.spans = append(f.spans, s)
 }
 
-func (f *inFlight) remove(s *span) {
+func (f *inFlight) remove(spans ...*span) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.spans = slices.DeleteFunc(f.spans, func(other *span) bool { return other == s })
+	f.spans = slices.DeleteFunc(f.spans, func(s *span) bool { return slices.Contains(spans, s) })
 }

@@ -98,5 +98,8 @@ func (in *Intake) read(ctx context.Context) (*source.Page, error) {
 // Limited reports whether the limit ended the intake.
 func (in *Intake) Limited() bool { return in.limited }
 
-// Done says that the page is recorded, or will not be: the mirror alone knows its events now.
+// Done says that the page will not be recorded: the mirror alone knows its events.
 func (in *Intake) Done(c *Classified) { in.inFlight.remove(c.span) }
+
+// done says of pages that they are recorded, or will not be.
+func (in *Intake) done(spans []*span) { in.inFlight.remove(spans...) }

@@ -9,20 +9,22 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/candu-loader/candu-loader/loader/event"
-	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/segment"
 )
 
 const (
-	// pagesInFlight bounds the pages between reading and recording, and with them the
-	// memory, and what a crash sends again, whatever the backlog: one is read, some are sent,
-	// two are recorded.
+	// pagesInFlight bounds the pages that are read and not encoded for the ledger yet, and with
+	// them the memory, whatever the backlog: one is read, some are sent.
 	pagesInFlight = 4
+	// pagesInGroup is how many pages are recorded in one transaction at most: where Segment is
+	// quick, recording is what takes the time, and beyond four a page costs Postgres no less.
+	pagesInGroup = 4
+	// groupsInFlight is how many groups there are: one is filled while another is written. With
+	// the pages they bound what a crash sends again.
+	groupsInFlight = 2
 	// batchesAhead is how many batches may wait for a sender, so that the next page is
 	// read meanwhile.
 	batchesAhead = 64
@@ -47,8 +49,6 @@ type Config struct {
 	// Senders is how many batches are in flight.
 	Senders int
 	Run     *ledger.Run
-	// Overlap is true if a page may be written while the one before is: no row is in both.
-	Overlap bool
 	// Base is what an earlier part of the same run counted.
 	Base ledger.Counters
 	// Version of the program that sends the events.
@@ -75,9 +75,6 @@ type Pipeline struct {
 
 // New returns a pipeline, which runs once.
 func New(config Config) *Pipeline {
-	if failpoint.Without("one_transaction") {
-		config.Overlap = false
-	}
 	return &Pipeline{Config: config, stop: make(chan struct{})}
 }
 
@@ -149,40 +146,41 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 		}
 	}()
 
-	parcels := make(chan *parcel, pagesInFlight)
+	parcels, sent := make(chan *parcel, pagesInFlight), make(chan *parcel)
 	batches := make(chan *batch, batchesAhead)
-	slots := make(chan struct{}, pagesInFlight)
+	places := make(chan struct{}, pagesInFlight)
+	empty, full := make(chan *group, groupsInFlight), make(chan *group)
+	for range groupsInFlight {
+		empty <- &group{Group: ledger.Group{Resent: p.Intake.config.Resend}}
+	}
 
-	var group errgroup.Group
-	group.Go(func() error {
+	var stages sync.WaitGroup
+	stages.Go(func() {
 		defer close(parcels)
 		defer close(batches)
-		p.read(reading, slots, parcels, batches)
-		return nil
+		p.read(reading, places, parcels, batches)
 	})
 	for range p.Senders {
-		group.Go(func() error {
+		stages.Go(func() {
 			for b := range batches {
 				p.send(ctx, b)
 			}
-			return nil
 		})
 	}
-	group.Go(func() error {
-		p.record(ctx, slots, parcels)
-		return nil
-	})
-	_ = group.Wait() // Its functions report through halt.
+	stages.Go(func() { inOrder(parcels, sent) })
+	stages.Go(func() { p.collect(places, sent, empty, full) })
+	stages.Go(func() { p.write(ctx, full, empty) })
+	stages.Wait()
 	return p.firstError()
 }
 
 // read fills the pipeline.
-func (p *Pipeline) read(ctx context.Context, slots chan<- struct{}, parcels chan<- *parcel, batches chan<- *batch) {
+func (p *Pipeline) read(ctx context.Context, places chan<- struct{}, parcels chan<- *parcel, batches chan<- *batch) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case slots <- struct{}{}:
+		case places <- struct{}{}:
 		}
 		page, err := p.Intake.Next(ctx)
 		if err != nil {

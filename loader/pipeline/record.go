@@ -2,10 +2,7 @@ package pipeline
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/fault"
@@ -14,84 +11,113 @@ import (
 	"github.com/candu-loader/candu-loader/loader/segment"
 )
 
-// This file is the pipeline's end: what becomes of pages whose batches were sent.
+// This file is the pipeline's end: what becomes of pages whose batches were sent. They are
+// collected in their order, and recorded in groups.
 
-// recorders is how many pages are written at once, for writing takes longer than all else
-// where Segment is quick. They are committed one after the other.
-const recorders = 2
+// groupWait is how long the first page of a group waits for others.
+const groupWait = time.Second
 
-// record writes the pages in order. After a page with batches that were not
-// delivered the watermark stays, but what was accepted is still mirrored, so that
-// the next run does not send it again.
-func (p *Pipeline) record(ctx context.Context, slots <-chan struct{}, parcels <-chan *parcel) {
-	var group errgroup.Group
-	group.SetLimit(recorders)
-	var broken atomic.Bool
-	gap, before := false, firstOrder()
-	for next := range parcels {
-		next.sent.Wait()
-		var page ledger.Page
-		err := errBroken
-		if !broken.Load() {
-			var complete bool
-			page, complete, err = p.page(next)
-			gap = gap || !complete
-			if gap {
-				page.Watermark = nil
-			}
-		}
-		last, mine := before, newOrder()
-		before = mine
-		group.Go(func() error {
-			if err == nil {
-				err = p.commit(ctx, page, last)
-			}
-			if err != nil {
-				p.halt(err)
-				broken.Store(true)
-			}
-			mine.end(err == nil)
-			p.Intake.Done(next.Classified)
-			p.tell()
-			<-slots
-			return nil
-		})
-	}
-	_ = group.Wait() // Its functions report through halt.
+// group is a group of pages on its way into the ledger.
+type group struct {
+	ledger.Group
+
+	pages int
+	// spans are in flight until the group is recorded.
+	spans []*span
 }
 
-// commit records a page, through passing trouble of the database, when the one before is
-// recorded. Most of the work, which is the mirror's, is done before that.
-func (p *Pipeline) commit(ctx context.Context, page ledger.Page, before *commitOrder) error {
-	if !page.Any() {
-		return before.wait(ctx)
+// inOrder passes on the pages whose batches were sent, in the order in which they were read.
+func inOrder(parcels <-chan *parcel, sent chan<- *parcel) {
+	defer close(sent)
+	for next := range parcels {
+		next.sent.Wait()
+		sent <- next
+	}
+}
+
+// collect fills groups and hands them over to be written: full ones, those whose first page has
+// waited for a second, and the last. One is filled while another is written. A page's place is
+// free once it is encoded.
+func (p *Pipeline) collect(places <-chan struct{}, sent <-chan *parcel, empty <-chan *group, full chan<- *group) {
+	defer close(full)
+	// After a page with batches that were not delivered the watermark stays, but what was
+	// accepted is still mirrored, so that the next run does not send it again.
+	gap := false
+	filling := <-empty
+	var due <-chan time.Time
+	for {
+		in, out := sent, full
+		switch {
+		case filling.pages == pagesInGroup:
+			in = nil
+		case filling.pages == 0 || due != nil:
+			out = nil
+		}
+		select {
+		case next, ok := <-in:
+			if !ok {
+				full <- filling
+				return
+			}
+			page, complete, err := p.page(next)
+			if err != nil {
+				p.halt(err)
+			}
+			if gap = gap || !complete; gap {
+				page.Watermark = nil
+			}
+			filling.Add(&page)
+			filling.spans = append(filling.spans, next.span)
+			<-places
+			if filling.Any() {
+				if filling.pages++; filling.pages == 1 {
+					due = time.After(groupWait)
+				}
+			}
+		case <-due:
+			due = nil
+		case out <- filling:
+			filling, due = <-empty, nil
+		}
+	}
+}
+
+// write records groups, one after the other. When one could not be recorded, none that comes
+// after it may be.
+func (p *Pipeline) write(ctx context.Context, full <-chan *group, empty chan<- *group) {
+	broken := false
+	for g := range full {
+		if !broken {
+			if err := p.commit(ctx, &g.Group); err != nil {
+				p.halt(err)
+				broken = true
+			}
+		}
+		p.Intake.done(g.spans)
+		g.Reset()
+		g.pages, g.spans = 0, g.spans[:0]
+		p.tell()
+		empty <- g
+	}
+}
+
+// commit records a group, through passing trouble of the database.
+func (p *Pipeline) commit(ctx context.Context, g *ledger.Group) error {
+	if !g.Any() {
+		return nil
 	}
 	defer timed(p.Timed, StepRecord)()
 	failpoint.At("after_send")
-	if p.Overlap && !before.isOver() {
-		// Once, and if anything is in the way, again in its turn.
-		attempt, cancel := context.WithTimeout(ctx, recordTimeout)
-		err := p.Run.RecordAfter(attempt, page, before.waitBriefly)
-		cancel()
-		if err == nil {
-			failpoint.At("after_commit")
-			return nil
-		}
-		p.Log.Debug("a page will be written again in its turn", "error", err)
-	}
-	if err := before.wait(ctx); err != nil {
-		return err
-	}
-	record := func(page ledger.Page) error {
-		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.Run.Record(ctx, page) })
+	record := func(g *ledger.Group) error {
+		return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.Run.Record(ctx, g) })
 	}
 	if failpoint.Without("one_transaction") {
-		if err := record(ledger.Page{Watermark: page.Watermark, Counters: page.Counters}); err != nil {
+		if err := record(g.WithoutRows()); err != nil {
 			return err
 		}
 		failpoint.At("after_watermark")
 	}
-	err := record(page)
+	err := record(g)
 	failpoint.At("after_commit")
 	return err
 }
