@@ -10,6 +10,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/human"
 )
 
 func (a *app) buildBackfillCmd() *cobra.Command {
@@ -156,7 +157,7 @@ func (a *app) preview(p loader.Preview, err error) error {
 	}
 	a.printf("  %-18s %d, %d bytes of events\n", "requests", p.Requests, p.Bytes)
 	if p.SecondsAtLimit > 0 {
-		a.printf("  %-18s %s at the rate limit\n", "takes about", duration(p.SecondsAtLimit))
+		a.printf("  %-18s %s at the rate limit\n", "takes about", human.Seconds(p.SecondsAtLimit))
 	}
 	if len(p.Days) > 0 {
 		a.printf("\n  %-12s %-22s %10s\n", "day", "event", "to send")

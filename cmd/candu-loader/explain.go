@@ -10,6 +10,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/trace"
 )
 
@@ -90,5 +91,5 @@ func clock(t *time.Time) string {
 	if t == nil {
 		return "unknown"
 	}
-	return t.UTC().Format("2006-01-02 15:04:05.999Z")
+	return human.Exact(*t)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/human"
 )
 
 const (
@@ -125,7 +126,7 @@ func (s *show) logLine(p loader.Progress) {
 		"retries", p.Retries, "events_per_second", int64(float64(p.Sent) / seconds)}
 	if p.Expected > done && done > 0 {
 		left := seconds / float64(done) * float64(p.Expected-done)
-		attrs = append(attrs, "expected", p.Expected, "left", duration(left))
+		attrs = append(attrs, "expected", p.Expected, "left", human.Seconds(left))
 	}
 	s.bars.log.Info("run goes on", attrs...)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 )
 
@@ -74,7 +75,7 @@ func (a *app) listRejects(ctx context.Context, l *loader.Loader, src *config.Sou
 		if n == 1 {
 			a.printf("%-24s %-20s %8s  %-20s  %s\n", "ID", "REASON", "ATTEMPTS", "LAST TRIED", "DETAIL")
 		}
-		a.printf("%-24s %-20s %8d  %-20s  %s\n", r.InteractionID, r.Reason, r.Attempts, r.LastSeenAt.UTC().Format("2006-01-02 15:04:05Z"), r.Detail)
+		a.printf("%-24s %-20s %8d  %-20s  %s\n", r.InteractionID, r.Reason, r.Attempts, human.Time(r.LastSeenAt), r.Detail)
 		return nil
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 )
 
@@ -100,15 +101,15 @@ func statusText(s loader.Status, now time.Time) string {
 	} else {
 		watermark := "none yet"
 		if s.WatermarkAt != nil {
-			watermark = s.WatermarkAt.UTC().Format("2006-01-02 15:04:05.999999Z")
+			watermark = human.Exact(*s.WatermarkAt)
 			if s.WatermarkID != nil {
 				watermark += ", id " + *s.WatermarkID
 			}
-			watermark += ", " + ago(*s.WatermarkAt, now)
+			watermark += ", " + human.Ago(*s.WatermarkAt, now)
 		}
 		line("watermark", "%s", watermark)
 		if s.CompleteUntil != nil {
-			line("complete until", "%s, %s", s.CompleteUntil.UTC().Format("2006-01-02 15:04:05Z"), ago(*s.CompleteUntil, now))
+			line("complete until", "%s, %s", human.Time(*s.CompleteUntil), human.Ago(*s.CompleteUntil, now))
 		}
 		switch {
 		case s.PendingRows != nil:
@@ -127,7 +128,7 @@ func statusText(s loader.Status, now time.Time) string {
 			line(label, "%s", runLine(r, now))
 		}
 		if s.LastSuccess != nil {
-			line("last success", "%s", ago(s.LastSuccess.StartedAt, now))
+			line("last success", "%s", human.Ago(s.LastSuccess.StartedAt, now))
 		} else {
 			line("last success", "none yet")
 		}
@@ -150,9 +151,9 @@ func statusText(s loader.Status, now time.Time) string {
 }
 
 func runLine(r ledger.RunRecord, now time.Time) string {
-	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, paint(string(r.Status)), ago(r.StartedAt, now))
+	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, paint(string(r.Status)), human.Ago(r.StartedAt, now))
 	if r.FinishedAt != nil {
-		text += ", took " + duration(r.FinishedAt.Sub(r.StartedAt).Seconds())
+		text += ", took " + human.Duration(r.FinishedAt.Sub(r.StartedAt))
 	}
 	text += fmt.Sprintf(", %d sent", r.Sent)
 	if r.Rejected > 0 {
@@ -176,11 +177,4 @@ func paint(status string) string {
 		return color.YellowString(status)
 	}
 	return status
-}
-
-func ago(t, now time.Time) string {
-	if t.After(now) {
-		return "in " + duration(t.Sub(now).Seconds())
-	}
-	return duration(now.Sub(t).Seconds()) + " ago"
 }
