@@ -21,37 +21,42 @@ func TestConsole(t *testing.T) {
 	var mu sync.Mutex
 	edits := map[string][]edit{}
 	docs := documents(t)
-	t.Run("documents", func(t *testing.T) {
+	t.Cleanup(func() { // After all worlds.
 		for _, doc := range docs {
-			byWorld := map[string][]block{}
-			for _, b := range doc.blocks(t) {
-				if b.language == "console" {
-					require.NotEmpty(t, b.world, "%s:%d: a console block needs a world: %sNAME -->", doc.name, b.from, worldComment)
-				}
-				if b.world != "" {
-					byWorld[b.world] = append(byWorld[b.world], b)
-				}
-			}
-			for name, blocks := range byWorld {
-				t.Run(doc.name+"/"+name, func(t *testing.T) {
-					t.Parallel()
-					w := enter(t, name)
-					for _, b := range blocks {
-						made := w.try(t, doc, b)
-						mu.Lock()
-						edits[doc.name] = append(edits[doc.name], made...)
-						mu.Unlock()
-					}
-				})
+			if *update && !t.Failed() {
+				require.NoError(t, doc.rewrite(edits[doc.name]))
 			}
 		}
 	})
-	if !*update || t.Failed() {
-		return
-	}
 	for _, doc := range docs {
-		require.NoError(t, doc.rewrite(edits[doc.name]))
+		for name, blocks := range doc.worlds(t) {
+			t.Run(doc.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				w := enter(t, name)
+				for _, b := range blocks {
+					made := w.try(t, doc, b)
+					mu.Lock()
+					edits[doc.name] = append(edits[doc.name], made...)
+					mu.Unlock()
+				}
+			})
+		}
 	}
+}
+
+// worlds returns the blocks that are tried, by their world.
+func (d *document) worlds(t *testing.T) map[string][]block {
+	t.Helper()
+	all := map[string][]block{}
+	for _, b := range d.blocks(t) {
+		if b.language == "console" {
+			require.NotEmpty(t, b.world, "%s:%d: a console block needs a world: %sNAME -->", d.name, b.from, worldComment)
+		}
+		if b.world != "" {
+			all[b.world] = append(all[b.world], b)
+		}
+	}
+	return all
 }
 
 // try uses one block, and returns how the document would have to change.

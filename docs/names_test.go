@@ -153,7 +153,8 @@ func TestCommands_Exist(t *testing.T) {
 	for _, doc := range documents(t) {
 		for _, code := range doc.code(t) {
 			if name := flagName.FindString(code); name != "" {
-				require.True(t, slices.Contains(flags, name), "%s: no command has %q", doc.name, name)
+				exists := slices.Contains(flags, name)
+				require.True(t, exists, "%s: no command has %q", doc.name, name)
 			}
 			for _, found := range call.FindAllStringSubmatch(code, -1) {
 				h.check(t, found[1], strings.Fields(found[2]), doc.name+": "+code)
@@ -216,7 +217,8 @@ func TestMakeTargets_Exist(t *testing.T) {
 	for _, doc := range documents(t) {
 		for _, code := range doc.code(t) {
 			for _, found := range target.FindAllStringSubmatch(code, -1) {
-				require.True(t, strings.Contains(makefile, "\n"+found[1]+":"), "%s: no target for `%s`", doc.name, code)
+				exists := strings.Contains(makefile, "\n"+found[1]+":")
+				require.True(t, exists, "%s: no target for `%s`", doc.name, code)
 			}
 		}
 	}
@@ -274,7 +276,8 @@ func TestOperations_NamesMetricsThatExist(t *testing.T) {
 		}
 		for _, name := range span.FindAllStringSubmatch(cells[1], -1) {
 			documented = append(documented, name[1])
-			require.True(t, strings.Contains(code, `"`+name[1]+`"`), "no metric %q", name[1])
+			exists := strings.Contains(code, `"`+name[1]+`"`) // Without the code in the message.
+			require.True(t, exists, "no metric %q", name[1])
 		}
 	}
 	for _, name := range regexp.MustCompile(`(?:desc|counter)\("(\w+)"|Name: "(\w+)"`).FindAllStringSubmatch(code, -1) {

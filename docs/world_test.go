@@ -159,13 +159,13 @@ func enter(t *testing.T, name string) *world {
 }
 
 // ownServer returns the URL of a database named warehouse on a server of its own.
-func ownServer(t testing.TB) string {
-	t.Helper()
-	server, err := loadertest.Start(t.Context(), loadertest.Options{TCP: true})
-	require.NoError(t, err)
-	t.Cleanup(server.Stop)
-	_, err = loadertest.Pool(t, server.URL("postgres", "postgres")).Exec(t.Context(), "create database warehouse")
-	require.NoError(t, err)
+func ownServer(tb testing.TB) string {
+	tb.Helper()
+	server, err := loadertest.Start(tb.Context(), loadertest.Options{TCP: true})
+	require.NoError(tb, err)
+	tb.Cleanup(server.Stop)
+	_, err = loadertest.Pool(tb, server.URL("postgres", "postgres")).Exec(tb.Context(), "create database warehouse")
+	require.NoError(tb, err)
 	return server.URL("warehouse", "postgres")
 }
 
