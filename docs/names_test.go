@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/config"
@@ -219,6 +220,27 @@ func TestMakeTargets_Exist(t *testing.T) {
 			for _, found := range target.FindAllStringSubmatch(code, -1) {
 				exists := strings.Contains(makefile, "\n"+found[1]+":")
 				require.True(t, exists, "%s: no target for `%s`", doc.name, code)
+			}
+		}
+	}
+}
+
+func TestReadme_NamesTheGoVersion(t *testing.T) {
+	t.Parallel()
+	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))
+	require.Len(t, version, 2)
+	require.Contains(t, read(t, "README.md"), "Go "+version[1]+" ")
+}
+
+// TestYAML_CanBeRead: what is to be copied must at least be YAML.
+func TestYAML_CanBeRead(t *testing.T) {
+	t.Parallel()
+	for _, doc := range documents(t) {
+		for _, b := range doc.blocks(t) {
+			if b.language == "yaml" {
+				var tree map[string]any
+				err := yaml.Unmarshal([]byte(strings.Join(doc.lines[b.from:b.to], "\n")), &tree)
+				require.NoError(t, err, "%s:%d", doc.name, b.from)
 			}
 		}
 	}

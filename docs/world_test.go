@@ -100,9 +100,14 @@ var plans = map[string]plan{
 		prepare: []string{"candu-loader run"},
 	},
 	// A source that was loaded.
-	"loaded": {export: lately(2000), config: oneSource, prepare: []string{"candu-loader run"}},
+	"loaded": {export: fewUsers(lately(2000)), config: oneSource, prepare: []string{"candu-loader run"}},
 	// A source that was never loaded; the document brings the configuration.
 	"serve": {export: lately(500)},
+}
+
+func fewUsers(export loadertest.Export) loadertest.Export {
+	export.Users = 100
+	return export
 }
 
 func with(export loadertest.Export, table string) loadertest.Export {
