@@ -71,8 +71,8 @@ func (l *Loader) Ledger(ctx context.Context, src *config.Source) (*ledger.Ledger
 	if l.warehouse == nil {
 		pool, err := postgres.Open(ctx, l.config.Warehouse.URL, postgres.Options{
 			Name: "warehouse",
-			// Two record, one renews the lease, one asks what was delivered, or three do where rows
-			// are read again. Four sources load at once.
+			// Two record, one renews the lease, one asks what was delivered. Four sources load at
+			// once.
 			MaxConns: int32(max(6, 4*min(len(l.config.Sources), 6))),
 		})
 		if err != nil {

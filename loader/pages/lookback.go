@@ -19,7 +19,7 @@ const deliveredTimeout = time.Minute
 // and asks the mirror, page by page. Where a row is not delivered, one page is read in full.
 type lookbackScan struct {
 	source interface {
-		Keys(ctx context.Context, from source.Cursor, before time.Time) (*source.Keys, error)
+		Keys(ctx context.Context, from source.Cursor, before time.Time) (*source.Page, error)
 	}
 	ledger interface {
 		Delivered(ctx context.Context, ids []string) (map[string]struct{}, error)
@@ -45,28 +45,29 @@ func (s *lookbackScan) next(ctx context.Context, from source.Cursor) (*source.Pa
 		s.full = false
 		return nil, nil
 	}
-	keys, err := s.source.Keys(ctx, from, s.until)
+	page, err := s.source.Keys(ctx, from, s.until)
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.delivered(ctx, keys.Keys)
+	n, err := s.delivered(ctx, page.Rows)
 	if err != nil {
 		return nil, err
 	}
-	whole := n == len(keys.Keys)
-	s.done = whole && keys.Last
+	whole := n == len(page.Rows)
+	s.done = whole && page.Last
 	if n == 0 {
 		return nil, nil
 	}
 	s.full = !whole
-	return &source.Page{Next: keys.After(n), Passed: n}, nil
+	last := &page.Rows[n-1]
+	return &source.Page{Next: source.After(last.ExportedAt, last.ID), Passed: n}, nil
 }
 
 // delivered returns how many of the rows are in the mirror, from the first on.
-func (s *lookbackScan) delivered(ctx context.Context, keys []source.Key) (int, error) {
-	ids := make([]string, len(keys))
-	for i := range keys {
-		ids[i] = event.MessageID(s.namespace, keys[i].ID, keys[i].OccurredAt)
+func (s *lookbackScan) delivered(ctx context.Context, rows []event.Interaction) (int, error) {
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = event.MessageID(s.namespace, rows[i].ID, rows[i].OccurredAt)
 	}
 	var found map[string]struct{}
 	err := postgres.Retry(ctx, deliveredTimeout, s.again, func(ctx context.Context) (err error) {

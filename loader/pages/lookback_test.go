@@ -28,17 +28,17 @@ type sketch struct {
 	reads, questions int
 }
 
-func (s *sketch) Keys(ctx context.Context, from source.Cursor, _ time.Time) (*source.Keys, error) {
+func (s *sketch) Keys(ctx context.Context, from source.Cursor, _ time.Time) (*source.Page, error) {
 	if s.reads++; s.badReads[s.reads-1] {
 		return nil, errTrouble
 	}
-	keys := &source.Keys{Next: from, Last: true}
+	keys := &source.Page{Next: from, Last: true}
 	for n := rowAfter(from); n < len(s.delivered); n++ {
-		if keys.Last = len(keys.Keys) < s.pageSize; !keys.Last {
+		if keys.Last = len(keys.Rows) < s.pageSize; !keys.Last {
 			break
 		}
-		keys.Keys = append(keys.Keys, source.Key{ID: strconv.Itoa(n), ExportedAt: time.Unix(int64(n), 0)})
-		keys.Next = keys.After(len(keys.Keys))
+		keys.Rows = append(keys.Rows, event.Interaction{ID: strconv.Itoa(n), ExportedAt: time.Unix(int64(n), 0)})
+		keys.Next = source.After(time.Unix(int64(n), 0), strconv.Itoa(n))
 	}
 	return keys, ctx.Err()
 }

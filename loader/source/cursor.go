@@ -51,19 +51,19 @@ var (
 	negativeInfinity = time.Date(-4800, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// timestamp is the cursor's time as an argument of a statement.
-func (c Cursor) timestamp(withZone bool) any {
-	modifier := pgtype.Finite
+// timestamp is a time as an argument of a statement.
+func timestamp(at time.Time, zoned bool) any {
+	v := pgtype.Timestamp{Time: at.UTC(), Valid: true}
 	switch {
-	case !c.At.Before(positiveInfinity):
-		modifier = pgtype.Infinity
-	case !c.At.After(negativeInfinity):
-		modifier = pgtype.NegativeInfinity
+	case !at.Before(positiveInfinity):
+		v.InfinityModifier = pgtype.Infinity
+	case !at.After(negativeInfinity):
+		v.InfinityModifier = pgtype.NegativeInfinity
 	}
-	if withZone {
-		return pgtype.Timestamptz{Time: c.At, InfinityModifier: modifier, Valid: true}
+	if zoned {
+		return pgtype.Timestamptz(v)
 	}
-	return pgtype.Timestamp{Time: c.At, InfinityModifier: modifier, Valid: true}
+	return v
 }
 
 func formatTime(t time.Time) string {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/loadertest"
@@ -89,4 +90,14 @@ func epoch(at time.Time) string {
 	micros.Add(micros, big.NewInt(int64(at.Nanosecond()/1_000)))
 	text := strings.TrimRight(new(big.Rat).SetFrac(micros, big.NewInt(1_000_000)).FloatString(6), "0")
 	return strings.TrimSuffix(text, ".")
+}
+
+// Of a database in SQL_ASCII each byte that is no UTF-8 becomes U+FFFD.
+func TestText_IsValidUTF8(t *testing.T) {
+	t.Parallel()
+	var s text
+	require.NoError(t, s.ScanText(pgtype.Text{String: "a\xff\xfeé", Valid: true}))
+	require.EqualValues(t, "a\uFFFD\uFFFDé", s)
+	require.NoError(t, s.ScanText(pgtype.Text{}))
+	require.Empty(t, s)
 }

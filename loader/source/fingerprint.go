@@ -6,8 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-
-	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
 // Kinds are the spellings of the column kind, for fingerprints.
@@ -56,18 +54,8 @@ func (t *Table) kindExpression(c *conditions, kinds Kinds) string {
 		kind + " = any (" + c.arg(kinds.Interaction) + "::text[]) then 'interaction' else '' end"
 }
 
-// upTo adds the watermark to the conditions of a range.
-func (t *Table) upTo(c *conditions, r Range) {
-	if r.UpTo.ID != nil {
-		t.place(c, colExportedAt, "<=", r.UpTo)
-	} else {
-		t.moment(c, colExportedAt, "<", r.UpTo.At)
-	}
-}
-
 func (t *Table) fingerprintSelect(r Range, kinds Kinds) (string, []any) {
 	c := t.within(r)
-	t.upTo(c, r)
 	kind := t.kindExpression(c, kinds)
 	return "select coalesce(day::text, ''), kind, count(*), sum(part)::text\nfrom (\n  select " + t.dayExpression() + " as day, " + kind + " as kind,\n" +
 		"    ('x' || left(md5(" + t.sanitized(colID) + "::text || '@' || coalesce(" + t.microsExpression() + ", '')), 16))::bit(64)::bigint as part\n  from " + t.Relation() + c.where() +
@@ -77,26 +65,7 @@ func (t *Table) fingerprintSelect(r Range, kinds Kinds) (string, []any) {
 // Fingerprints computes, in the server, the fingerprints of a range.
 func (s *Source) Fingerprints(ctx context.Context, r Range, kinds Kinds) ([]Fingerprint, error) {
 	sql, args := s.table.fingerprintSelect(r, kinds)
-	var prints []Fingerprint
-	err := s.retry(ctx, func(ctx context.Context) error {
-		return s.reader.Read(ctx, func(db postgres.DB) error {
-			prints = nil
-			rows, err := db.Query(ctx, sql, args...)
-			if err != nil {
-				return wrap(err, s.config.Spec, "computing fingerprints")
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var f Fingerprint
-				if err := rows.Scan(&f.Day, &f.Kind, &f.Rows, &f.Sum); err != nil {
-					return wrap(err, s.config.Spec, "computing fingerprints")
-				}
-				prints = append(prints, f)
-			}
-			return wrap(rows.Err(), s.config.Spec, "computing fingerprints")
-		})
-	})
-	return prints, err
+	return collect(ctx, s, "computing fingerprints", pgx.RowToStructByPos[Fingerprint], sql, args...)
 }
 
 // Row is what is compared of a row.
@@ -109,7 +78,6 @@ type Row struct {
 
 func (t *Table) dayRowsSelect(r Range, kinds Kinds, after string, limit int) (string, []any) {
 	c := t.within(r)
-	t.upTo(c, r)
 	id := t.sanitized(colID) + "::text"
 	if after != "" {
 		c.add(id + " collate \"C\" > " + c.arg(after))
@@ -127,34 +95,16 @@ func (t *Table) dayRowsSelect(r Range, kinds Kinds, after string, limit int) (st
 // ids, after the one given.
 func (s *Source) DayRows(ctx context.Context, r Range, kinds Kinds, after string, limit int) ([]Row, error) {
 	sql, args := s.table.dayRowsSelect(r, kinds, after, limit)
-	var page []Row
-	err := s.retry(ctx, func(ctx context.Context) error {
-		return s.reader.Read(ctx, func(db postgres.DB) error {
-			page = nil
-			rows, err := db.Query(ctx, sql, args...)
-			if err != nil {
-				return wrap(err, s.config.Spec, "reading a day")
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var row Row
-				// NULL and the infinities are nothing to compare with.
-				var at pgtype.Timestamptz
-				if err := rows.Scan(&row.ID, &row.Kind, &at); err != nil {
-					return wrap(err, s.config.Spec, "reading a day")
-				}
-				row.At = at.Time
-				page = append(page, row)
-			}
-			return wrap(rows.Err(), s.config.Spec, "reading a day")
-		})
-	})
-	return page, err
+	return collect(ctx, s, "reading a day", func(row pgx.CollectableRow) (r Row, err error) {
+		var at pgtype.Timestamptz
+		err = row.Scan(&r.ID, &r.Kind, &at)
+		r.At = at.Time // NULL and the infinities are nothing to compare with.
+		return r, err
+	}, sql, args...)
 }
 
 func (t *Table) settledSelect(r Range, ids []string) (string, []any) {
-	c := t.within(Range{ExportedFrom: r.ExportedFrom})
-	t.upTo(c, r)
+	c := t.within(Range{ExportedFrom: r.ExportedFrom, UpTo: r.UpTo})
 	c.add(t.sanitized(colID) + " = any (" + c.arg(ids) + "::text[]::" + t.idType() + "[])")
 	return "select " + t.sanitized(colID) + "::text\nfrom " + t.Relation() + c.where(), c.args
 }
@@ -167,18 +117,9 @@ func (s *Source) Settled(ctx context.Context, r Range, ids []string) (map[string
 		return settled, nil
 	}
 	sql, args := s.table.settledSelect(r, ids)
-	err := s.retry(ctx, func(ctx context.Context) error {
-		return s.reader.Read(ctx, func(db postgres.DB) error {
-			rows, err := db.Query(ctx, sql, args...)
-			if err != nil {
-				return wrap(err, s.config.Spec, "comparing rows with the watermark")
-			}
-			found, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			for _, id := range found {
-				settled[id] = true
-			}
-			return wrap(err, s.config.Spec, "comparing rows with the watermark")
-		})
-	})
+	found, err := collect(ctx, s, "comparing rows with the watermark", pgx.RowTo[string], sql, args...)
+	for _, id := range found {
+		settled[id] = true
+	}
 	return settled, err
 }

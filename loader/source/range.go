@@ -2,10 +2,8 @@ package source
 
 import (
 	"context"
-	"strings"
+	"math"
 	"time"
-
-	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
 // Range is a piece of the export for a backfill.
@@ -26,44 +24,8 @@ type Range struct {
 	byOccurred bool
 }
 
-// conditions collects the WHERE of a statement and its arguments.
-type conditions struct {
-	texts []string
-	args  []any
-}
-
-func (c *conditions) arg(value any) string {
-	c.args = append(c.args, value)
-	return placeholder(len(c.args))
-}
-
-func (c *conditions) add(text string) { c.texts = append(c.texts, text) }
-
-func (c *conditions) where() string { return "\nwhere " + strings.Join(c.texts, "\n  and ") }
-
-// moment compares a time column with a moment.
-func (t *Table) moment(c *conditions, column int, operator string, at time.Time) {
-	zoned := t.Columns[column].zoned()
-	kind := "timestamp"
-	if zoned {
-		kind = "timestamptz"
-	}
-	c.add(t.sanitized(column) + " " + operator + " " + c.arg(At(at).timestamp(zoned)) + "::" + kind)
-}
-
-// place compares the row's place in the reading order with a cursor.
-func (t *Table) place(c *conditions, column int, operator string, cursor Cursor) {
-	zoned := t.Columns[column].zoned()
-	kind := "timestamp"
-	if zoned {
-		kind = "timestamptz"
-	}
-	c.add("(" + t.sanitized(column) + ", " + t.sanitized(colID) + ") " + operator + " (" +
-		c.arg(cursor.timestamp(zoned)) + "::" + kind + ", " + c.arg(*cursor.ID) + "::" + t.idType() + ")")
-}
-
-// within returns the conditions of a range, without the watermark's.
-func (t *Table) within(r Range) *conditions {
+// inRange returns the conditions of a range, without the watermark's.
+func (t *Table) inRange(r Range) *conditions {
 	c := &conditions{}
 	column := colOccurredAt
 	if r.ByExported {
@@ -88,10 +50,20 @@ func (t *Table) within(r Range) *conditions {
 	return c
 }
 
+// within returns the conditions of a range up to the watermark.
+func (t *Table) within(r Range) *conditions {
+	c := t.inRange(r)
+	if r.UpTo.ID != nil {
+		t.place(c, colExportedAt, "<=", r.UpTo)
+	} else {
+		t.moment(c, colExportedAt, "<", r.UpTo.At)
+	}
+	return c
+}
+
 // rangeSelect returns the SELECT of a page of a range, after a row.
 func (t *Table) rangeSelect(r Range, after Cursor, limit int) (string, []any) {
 	c := t.within(r)
-	t.upTo(c, r)
 	order := colExportedAt
 	if r.byOccurred {
 		order = colOccurredAt
@@ -99,21 +71,7 @@ func (t *Table) rangeSelect(r Range, after Cursor, limit int) (string, []any) {
 	if after.ID != nil {
 		t.place(c, order, ">", after)
 	}
-	return "select " + t.columnList(numColumns) + "\nfrom " + t.Relation() + c.where() +
-		"\norder by " + t.sanitized(order) + ", " + t.sanitized(colID) + "\nlimit " + c.arg(limit), c.args
-}
-
-// beyondSelect counts the rows of a range that the watermark has not reached.
-func (t *Table) beyondSelect(r Range) (string, []any) {
-	c := t.within(r)
-	switch {
-	case r.UpTo.IsZero():
-	case r.UpTo.ID != nil:
-		t.place(c, colExportedAt, ">", r.UpTo)
-	default:
-		t.moment(c, colExportedAt, ">=", r.UpTo.At)
-	}
-	return "select count(*) from " + t.Relation() + c.where(), c.args
+	return t.ordered(numColumns, c, order, limit)
 }
 
 // RangeReader reads the pages of a range.
@@ -129,13 +87,12 @@ type RangeReader struct {
 // over the rows outside; missing is then the statement that makes the index, else "".
 func (s *Source) Range(ctx context.Context, r Range) (reader *RangeReader, missing string, err error) {
 	if !r.ByExported {
-		name := s.table.Columns[colOccurredAt].Name
-		r.byOccurred, err = s.indexedBy(ctx, name+","+s.table.Columns[colID].Name)
+		r.byOccurred, err = s.indexedBy(ctx, colOccurredAt)
 		if err != nil {
 			return nil, "", err
 		}
 		if !r.byOccurred {
-			missing = "CREATE INDEX CONCURRENTLY ON " + s.table.Relation() + " (" + quoted(name) + ", " + s.table.sanitized(colID) + ");"
+			missing = s.table.indexStatement(colOccurredAt)
 		}
 	}
 	return &RangeReader{source: s, rng: r}, missing, nil
@@ -146,51 +103,26 @@ func (r *RangeReader) Page(ctx context.Context) (*Page, error) {
 	if r.done {
 		return nil, nil
 	}
-	var page *Page
-	s := r.source
-	limit := s.limit
-	err := s.retry(ctx, func(ctx context.Context) error {
-		return s.reader.Read(ctx, func(db postgres.DB) (err error) {
-			limit = s.limit
-			sql, args := s.table.rangeSelect(r.rng, r.after, limit)
-			if page, err = s.rows(ctx, db, PageBytes, limit, sql, args...); err != nil {
-				return s.readError(err, r.after)
-			}
-			return nil
-		})
+	page, err := r.source.page(ctx, r.after, &r.source.limit, func(limit int) (string, []any) {
+		return r.source.table.rangeSelect(r.rng, r.after, limit)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if n := len(page.Rows); n > 0 {
-		last := &page.Rows[n-1]
-		r.after = After(last.ExportedAt, last.ID)
-		if r.rng.byOccurred {
-			r.after.At = last.OccurredAt
-		}
-		s.limit = min(s.config.PageSize, max(1, PageBytes/(page.Bytes/n)))
+	r.after, r.done = page.Next, page.Last
+	if n := len(page.Rows); n > 0 && r.rng.byOccurred {
+		r.after.At = page.Rows[n-1].OccurredAt
 	}
-	page.Last = len(page.Rows) < limit && page.Bytes < PageBytes
-	r.done = page.Last
 	return page, nil
 }
 
 // RangeEstimate returns about how many rows of a range there are to read, as the
 // planner sees it; 0 if it does not say.
 func (s *Source) RangeEstimate(ctx context.Context, r Range) int64 {
-	c := s.table.within(r)
-	s.table.upTo(c, r)
-	return s.planned(ctx, "explain (format json) select from "+s.table.Relation()+c.where(), c.args)
+	return s.planned(ctx, s.table.within(r))
 }
 
 // Beyond counts the rows of a range that the watermark has not reached.
 func (s *Source) Beyond(ctx context.Context, r Range) (int64, error) {
-	var n int64
-	sql, args := s.table.beyondSelect(r)
-	err := s.retry(ctx, func(ctx context.Context) error {
-		return s.reader.Read(ctx, func(db postgres.DB) error {
-			return wrap(db.QueryRow(ctx, sql, args...).Scan(&n), s.config.Spec, "counting rows behind the watermark")
-		})
-	})
-	return n, err
+	return s.count(ctx, "counting rows beyond the watermark", s.table.after(s.table.inRange(r), r.UpTo), math.MaxInt)
 }

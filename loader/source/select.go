@@ -12,28 +12,75 @@ import (
 // configuration; all other SQL stands in files. Names are quoted by
 // pgx.Identifier, values are arguments.
 
+// conditions collects the WHERE of a statement and its arguments.
+type conditions struct {
+	texts []string
+	args  []any
+}
+
+// arg adds an argument and returns its placeholder.
+func (c *conditions) arg(value any) string {
+	c.args = append(c.args, value)
+	return "$" + strconv.Itoa(len(c.args))
+}
+
+func (c *conditions) add(text string) { c.texts = append(c.texts, text) }
+
+func (c *conditions) where() string { return "\nwhere " + strings.Join(c.texts, "\n  and ") }
+
+// timeArg adds a time as an argument of a column's type.
+func (t *Table) timeArg(c *conditions, column int, at time.Time) string {
+	if t.Columns[column].zoned() {
+		return c.arg(timestamp(at, true)) + "::timestamptz"
+	}
+	return c.arg(timestamp(at, false)) + "::timestamp"
+}
+
+// moment compares a time column with a moment.
+func (t *Table) moment(c *conditions, column int, operator string, at time.Time) {
+	c.add(t.sanitized(column) + " " + operator + " " + t.timeArg(c, column, at))
+}
+
+// place compares a row's place in the order of a time column and id with a cursor. The
+// comparison is of whole rows and typed, so ties are safe and Postgres can use an index on
+// both.
+func (t *Table) place(c *conditions, column int, operator string, cursor Cursor) {
+	c.add("(" + t.sanitized(column) + ", " + t.sanitized(colID) + ") " + operator + " (" +
+		t.timeArg(c, column, cursor.At) + ", " + c.arg(*cursor.ID) + "::" + t.idType() + ")")
+}
+
+// after adds the condition for the rows after a cursor.
+func (t *Table) after(c *conditions, from Cursor) *conditions {
+	switch {
+	case from.IsZero():
+		// A NULL would come last in the order and could not be a cursor.
+		c.add(t.sanitized(colExportedAt) + " is not null")
+	case from.ID == nil:
+		t.moment(c, colExportedAt, ">=", from.At)
+	default:
+		t.place(c, colExportedAt, ">", from)
+	}
+	return c
+}
+
+// ordered returns the SELECT of the first columns of rows in the order of a time column and
+// id.
+func (t *Table) ordered(columns int, c *conditions, order, limit int) (string, []any) {
+	return "select " + t.columnList(columns) + "\nfrom " + t.Relation() + c.where() +
+		"\norder by " + t.sanitized(order) + ", " + t.sanitized(colID) + "\nlimit " + c.arg(limit), c.args
+}
+
 // pageSelect returns the SELECT of one page in the order of (exported_at, id).
-//
-//   - from the beginning: $1 = limit
-//   - from a moment (Cursor without ID): $1 = moment, $2 = limit
-//   - after a row: $1 = moment, $2 = id, $3 = limit
-//
-// The comparison is of whole rows and typed, so ties are safe and Postgres can
-// use an index on (exported_at, id).
-func (t *Table) pageSelect(from Cursor) string {
-	where, args := t.after(from)
-	return "select " + t.columnList(numColumns) + "\nfrom " + t.Relation() + where +
-		"\norder by " + t.sanitized(colExportedAt) + ", " + t.sanitized(colID) + "\nlimit " + placeholder(len(args)+1)
+func (t *Table) pageSelect(from Cursor, limit int) (string, []any) {
+	return t.ordered(numColumns, t.after(&conditions{}, from), colExportedAt, limit)
 }
 
 // keysSelect returns the SELECT of the keys, in the order of pageSelect, of the rows that
-// were exported before a moment, and its arguments but the limit.
-func (t *Table) keysSelect(from Cursor, before time.Time) (string, []any) {
-	where, args := t.after(from)
-	args = append(args, At(before).timestamp(t.withZone()))
-	return "select " + t.columnList(numKeys) + "\nfrom " + t.Relation() + where +
-		"\n  and " + t.sanitized(colExportedAt) + " < " + placeholder(len(args)) + "::" + t.timeType() +
-		"\norder by " + t.sanitized(colExportedAt) + ", " + t.sanitized(colID) + "\nlimit " + placeholder(len(args)+1), args
+// were exported before a moment.
+func (t *Table) keysSelect(from Cursor, before time.Time, limit int) (string, []any) {
+	c := t.after(&conditions{}, from)
+	t.moment(c, colExportedAt, "<", before)
+	return t.ordered(numKeys, c, colExportedAt, limit)
 }
 
 // idSelect returns the SELECT of the rows whose ids are in $1. The list is of text,
@@ -43,57 +90,34 @@ func (t *Table) idSelect() string {
 		"\nwhere " + t.sanitized(colID) + " = any ($1::text[]::" + t.idType() + "[])"
 }
 
-// after returns the condition for the rows after a cursor, and its arguments.
-func (t *Table) after(from Cursor) (string, []any) {
-	at, id := t.sanitized(colExportedAt), t.sanitized(colID)
-	switch {
-	case from.IsZero():
-		// A NULL would come last in the order and could not be a cursor.
-		return "\nwhere " + at + " is not null", nil
-	case from.ID == nil:
-		return "\nwhere " + at + " >= $1::" + t.timeType(), []any{from.timestamp(t.withZone())}
-	default:
-		return "\nwhere (" + at + ", " + id + ") > ($1::" + t.timeType() + ", $2::" + t.idType() + ")",
-			[]any{from.timestamp(t.withZone()), *from.ID}
-	}
+// countSelect counts rows up to a limit.
+func (t *Table) countSelect(c *conditions, limit int) (string, []any) {
+	return "select count(*) from (select from " + t.Relation() + c.where() + "\nlimit " + c.arg(limit) + ") as counted", c.args
 }
 
-// countSelect counts the rows after a cursor, up to the limit that is its last
-// argument.
-func (t *Table) countSelect(from Cursor) (string, []any) {
-	where, args := t.after(from)
-	return "select count(*) from (select from " + t.Relation() + where + "\nlimit " + placeholder(len(args)+1) + ") as pending", args
+// unreadable are the rows that no page will ever hold.
+func (t *Table) unreadable() *conditions {
+	return &conditions{texts: []string{t.sanitized(colExportedAt) + " is null"}}
 }
 
-func placeholder(n int) string { return "$" + strconv.Itoa(n) }
-
-// nullsSelect counts the rows that no page will ever hold, up to $1.
-func (t *Table) nullsSelect() string {
-	return "select count(*) from (select from " + t.Relation() +
-		"\nwhere " + t.sanitized(colExportedAt) + " is null limit $1) as unreadable"
+// future are the rows ahead of the server's clock.
+func (t *Table) future() *conditions {
+	return &conditions{texts: []string{t.sanitized(colExportedAt) + " > clock_timestamp()"}}
 }
 
-// futureSelect counts rows ahead of the server's clock, up to $1.
-func (t *Table) futureSelect() string {
-	return "select count(*) from (select from " + t.Relation() +
-		"\nwhere " + t.sanitized(colExportedAt) + " > clock_timestamp() limit $1) as future"
+// explainSelect asks the planner how many rows there are.
+func (t *Table) explainSelect(c *conditions) (string, []any) {
+	return "explain (format json) select from " + t.Relation() + c.where(), c.args
 }
 
-// estimateSelect asks the planner how many rows there are from $1 on.
-func (t *Table) estimateSelect(from Cursor) (string, []any) {
-	from.ID = nil // The planner can't estimate comparisons of rows well.
-	where, args := t.after(from)
-	return "explain (format json) select from " + t.Relation() + where, args
-}
-
-// duplicateSelect finds an id that stands twice among the rows from $1 on, for
+// duplicateSelect finds an id that stands twice among the rows from a moment on, for
 // exports whose ids no index keeps unique.
 func (t *Table) duplicateSelect(from Cursor) (string, []any) {
 	from.ID = nil
-	where, args := t.after(from)
+	c := t.after(&conditions{}, from)
 	id := t.sanitized(colID)
-	return "select " + id + "::text\nfrom " + t.Relation() + where +
-		"\ngroup by " + id + "\nhaving count(*) > 1\norder by 1\nlimit 1", args
+	return "select " + id + "::text\nfrom " + t.Relation() + c.where() +
+		"\ngroup by " + id + "\nhaving count(*) > 1\norder by 1\nlimit 1", c.args
 }
 
 // columnList names the first n canonical columns in their order. What is not read in
@@ -117,13 +141,4 @@ func (t *Table) sanitized(column int) string {
 	return pgx.Identifier{t.Columns[column].Name}.Sanitize()
 }
 
-func (t *Table) timeType() string {
-	if t.withZone() {
-		return "timestamptz"
-	}
-	return "timestamp"
-}
-
 func (t *Table) idType() string { return typeName(t.Columns[colID].oid) }
-
-func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }

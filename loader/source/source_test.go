@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// table returns a table as Look finds it.
+// table returns a table as the catalog may describe it.
 func table(id uint32, withZone bool, kind bool, names map[string]string) *Table {
 	t := &Table{Spec: Spec{Schema: "public", Table: "candu_interactions", Columns: names}, HasKind: kind}
 	at := uint32(pgtype.TimestamptzOID)
@@ -51,10 +51,17 @@ func TestSelects_Golden(t *testing.T) {
 	odd := table(pgtype.UUIDOID, false, false, map[string]string{"id": `we"ird`, "exported_at": "Exported At"})
 	odd.Schema, odd.Table = "My Schema", "Rows; drop table x"
 	text := table(pgtype.TextOID, true, true, nil)
-	keys, _ := plain.keysSelect(At(moment), moment)
-	keysAfter, _ := odd.keysSelect(After(moment, "7"), moment)
-	count, _ := plain.countSelect(After(moment, "7"))
-	estimate, _ := plain.estimateSelect(After(moment, "7"))
+	beginning, _ := plain.pageSelect(Cursor{}, 10)
+	atMoment, _ := plain.pageSelect(At(moment), 10)
+	after, _ := plain.pageSelect(After(moment, "7"), 10)
+	textAfter, _ := text.pageSelect(After(moment, "7"), 10)
+	oddAfter, _ := odd.pageSelect(After(moment, "7"), 10)
+	keys, _ := plain.keysSelect(At(moment), moment, 10)
+	keysAfter, _ := odd.keysSelect(After(moment, "7"), moment, 10)
+	count, _ := plain.countSelect(plain.after(&conditions{}, After(moment, "7")), 10)
+	nulls, _ := odd.countSelect(odd.unreadable(), 10)
+	future, _ := plain.countSelect(plain.future(), 10)
+	estimate, _ := plain.explainSelect(plain.after(&conditions{}, At(moment)))
 	duplicates, _ := odd.duplicateSelect(At(moment))
 	all, _ := plain.duplicateSelect(Cursor{})
 	kinds, rng := Kinds{View: []string{"view"}, Interaction: []string{"interaction"}}, Range{From: &moment, UpTo: After(moment, "7"), ExportedFrom: &moment}
@@ -64,10 +71,9 @@ func TestSelects_Golden(t *testing.T) {
 	settled, _ := odd.settledSelect(rng, []string{"7"})
 	for name, sql := range map[string]string{
 		"fingerprints": fingerprints, "fingerprints_odd_names": oddPrints, "day_rows_odd_names": dayRows, "settled_odd_names": settled,
-		"page_beginning": plain.pageSelect(Cursor{}), "page_moment": plain.pageSelect(At(moment)), "page_after": plain.pageSelect(After(moment, "7")),
-		"page_text_id": text.pageSelect(After(moment, "7")), "page_odd_names": odd.pageSelect(After(moment, "7")),
+		"page_beginning": beginning, "page_moment": atMoment, "page_after": after, "page_text_id": textAfter, "page_odd_names": oddAfter,
 		"keys": keys, "keys_odd_names": keysAfter, "by_id": plain.idSelect(), "count": count, "estimate": estimate, "duplicates": duplicates, "duplicates_all": all,
-		"nulls": odd.nullsSelect(), "future": plain.futureSelect(),
+		"nulls": nulls, "future": future,
 	} {
 		golden := filepath.Join("testdata", name+".sql")
 		if *update {
@@ -182,18 +188,19 @@ func TestPage_UsesTheIndex(t *testing.T) {
 	defer s.Close()
 	at := time.Now().Add(-15 * 24 * time.Hour)
 	for _, cursor := range []Cursor{{}, At(at), After(at, "25000")} {
-		_, args := s.table.after(cursor)
+		sql, args := s.table.pageSelect(cursor, 1000)
 		var plan string
-		require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+s.table.pageSelect(cursor), append(args, 1000)...).Scan(&plan))
+		require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+sql, args...).Scan(&plan))
 		require.Contains(t, plan, "candu_interactions_exported_at_id_idx", plan)
 		require.NotContains(t, plan, `"Sort"`, plan)
-		sql, args := s.table.keysSelect(cursor, at.Add(time.Hour))
-		require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+sql, append(args, 1000)...).Scan(&plan))
+		sql, args = s.table.keysSelect(cursor, at.Add(time.Hour), 1000)
+		require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+sql, args...).Scan(&plan))
 		require.Contains(t, plan, "candu_interactions_exported_at_id_idx", plan)
 		require.NotContains(t, plan, `"Sort"`, plan)
 	}
+	sql, args := s.table.countSelect(s.table.unreadable(), 10)
 	var plan string
-	require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+s.table.nullsSelect(), 10).Scan(&plan))
+	require.NoError(t, db.QueryRow(t.Context(), "explain (format json) "+sql, args...).Scan(&plan))
 	require.NotContains(t, plan, "Seq Scan", plan)
 	indexed, err := s.Indexed(t.Context())
 	require.NoError(t, err)

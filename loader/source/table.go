@@ -1,7 +1,6 @@
 package source
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
-	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -65,8 +63,7 @@ type Column struct {
 	// Name is the table's name for it.
 	Name string
 	// Type is the type's name for people.
-	Type    string
-	NotNull bool
+	Type string
 
 	oid     uint32 // of the base type
 	native  bool   // selected as it is, not as text
@@ -126,14 +123,10 @@ func rules(column int) rule {
 	}
 }
 
-// Look reads what the catalog says of the export. Everything that stands in the
-// way is a [fault.Precondition] that names table and column, what was expected, and the
+// newTable makes a table of what the catalog says of the export. Everything that stands in
+// the way is a [fault.Precondition] that names table and column, what was expected, and the
 // remedy; several wrong columns come as one error.
-func Look(ctx context.Context, db postgres.DB, spec Spec) (*Table, error) {
-	rows, err := queries.New().ExportColumns(ctx, db, spec.Relation())
-	if err != nil {
-		return nil, explain(err, spec, "looking at table %s", spec.Relation())
-	}
+func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
 	if len(rows) == 0 {
 		return nil, fault.New(fault.Precondition, "looking for table %s: there is none in this database", spec.Relation()).
 			WithHint("Check interactions.url and interactions.table in the config; the table needs its schema's name in front.")
@@ -179,7 +172,7 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 		return fmt.Sprintf("column %q (%s) is of type %s, expected %s", name, canonical, row.TypeName, wanted.words)
 	}
 	t.Columns[column] = Column{
-		Name: name, Type: row.TypeName, NotNull: row.NotNull,
+		Name: name, Type: row.TypeName,
 		oid: oid, native: slices.Contains(nativeTypes, oid) && row.TypeKind != "e", present: true,
 	}
 	if column == colID {
@@ -194,9 +187,6 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 	}
 	return ""
 }
-
-// withZone reports whether exported_at is a timestamptz.
-func (t *Table) withZone() bool { return t.Columns[colExportedAt].zoned() }
 
 // zoned reports whether a time column is a timestamptz.
 func (c Column) zoned() bool { return c.oid == pgtype.TimestamptzOID }
@@ -216,16 +206,4 @@ func columnNames(rows []queries.ExportColumnsRow) string {
 		names[i] = row.Name
 	}
 	return strings.Join(names, ", ")
-}
-
-// explain gives an error of the export's database its kind and remedy.
-func explain(err error, spec Spec, format string, args ...any) error {
-	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}
-	switch {
-	case postgres.Denied(err):
-		return e.WithHint("%s", grantHint(spec))
-	case postgres.Missing(err):
-		return e.WithHint("Check interactions.table in the config.")
-	}
-	return e
 }

@@ -1,2 +1,3 @@
 select count(*) from (select from "public"."candu_interactions"
-where "exported_at" > clock_timestamp() limit $1) as future
+where "exported_at" > clock_timestamp()
+limit $1) as counted
