@@ -105,12 +105,11 @@ type backfillResult struct {
 }
 
 func (a *app) backfill(ctx context.Context, l *loader.Loader, src *config.Source, opts loader.BackfillOptions) error {
-	a.openProgress(ctx, l)
-	show := a.show(src.Nickname)
-	opts.Progress = show.update
+	progress := a.openProgress()
+	opts.Progress = func(now loader.Progress) { progress.update(src, now) }
 	summary, err := l.Backfill(ctx, src, opts)
-	show.end()
-	a.closeProgress()
+	progress.end(src)
+	progress.close()
 	if a.json {
 		return errors.Join(err, a.printJSON(backfillResult{summary, asJSON(err)}))
 	}

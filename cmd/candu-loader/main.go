@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/candu-loader/candu-loader/loader"
 )
 
 // memoryLimit and gcPercent let the garbage collector wait until the memory that a run may
@@ -24,7 +26,7 @@ const (
 // limitMemory allows for as many runs as may be under way, unless $GOMEMLIMIT does.
 func limitMemory(runs int) {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(max(1, min(runs, sourcesAtOnce))) * memoryLimit)
+		debug.SetMemoryLimit(int64(max(1, min(runs, loader.RunsAtOnce))) * memoryLimit)
 		if os.Getenv("GOGC") == "" {
 			debug.SetGCPercent(gcPercent)
 		}
@@ -57,7 +59,6 @@ func run() int {
 	}()
 	app := &app{out: os.Stdout, err: os.Stderr}
 	err := app.buildRootCmd().ExecuteContext(ctx)
-	app.closeProgress()
 	app.report(err)
 	return exitCode(err, syscall.Signal(caught.Load()))
 }

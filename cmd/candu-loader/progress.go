@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
-	"io"
 	"log/slog"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -14,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/human"
 )
 
@@ -24,119 +22,100 @@ const (
 	logEvery = 5 * time.Second
 )
 
-// bars shows how far runs are: as bars on a terminal, else as log lines.
-type bars struct {
-	progress *mpb.Progress // nil = not on a terminal
-	log      *slog.Logger
-	mu       sync.Mutex
-	closed   bool
+// progress shows how far runs are: as bars on a terminal, else as log lines.
+type progress struct {
+	bars *mpb.Progress // nil = not on a terminal
+	log  *slog.Logger
+	mu   sync.Mutex
+	runs map[*config.Source]*shown
 }
 
-// logWriter writes logs above the bars, if there are any.
+// shown is one run.
+type shown struct {
+	began, logged time.Time
+	bar           *mpb.Bar
+}
+
+func (a *app) openProgress() *progress {
+	p := &progress{log: a.log, runs: map[*config.Source]*shown{}}
+	if file, ok := a.err.(*os.File); ok && term.IsTerminal(int(file.Fd())) && !a.json {
+		p.bars = mpb.New(mpb.WithOutput(file), mpb.WithWidth(40))
+	}
+	a.progress = p
+	return p
+}
+
+// logWriter writes logs above the bars while there are any.
 type logWriter struct{ app *app }
 
 func (w logWriter) Write(b []byte) (int, error) {
-	if bars := w.app.bars; bars != nil && bars.progress != nil {
-		bars.mu.Lock()
-		defer bars.mu.Unlock()
-		if !bars.closed {
-			return bars.progress.Write(b)
+	if p := w.app.progress; p != nil && p.bars != nil {
+		if n, err := p.bars.Write(b); err == nil {
+			return n, nil
 		}
 	}
 	return w.app.err.Write(b)
 }
 
-func (a *app) openProgress(ctx context.Context, _ *loader.Loader) {
-	log, err := a.logger()
-	if err != nil {
-		log = slog.New(slog.DiscardHandler)
+// update is told how far a run is, after each batch.
+func (p *progress) update(src *config.Source, now loader.Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	run := p.runs[src]
+	if run == nil {
+		run = &shown{began: time.Now(), logged: time.Now()}
+		p.runs[src] = run
 	}
-	a.bars = &bars{log: log}
-	if file, ok := a.err.(*os.File); ok && term.IsTerminal(int(file.Fd())) && !a.json {
-		a.bars.progress = mpb.NewWithContext(context.WithoutCancel(ctx), mpb.WithOutput(io.Writer(file)), mpb.WithWidth(40))
-	}
-}
-
-// closeProgress ends the bars; what is logged afterwards goes to stderr.
-func (a *app) closeProgress() {
-	if a.bars == nil || a.bars.progress == nil {
-		return
-	}
-	a.bars.mu.Lock()
-	closed := a.bars.closed
-	a.bars.closed = true
-	a.bars.mu.Unlock()
-	if !closed {
-		a.bars.progress.Shutdown()
+	switch {
+	case time.Since(run.began) < quiet:
+	case p.bars != nil:
+		p.draw(src, run, now)
+	case time.Since(run.logged) >= logEvery:
+		run.logged = time.Now()
+		p.tell(src, run, now)
 	}
 }
 
-// show is one source's progress.
-type show struct {
-	bars    *bars
-	name    string
-	started time.Time
-	last    atomic.Pointer[loader.Progress]
-	logged  atomic.Int64
-	mu      sync.Mutex
-	bar     *mpb.Bar
-}
-
-func (a *app) show(name string) *show {
-	s := &show{bars: a.bars, name: name, started: time.Now()}
-	s.logged.Store(time.Now().UnixNano())
-	return s
-}
-
-// update is told how far the run is, after each batch.
-func (s *show) update(p loader.Progress) {
-	s.last.Store(&p)
-	if time.Since(s.started) < quiet {
-		return
-	}
-	if s.bars.progress == nil {
-		s.logLine(p)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	done := p.Sent + p.AlreadyDelivered + p.Rejected
-	if s.bar == nil {
-		s.bar = s.bars.progress.AddBar(max(p.Expected, done), mpb.PrependDecorators(
-			decor.Name(s.name+"  "),
+func (p *progress) draw(src *config.Source, run *shown, now loader.Progress) {
+	if run.bar == nil {
+		run.bar = p.bars.AddBar(0, mpb.PrependDecorators(
+			decor.Name(src.Nickname+"  "),
 			decor.CountersNoUnit("%d / %d rows  "),
 		), mpb.AppendDecorators(
-			decor.AverageSpeed(0, "%.0f rows/s  ", decor.WCSyncSpace),
-			decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), "done"),
-		), mpb.BarRemoveOnComplete())
-		_ = s.bar.DecoratorAverageAdjust(s.started)
+			decor.NewAverageSpeed(0, "%.0f rows/s  ", run.began, decor.WCSyncSpace),
+			decor.NewAverageETA(decor.ET_STYLE_GO, run.began, nil),
+		))
 	}
-	s.bar.SetTotal(max(p.Expected, done)+1, false)
-	s.bar.SetCurrent(done)
+	run.bar.SetTotal(max(now.Expected, rowsDone(now)), false)
+	run.bar.SetCurrent(rowsDone(now))
 }
 
-func (s *show) logLine(p loader.Progress) {
-	last, now := s.logged.Load(), time.Now().UnixNano()
-	if now-last < int64(logEvery) || !s.logged.CompareAndSwap(last, now) {
-		return
+func (p *progress) tell(src *config.Source, run *shown, now loader.Progress) {
+	seconds := time.Since(run.began).Seconds()
+	attrs := []any{"source", src.Nickname, "sent", now.Sent, "already_delivered", now.AlreadyDelivered, "rejected", now.Rejected,
+		"retries", now.Retries, "events_per_second", int64(float64(now.Sent) / seconds)}
+	if rows := rowsDone(now); rows > 0 && now.Expected > rows {
+		left := seconds / float64(rows) * float64(now.Expected-rows)
+		attrs = append(attrs, "expected", now.Expected, "left", human.Seconds(left))
 	}
-	seconds := time.Since(s.started).Seconds()
-	done := p.Sent + p.AlreadyDelivered + p.Rejected
-	attrs := []any{"source", s.name, "sent", p.Sent, "already_delivered", p.AlreadyDelivered, "rejected", p.Rejected,
-		"retries", p.Retries, "events_per_second", int64(float64(p.Sent) / seconds)}
-	if p.Expected > done && done > 0 {
-		left := seconds / float64(done) * float64(p.Expected-done)
-		attrs = append(attrs, "expected", p.Expected, "left", human.Seconds(left))
-	}
-	s.bars.log.Info("run goes on", attrs...)
+	p.log.Info("still running", attrs...)
 }
 
-// end takes the bar away.
-func (s *show) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.bar != nil {
-		s.bar.Abort(true)
-		s.bar.Wait()
+func rowsDone(p loader.Progress) int64 { return p.Sent + p.AlreadyDelivered + p.Rejected }
+
+// end takes the bar of a run away.
+func (p *progress) end(src *config.Source) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if run := p.runs[src]; run != nil && run.bar != nil {
+		run.bar.Abort(true)
+		run.bar.Wait()
+	}
+}
+
+// close ends all bars; what is logged afterwards goes to stderr alone.
+func (p *progress) close() {
+	if p.bars != nil {
+		p.bars.Shutdown()
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +25,9 @@ type app struct {
 	logLevel   string
 	logFormat  string
 	json       bool
-	bars       *bars
+
+	log      *slog.Logger
+	progress *progress // nil = no run is under way
 }
 
 func (a *app) buildRootCmd() *cobra.Command {
@@ -48,7 +51,7 @@ this source; 130/143 interrupted.`,
 		SilenceUsage:  true,
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.configPath, "config", envOr("CANDU_LOADER_CONFIG", "config.yaml"), "configuration file; default $CANDU_LOADER_CONFIG, then config.yaml")
+	flags.StringVar(&a.configPath, "config", cmp.Or(os.Getenv("CANDU_LOADER_CONFIG"), "config.yaml"), "configuration file; default $CANDU_LOADER_CONFIG, then config.yaml")
 	flags.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
@@ -86,8 +89,8 @@ type action func(ctx context.Context, l *loader.Loader, sources []*config.Source
 // loader, and closes it.
 func (a *app) with(do action) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, nicknames []string) error {
-		log, err := a.logger()
-		if err != nil {
+		var err error
+		if a.log, err = a.logger(); err != nil {
 			return err
 		}
 		cfg, err := config.Load(a.configPath, os.LookupEnv)
@@ -98,7 +101,7 @@ func (a *app) with(do action) func(*cobra.Command, []string) error {
 		if err != nil {
 			return done{err}
 		}
-		l := loader.New(cfg, log)
+		l := loader.New(cfg, a.log)
 		defer l.Close()
 		if err := do(cmd.Context(), l, sources); err != nil {
 			return done{err}
@@ -147,11 +150,4 @@ func asJSON(err error) *jsonError {
 		return nil
 	}
 	return &jsonError{Kind: fault.KindOf(err).String(), Text: err.Error(), Hint: fault.HintOf(err)}
-}
-
-func envOr(name, otherwise string) string {
-	if value := os.Getenv(name); value != "" {
-		return value
-	}
-	return otherwise
 }

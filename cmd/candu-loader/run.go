@@ -4,22 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/human"
-	"github.com/candu-loader/candu-loader/loader/scheduler"
 )
 
-// sourcesAtOnce is how many sources run side by side; memory grows with each.
-const sourcesAtOnce = scheduler.RunsAtOnce
-
 func (a *app) buildRunCmd() *cobra.Command {
-	var opts loader.RunOptions
+	var limit int
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "run [NICKNAME...]",
@@ -34,20 +28,20 @@ What a run recorded stays, however it ends; the next one goes on from there.`,
   candu-loader run --json`,
 		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
 			if dryRun {
-				return a.previewRuns(ctx, l, sources, opts)
+				return a.previewRuns(ctx, l, sources, limit)
 			}
-			return a.run(ctx, l, sources, opts)
+			return a.run(ctx, l, sources, limit)
 		}),
 	}
-	cmd.Flags().IntVar(&opts.Limit, "limit", 0, "end after that many rows that are new; 0 = no limit")
+	cmd.Flags().IntVar(&limit, "limit", 0, "end after that many rows that are new; 0 = no limit")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send and write nothing")
 	return cmd
 }
 
-func (a *app) previewRuns(ctx context.Context, l *loader.Loader, sources []*config.Source, opts loader.RunOptions) error {
+func (a *app) previewRuns(ctx context.Context, l *loader.Loader, sources []*config.Source, limit int) error {
 	var errs []error
 	for _, src := range sources {
-		preview, err := l.PreviewRun(ctx, src, opts)
+		preview, err := l.PreviewRun(ctx, src, loader.RunOptions{Limit: limit})
 		errs = append(errs, a.preview(preview, err))
 	}
 	return errors.Join(errs...)
@@ -59,44 +53,28 @@ type runResult struct {
 	Error *jsonError `json:"error"`
 }
 
-func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Source, opts loader.RunOptions) error {
-	if opts.Limit < 0 {
-		return usage("--limit %d: expected 0 or more", opts.Limit)
+func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Source, limit int) error {
+	if limit < 0 {
+		return usage("--limit %d: expected 0 or more", limit)
 	}
 	limitMemory(len(sources))
-	a.openProgress(ctx, l)
-	results := make([]runResult, len(sources))
-	errs := make([]error, len(sources))
-	var group errgroup.Group
-	group.SetLimit(sourcesAtOnce)
-	var mu sync.Mutex
-	for i, src := range sources {
-		group.Go(func() error {
-			mine := opts
-			show := a.show(src.Nickname)
-			mine.Progress = show.update
-			summary, err := l.Run(ctx, src, mine)
-			show.end()
-			mu.Lock()
-			defer mu.Unlock()
-			results[i] = runResult{summary, asJSON(err)}
-			if err != nil && len(sources) > 1 {
-				err = fmt.Errorf("source %q: %w", src.Nickname, err)
-			}
-			errs[i] = err
-			return nil
-		})
+	progress := a.openProgress()
+	runs := l.RunAll(ctx, sources, loader.RunsOptions{Limit: limit, Progress: progress.update, Ended: progress.end})
+	progress.close()
+	var errs []error
+	results := make([]runResult, len(runs))
+	for i, r := range runs {
+		results[i] = runResult{r.Summary, asJSON(r.Err)}
+		if !a.json {
+			a.printf("%s\n", summaryLine(r.Summary))
+		}
+		if r.Err != nil && len(runs) > 1 {
+			r.Err = fmt.Errorf("source %q: %w", r.Summary.Source, r.Err)
+		}
+		errs = append(errs, r.Err)
 	}
-	_ = group.Wait() // Its functions return nil.
-	a.closeProgress()
 	if a.json {
-		if err := a.printJSON(map[string]any{"sources": results}); err != nil {
-			return err
-		}
-	} else {
-		for i := range results {
-			a.printf("%s\n", summaryLine(results[i].Summary))
-		}
+		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
 	}
 	return errors.Join(errs...)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,18 +64,9 @@ func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, 
 	if to == "" {
 		end = nil
 	}
-	opts := loader.VerifyOptions{From: start, To: end}
-	report, err := l.Verify(ctx, src, opts)
+	report, err := a.verifyOrRepair(ctx, l, src, loader.VerifyOptions{From: start, To: end}, repair)
 	if err != nil {
 		return report, err
-	}
-	if repair && report.Missing.Rows > 0 {
-		if err := a.repair(ctx, l, src, opts, report); err != nil {
-			return report, err
-		}
-		if report, err = l.Verify(ctx, src, opts); err != nil {
-			return report, err
-		}
 	}
 	if !a.json {
 		a.printf("%s", verifyText(report))
@@ -87,34 +77,15 @@ func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, 
 	return report, nil
 }
 
-// repair sends the missing rows of the days that differ.
-func (a *app) repair(ctx context.Context, l *loader.Loader, src *config.Source, opts loader.VerifyOptions, report proof.Report) error {
-	last := ""
-	for _, d := range report.Days {
-		if d.Day == "" || d.Day == last {
-			continue
-		}
-		last = d.Day
-		from, err := time.Parse(time.DateOnly, d.Day)
-		if err != nil {
-			return fmt.Errorf("repairing %q: %w", d.Day, err)
-		}
-		to := from.AddDate(0, 0, 1)
-		if opts.From != nil && opts.From.After(from) {
-			from = *opts.From
-		}
-		if opts.To != nil && opts.To.Before(to) {
-			to = *opts.To
-		}
-		summary, err := l.Backfill(ctx, src, loader.BackfillOptions{From: &from, To: &to, Repair: true})
-		if err != nil {
-			return err
-		}
-		if !a.json {
-			a.printf("repair of %s: %s\n", d.Day, summaryLine(summary.Summary))
-		}
+func (a *app) verifyOrRepair(ctx context.Context, l *loader.Loader, src *config.Source, opts loader.VerifyOptions, repair bool) (proof.Report, error) {
+	if !repair {
+		return l.Verify(ctx, src, opts)
 	}
-	return nil
+	return l.Repair(ctx, src, opts, func(day string, run loader.Summary) {
+		if !a.json {
+			a.printf("repair of %s: %s\n", day, summaryLine(run))
+		}
+	})
 }
 
 func verifyHint(r proof.Report) string {

@@ -32,7 +32,7 @@ type Scheduler struct {
 }
 
 // RunsAtOnce is how many sources run side by side; the others wait for their turn.
-const RunsAtOnce = 4
+const RunsAtOnce = loader.RunsAtOnce
 
 // Watcher is told what happens. Its methods must be quick and safe for concurrent
 // use.

@@ -1,0 +1,55 @@
+package loader
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/proof"
+)
+
+// Repair verifies, sends the missing rows of the days that differ, a run of kind repair for
+// each, and verifies again. If nothing is missing the first report is the last. each is
+// told of every repaired day (UTC); nil = nobody asks.
+//
+// If a day can't be repaired the report is the one before; the days before it stay repaired.
+func (l *Loader) Repair(ctx context.Context, src *config.Source, opts VerifyOptions, each func(day string, run Summary)) (proof.Report, error) {
+	report, err := l.Verify(ctx, src, opts)
+	if err != nil || report.Missing.Rows == 0 {
+		return report, err
+	}
+	last := ""
+	for _, d := range report.Days {
+		// A day is there once for each kind of row; rows without a time have none.
+		if d.Day == "" || d.Day == last {
+			continue
+		}
+		last = d.Day
+		run, err := l.repairDay(ctx, src, opts, d.Day)
+		if err != nil {
+			return report, err
+		}
+		if each != nil {
+			each(d.Day, run)
+		}
+	}
+	return l.Verify(ctx, src, opts)
+}
+
+// repairDay sends what is missing of a day, within the range that was verified.
+func (l *Loader) repairDay(ctx context.Context, src *config.Source, within VerifyOptions, day string) (Summary, error) {
+	from, err := time.Parse(time.DateOnly, day)
+	if err != nil {
+		return Summary{}, fmt.Errorf("repairing %q: %w", day, err)
+	}
+	to := from.AddDate(0, 0, 1)
+	if within.From != nil && within.From.After(from) {
+		from = *within.From
+	}
+	if within.To != nil && within.To.Before(to) {
+		to = *within.To
+	}
+	run, err := l.Backfill(ctx, src, BackfillOptions{From: &from, To: &to, Repair: true})
+	return run.Summary, err
+}

@@ -1,0 +1,53 @@
+package loader
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+)
+
+// RunsAtOnce is how many sources run side by side; the others wait for their turn. Each takes
+// memory for a few pages.
+const RunsAtOnce = 4
+
+// RunsOptions says how to run several sources. The functions must be quick and safe for
+// concurrent use; nil = nobody asks.
+type RunsOptions struct {
+	// Limit ends each run after that many rows which were new; 0 = no limit.
+	Limit int
+	// Progress is told how far a source's run is, often.
+	Progress func(*config.Source, Progress)
+	// Ended is told that a source's run ended.
+	Ended func(*config.Source)
+}
+
+// RunResult is what became of a source's run.
+type RunResult struct {
+	Summary Summary
+	Err     error
+}
+
+// RunAll runs sources as [Loader.Run] does, at most [RunsAtOnce] side by side, and returns a
+// result for each, in their order. One source's trouble does not stop the others.
+func (l *Loader) RunAll(ctx context.Context, sources []*config.Source, opts RunsOptions) []RunResult {
+	results := make([]RunResult, len(sources))
+	var group errgroup.Group
+	group.SetLimit(RunsAtOnce)
+	for i, src := range sources {
+		group.Go(func() error {
+			run := RunOptions{Limit: opts.Limit}
+			if opts.Progress != nil {
+				run.Progress = func(p Progress) { opts.Progress(src, p) }
+			}
+			results[i].Summary, results[i].Err = l.Run(ctx, src, run)
+			if opts.Ended != nil {
+				opts.Ended(src)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // The errors are in the results.
+	return results
+}
