@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,7 +16,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -291,13 +291,21 @@ func (w *world) fetch(t *testing.T, address string) string {
 	return w.asShown(string(body))
 }
 
+// guard runs a service and ends it when our end of its standard input closes, which it does even if
+// we are killed.
+const guard = `exec 3<&0
+%s 3<&- & p=$!
+(cat <&3; kill -TERM $p) >/dev/null 2>&1 &
+wait $p`
+
 // serve starts a service and waits for so many lines of its log.
 func (w *world) serve(t *testing.T, command string, lines int) string {
 	t.Helper()
 	var log loadertest.Log
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+w.real(command))
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = patience
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf(guard, w.real(command)))
+	hold, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	cmd.Cancel, cmd.WaitDelay = hold.Close, patience
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, &log, &log
 	require.NoError(t, cmd.Start())
 	w.services = append(w.services, cmd)
