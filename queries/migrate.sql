@@ -27,3 +27,7 @@ select pg_try_advisory_lock(hashtextextended('candu-loader:' || @schema::text, 0
 -- name: RolesMissing :many
 select r.name::text as name from unnest(@roles::text[]) as r (name)
 where not exists (select from pg_roles p where p.rolname = r.name);
+
+-- name: BackendTerminate :one
+-- Ends a session of our own role, whatever it does; its transaction is rolled back.
+select pg_terminate_backend(@pid::int) as ended;

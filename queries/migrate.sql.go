@@ -9,6 +9,18 @@ import (
 	"context"
 )
 
+const backendTerminate = `-- name: BackendTerminate :one
+select pg_terminate_backend($1::int) as ended
+`
+
+// Ends a session of our own role, whatever it does; its transaction is rolled back.
+func (q *Queries) BackendTerminate(ctx context.Context, db DBTX, pid int32) (bool, error) {
+	row := db.QueryRow(ctx, backendTerminate, pid)
+	var ended bool
+	err := row.Scan(&ended)
+	return ended, err
+}
+
 const migrateTryLock = `-- name: MigrateTryLock :one
 select pg_try_advisory_lock(hashtextextended('candu-loader:' || $1::text, 0)) as locked
 `

@@ -26,17 +26,13 @@ var comment = regexp.MustCompile(`(?m)^comment on (table|view|column) (\w+)(?:\.
 // Relations returns the tables and views that the migrations make, with their
 // comments: the one place where meanings are written down. It asks no database.
 func Relations() (map[string]Relation, error) {
-	all, err := versions()
+	files, err := embedded()
 	if err != nil {
 		return nil, err
 	}
 	relations := map[string]Relation{}
-	for _, version := range all {
-		sql, err := migrationText(version)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range comment.FindAllStringSubmatch(sql, -1) {
+	for _, file := range files {
+		for _, m := range comment.FindAllStringSubmatch(file.sql, -1) {
 			kind, name, column, text := m[1], m[2], m[3], strings.ReplaceAll(m[4], "''", "'")
 			relation := relations[name]
 			relation.Name = name
@@ -44,7 +40,7 @@ func Relations() (map[string]Relation, error) {
 			case kind != "column":
 				relation.Comment = text
 			case column == "":
-				return nil, fmt.Errorf("reading migration %d: a comment on column %q names no table", version, name)
+				return nil, fmt.Errorf("reading migration %d: a comment on column %q names no table", file.version, name)
 			default:
 				relation.set(column, text)
 			}

@@ -1,14 +1,11 @@
 package ledger
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 
 	"github.com/golang-migrate/migrate/v4/database"
-	"github.com/golang-migrate/migrate/v4/source"
 
 	"github.com/candu-loader/candu-loader/loader/failpoint"
 )
@@ -42,12 +39,4 @@ func forced(version int) int {
 		return database.NilVersion
 	}
 	return version
-}
-
-func previous(files source.Driver, version uint) (int, error) {
-	before, err := files.Prev(version)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	return int(before), err
 }

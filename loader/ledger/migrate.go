@@ -2,10 +2,11 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
@@ -29,6 +30,9 @@ const versionTable = "loader_schema_migrations"
 // lockPatience is how long one loader waits for another one's migration.
 const lockPatience = 2 * time.Minute
 
+// terminateLimit is how long the ending of an interrupted migration may take.
+const terminateLimit = 5 * time.Second
+
 // readable is what the readers may see: the mirror and the views, not the
 // ledger's own tables.
 var readable = []string{"tracks", "tutorial_interaction", "screens", "tutorial_view", "tutorial_daily", "loader_freshness"}
@@ -41,21 +45,13 @@ type Migration struct {
 	To   int `json:"to"`
 }
 
-// Latest returns the version that this program's migrations lead to.
-func Latest() (int, error) {
-	versions, err := versions()
-	if err != nil {
-		return 0, err
-	}
-	return versions[len(versions)-1], nil
-}
-
 // Migrate creates the schema or brings it up to date, and grants the readers
 // what they may read. Several loaders may call it at once: one works, the others wait.
 //
 // Each migration is one transaction together with its mark in the version table.
 // If one fails, the schema is as it was at the version before, and the next call
-// tries again; nobody ever has to clear a "dirty" mark by hand.
+// tries again; nobody ever has to clear a "dirty" mark by hand. When ctx ends, the
+// statement that runs or waits is ended and rolled back in the same way.
 //
 // It refuses, without a change, a schema that holds tables of somebody else, and
 // one that a newer candu-loader has made.
@@ -167,75 +163,117 @@ func (m *migrator) prepare(ctx context.Context) error {
 	return nil
 }
 
-// up runs the migrations that are missing.
+// applied says from which version to which one the migrations went, and what kept them from
+// going on.
+type applied struct {
+	from, to int
+	err      error
+}
+
+// up applies the migrations that are missing. golang-migrate takes no context, so when ours ends
+// its backend is ended from our own connection, whether it works, waits or is between two
+// statements; closing the socket would let a statement that waits for a lock go on, and commit.
 func (m *migrator) up(ctx context.Context) (from, to int, err error) {
 	config := m.config.Copy()
 	// The startup parameter, because golang-migrate opens connections itself.
 	// Exactly this schema: with public behind it, everything would land there if
 	// the schema vanished.
 	config.RuntimeParams["search_path"] = pgx.Identifier{m.id.Schema}.Sanitize()
-	db := stdlib.OpenDB(*config)
+	var backend atomic.Uint32
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
+		backend.Store(conn.PgConn().PID())
+		return nil
+	}))
+	db.SetMaxOpenConns(1)
 	defer func() { _ = db.Close() }() // Nothing is lost: each migration committed.
-	driver, err := migratepgx.WithInstance(db, &migratepgx.Config{MigrationsTable: versionTable, SchemaName: m.id.Schema})
-	if err != nil {
+	if err := db.PingContext(ctx); err != nil {
 		return 0, 0, m.explain(err, "opening the migrations of schema %q", m.id.Schema)
 	}
-	files, err := iofs.New(migrations.Files, ".")
-	if err != nil {
-		return 0, 0, fmt.Errorf("reading the embedded migrations: %w", err)
+
+	ended := make(chan applied, 1)
+	go func() { ended <- m.apply(db) }()
+	select {
+	case done := <-ended:
+		return done.from, done.to, done.err
+	case <-ctx.Done():
 	}
-	exact := &exactDriver{Driver: driver}
-	mig, err := migrate.NewWithInstance("embedded", files, m.id.Schema, exact)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), terminateLimit)
+	defer cancel()
+	if _, err := m.q.BackendTerminate(ending, m.conn, int32(backend.Load())); err != nil {
+		return 0, 0, m.explain(err, "ending the migration of schema %q", m.id.Schema)
+	}
+	select {
+	case <-ended:
+	case <-ending.Done():
+	}
+	return 0, 0, fault.Wrap(fault.Interrupted, context.Cause(ctx), "migrating schema %q", m.id.Schema)
+}
+
+// apply runs the files on a connection of golang-migrate's own.
+func (m *migrator) apply(db *sql.DB) (done applied) {
+	var driver exactDriver
+	mig, err := m.library(db, &driver)
 	if err != nil {
-		return 0, 0, fmt.Errorf("preparing the migrations of schema %q: %w", m.id.Schema, err)
+		return applied{err: err}
 	}
 	defer func() { _, _ = mig.Close() }()
-
 	version, dirty, err := mig.Version()
-	switch {
-	case errors.Is(err, migrate.ErrNilVersion):
-	case err != nil:
-		return 0, 0, m.explain(err, "reading the version of schema %q", m.id.Schema)
-	default:
-		from = int(version)
+	if err != nil && !errors.Is(err, migrate.ErrNilVersion) {
+		return applied{err: m.explain(err, "reading the version of schema %q", m.id.Schema)}
 	}
+	done.from = int(version)
 	if dirty {
 		// We hold the lock, and a migration clears its mark in its own
 		// transaction: so this one was rolled back.
-		if from, err = previous(files, version); err != nil {
-			return 0, 0, err
+		if done.from, err = before(done.from); err != nil {
+			return applied{err: err}
 		}
-		if err := mig.Force(forced(from)); err != nil {
-			return 0, 0, m.explain(err, "clearing the mark of the migration that was rolled back in schema %q", m.id.Schema)
+		if err := mig.Force(forced(done.from)); err != nil {
+			return applied{err: m.explain(err, "clearing the mark of the migration that was rolled back in schema %q", m.id.Schema)}
 		}
 	}
+	done.to = done.from
 	latest, err := Latest()
+	switch {
+	case err != nil:
+		done.err = err
+	case done.from > latest:
+		done.err = newer(m.id.Schema, done.from, latest)
+	default:
+		if err := mig.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
+			done.err = m.failed(driver.version, err)
+			return done
+		}
+		done.to = latest
+	}
+	return done
+}
+
+// library prepares golang-migrate for the schema.
+func (m *migrator) library(db *sql.DB, driver *exactDriver) (*migrate.Migrate, error) {
+	plain, err := migratepgx.WithInstance(db, &migratepgx.Config{MigrationsTable: versionTable, SchemaName: m.id.Schema})
 	if err != nil {
-		return 0, 0, err
+		return nil, m.explain(err, "opening the migrations of schema %q", m.id.Schema)
 	}
-	if from > latest {
-		return from, from, newer(m.id.Schema, from, latest)
+	driver.Driver = plain
+	files, err := iofs.New(migrations.Files, ".")
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded migrations: %w", err)
 	}
-	// A signal waits for the file that is running: it is one transaction.
-	stop := context.AfterFunc(ctx, func() { mig.GracefulStop <- true })
-	defer stop()
-	if err := mig.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
-		return from, from, m.failed(exact.version, err)
+	mig, err := migrate.NewWithInstance("embedded", files, m.id.Schema, driver)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the migrations of schema %q: %w", m.id.Schema, err)
 	}
-	if ctx.Err() != nil {
-		return from, from, fault.Wrap(fault.Interrupted, ctx.Err(), "migrating schema %q", m.id.Schema)
-	}
-	return from, latest, nil
+	return mig, nil
 }
 
 // failed says what a failed migration left behind: nothing.
 func (m *migrator) failed(version int, err error) error {
-	before := "not made"
-	if previous, perr := previousOf(version); perr == nil && previous > 0 {
-		before = "unchanged at version " + strconv.Itoa(previous)
+	state := "not made"
+	if previous, perr := before(version); perr == nil && previous > 0 {
+		state = "unchanged at version " + strconv.Itoa(previous)
 	}
-	e := m.explain(err, "migration %d of schema %q was rolled back, the schema is %s", version, m.id.Schema, before)
-	return e
+	return m.explain(err, "migration %d of schema %q was rolled back, the schema is %s", version, m.id.Schema, state)
 }
 
 // settle writes the source's row and the readers' grants.
@@ -296,7 +334,7 @@ func (m *migrator) explain(err error, format string, args ...any) error {
 	case postgres.Denied(err):
 		return e.WithHint("The loader's role must own schema %s and its tables, or a DBA runs what `candu-loader migrate --dry-run` prints.",
 			pgx.Identifier{m.id.Schema}.Sanitize())
-	case postgres.Code(err) == "08P01" || strings.Contains(err.Error(), "unsupported startup parameter"):
+	case postgres.RefusesParameter(err):
 		e.Kind = fault.Precondition
 		return e.WithHint("Migrations can't go through a transaction pooler: set warehouse.migrate_url to the server itself.")
 	}

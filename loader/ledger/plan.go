@@ -2,9 +2,9 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,21 +38,16 @@ func Plan(ctx context.Context, url secret.URL, id Identity) (Migration, string, 
 		}
 	}
 	plan.To = plan.From
-	all, err := versions()
+	files, err := embedded()
 	if err != nil {
 		return plan, "", err
 	}
 	fmt.Fprintf(&b, "set search_path to %s;\n", schema)
-	for _, v := range all {
-		if v <= plan.From {
-			continue
+	for _, file := range files {
+		if file.version > plan.From {
+			fmt.Fprintf(&b, "\n-- migration %d\n%s", file.version, file.sql)
+			plan.To = file.version
 		}
-		text, err := migrationText(v)
-		if err != nil {
-			return plan, "", err
-		}
-		fmt.Fprintf(&b, "\n-- migration %d\n%s", v, text)
-		plan.To = v
 	}
 	for _, grant := range m.grants(id.Readers) {
 		fmt.Fprintf(&b, "%s;\n", grant)
@@ -60,41 +55,48 @@ func Plan(ctx context.Context, url secret.URL, id Identity) (Migration, string, 
 	return plan, b.String(), nil
 }
 
-func previousOf(version int) (int, error) {
-	all, err := versions()
-	before := 0
-	for _, v := range all {
-		if v < version {
-			before = v
-		}
-	}
-	return before, err
+// file is one of the migrations that the program brings along.
+type file struct {
+	version int
+	sql     string
 }
 
-// versions lists the embedded migrations in order.
-func versions() ([]int, error) {
+// embedded returns the migrations in order.
+func embedded() ([]file, error) {
 	names, err := fs.Glob(migrations.Files, "*.up.sql")
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
-	var all []int
-	for _, name := range names {
+	files := make([]file, len(names))
+	for i, name := range names {
 		number, _, _ := strings.Cut(name, "_")
-		v, err := strconv.Atoi(number)
+		version, err := strconv.Atoi(number)
 		if err != nil {
 			return nil, fmt.Errorf("reading the number of migration %q: %w", name, err)
 		}
-		all = append(all, v)
+		text, err := fs.ReadFile(migrations.Files, name)
+		if err != nil {
+			return nil, fmt.Errorf("reading migration %q: %w", name, err)
+		}
+		files[i] = file{version: version, sql: string(text)}
 	}
-	return all, nil
+	return files, nil
 }
 
-func migrationText(version int) (string, error) {
-	names, err := fs.Glob(migrations.Files, fmt.Sprintf("%06d_*.up.sql", version))
-	if err != nil || len(names) != 1 {
-		return "", fmt.Errorf("finding migration %d: %w", version, errors.Join(err, fs.ErrNotExist))
+// Latest returns the version that this program's migrations lead to.
+func Latest() (int, error) {
+	return before(math.MaxInt)
+}
+
+// before returns the version that comes before another one, 0 if there is none.
+func before(version int) (int, error) {
+	files, err := embedded()
+	last := 0
+	for _, file := range files {
+		if file.version < version {
+			last = file.version
+		}
 	}
-	text, err := fs.ReadFile(migrations.Files, names[0])
-	return string(text), err
+	return last, err
 }

@@ -64,6 +64,11 @@ func TooSlow(err error) bool {
 	return code == queryCanceled || code == serializationFailure
 }
 
+// RefusesParameter reports whether a pooler refused a startup parameter, as PgBouncer does.
+func RefusesParameter(err error) bool {
+	return err != nil && (Code(err) == "08P01" || strings.Contains(err.Error(), "unsupported startup parameter"))
+}
+
 // KindOf decides what an error of the database means.
 //
 //   - Passing trouble (the connection broke, the server restarts, a deadlock, a

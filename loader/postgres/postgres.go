@@ -4,6 +4,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,14 +39,9 @@ type Options struct {
 // Nothing else is set on the connections: whatever a statement needs it sets
 // with `set local` in its own transaction.
 func Open(ctx context.Context, url secret.URL, opts Options) (*pgxpool.Pool, error) {
-	config, err := pgxpool.ParseConfig(url.Reveal())
+	config, err := poolConfig(url, opts)
 	if err != nil {
-		return nil, badURL(url, opts)
-	}
-	prepare(config.ConnConfig, opts)
-	config.MaxConns = opts.MaxConns
-	if config.MaxConns == 0 {
-		config.MaxConns = 4
+		return nil, err
 	}
 	pool, err := connect(ctx, config)
 	if err != nil {
@@ -65,6 +61,36 @@ func ConnConfig(url secret.URL, opts Options) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
+func poolConfig(url secret.URL, opts Options) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(url.Reveal())
+	if err != nil {
+		return nil, badURL(url, opts)
+	}
+	prepare(config.ConnConfig, opts)
+	config.MaxConns = cmp.Or(opts.MaxConns, 4)
+	config.MaxConnIdleTime = 5 * time.Minute
+	return config, nil
+}
+
+func badURL(url secret.URL, opts Options) error {
+	// The parser's error quotes the URL, so it is not wrapped.
+	return fault.New(fault.Config, "parsing the %s URL %q: not a Postgres URL", opts.Name, url).
+		WithHint("Expected postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full")
+}
+
+// connect opens a pool and makes its first connection.
+func connect(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := pool.AcquireFunc(ctx, func(*pgxpool.Conn) error { return nil }); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return pool, nil
+}
+
 func prepare(config *pgx.ConnConfig, opts Options) {
 	// Describes a statement once per connection and then sends it unnamed:
 	// named statements break behind PgBouncer in transaction mode.
@@ -72,15 +98,8 @@ func prepare(config *pgx.ConnConfig, opts Options) {
 	if config.ConnectTimeout == 0 || config.ConnectTimeout > ConnectTimeout {
 		config.ConnectTimeout = ConnectTimeout
 	}
-	if config.RuntimeParams == nil {
-		config.RuntimeParams = map[string]string{}
-	}
 	if _, set := config.RuntimeParams["application_name"]; !set {
-		name := opts.ApplicationName
-		if name == "" {
-			name = "candu-loader"
-		}
-		config.RuntimeParams["application_name"] = name
+		config.RuntimeParams["application_name"] = cmp.Or(opts.ApplicationName, "candu-loader")
 	}
 }
 

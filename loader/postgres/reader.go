@@ -1,17 +1,16 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
@@ -36,14 +35,10 @@ type Reader struct {
 // OpenReader is [Open] for a database that is only read. A statement that takes
 // longer than timeout is ended by the server.
 func OpenReader(ctx context.Context, url secret.URL, opts Options, timeout time.Duration) (*Reader, error) {
-	config, err := pgxpool.ParseConfig(url.Reveal())
+	opts.MaxConns = cmp.Or(opts.MaxConns, 2)
+	config, err := poolConfig(url, opts)
 	if err != nil {
-		return nil, badURL(url, opts)
-	}
-	prepare(config.ConnConfig, opts)
-	config.MaxConns = opts.MaxConns
-	if config.MaxConns == 0 {
-		config.MaxConns = 2
+		return nil, err
 	}
 	limit := strconv.FormatInt(timeout.Milliseconds(), 10)
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
@@ -52,19 +47,15 @@ func OpenReader(ctx context.Context, url secret.URL, opts Options, timeout time.
 	direct.ConnConfig.RuntimeParams["statement_timeout"] = limit
 
 	pool, err := connect(ctx, direct)
-	if err == nil {
-		return &Reader{pool: pool}, nil
+	begin := ""
+	if RefusesParameter(err) {
+		begin = "begin read only; set local statement_timeout = " + limit + "; set local timezone = 'UTC'"
+		pool, err = connect(ctx, config)
 	}
-	if !refusesParameter(err) {
+	if err != nil {
 		return nil, Unreachable(ctx, err, opts.Name, url)
 	}
-	if pool, err = connect(ctx, config); err != nil {
-		return nil, Unreachable(ctx, err, opts.Name, url)
-	}
-	return &Reader{
-		pool:  pool,
-		begin: "begin read only; set local statement_timeout = " + limit + "; set local timezone = 'UTC'",
-	}, nil
+	return &Reader{pool: pool, begin: begin}, nil
 }
 
 // Pooled reports whether a pooler stands in between.
@@ -85,31 +76,4 @@ func (r *Reader) Read(ctx context.Context, fn func(db DB) error) error {
 	}
 	defer conn.Release()
 	return fn(conn)
-}
-
-// connect opens a pool and makes its first connection.
-func connect(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
-	config.MaxConnIdleTime = 5 * time.Minute
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := pool.Acquire(ctx)
-	if err != nil {
-		pool.Close()
-		return nil, err
-	}
-	conn.Release()
-	return pool, nil
-}
-
-// refusesParameter recognizes PgBouncer's "unsupported startup parameter".
-func refusesParameter(err error) bool {
-	return Code(err) == "08P01" || strings.Contains(err.Error(), "unsupported startup parameter")
-}
-
-func badURL(url secret.URL, opts Options) error {
-	// The parser's error quotes the URL, so it is not wrapped.
-	return fault.New(fault.Config, "parsing the %s URL %q: not a Postgres URL", opts.Name, url).
-		WithHint("Expected postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full")
 }
