@@ -80,7 +80,7 @@ func TestLinks_LeadSomewhere(t *testing.T) {
 				if target.Path != "" {
 					name = filepath.Join(filepath.Dir(doc.name), target.Path)
 				}
-				require.FileExists(t, orREADME(name), "%s:%d", doc.name, i+1)
+				require.FileExists(t, orFirst(name), "%s:%d", doc.name, i+1)
 				if target.Fragment != "" {
 					require.Contains(t, headings(read(t, name)), target.Fragment, "%s:%d", doc.name, i+1)
 				}
@@ -89,8 +89,8 @@ func TestLinks_LeadSomewhere(t *testing.T) {
 	}
 }
 
-// orREADME names a file that exists if the folder does.
-func orREADME(name string) string {
+// orFirst returns the path of a file, or of the first file in a folder.
+func orFirst(name string) string {
 	path := filepath.Join(root, name)
 	if entries, err := os.ReadDir(path); err == nil && len(entries) > 0 {
 		return filepath.Join(path, entries[0].Name())
