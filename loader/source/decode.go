@@ -62,7 +62,7 @@ func (t *Table) object(in *event.Interaction, nulls uint16) ([]byte, error) {
 	object := make(map[string]any, numColumns)
 	for i, value := range texts {
 		switch {
-		case !t.Columns[i].present:
+		case !t.has(i):
 		case nulls&(1<<i) != 0:
 			object[Names[i]] = nil
 		case isInteger(t.Columns[i].oid):

@@ -64,10 +64,10 @@ func (t *Table) after(c *conditions, from Cursor) *conditions {
 }
 
 // ordered returns the SELECT of the first columns of rows in the order of a time column and
-// id.
+// id. A name without e. would mean what is selected under that name.
 func (t *Table) ordered(columns int, c *conditions, order, limit int) (string, []any) {
-	return "select " + t.columnList(columns) + "\nfrom " + t.Relation() + c.where() +
-		"\norder by " + t.sanitized(order) + ", " + t.sanitized(colID) + "\nlimit " + c.arg(limit), c.args
+	return "select " + t.columnList(columns) + "\nfrom " + t.Relation() + " as e" + c.where() +
+		"\norder by e." + t.sanitized(order) + ", e." + t.sanitized(colID) + "\nlimit " + c.arg(limit), c.args
 }
 
 // pageSelect returns the SELECT of one page in the order of (exported_at, id).
@@ -120,15 +120,15 @@ func (t *Table) duplicateSelect(from Cursor) (string, []any) {
 		"\ngroup by " + id + "\nhaving count(*) > 1\norder by 1\nlimit 1", c.args
 }
 
-// columnList names the first n canonical columns in their order. What is not read in
-// its own binary form is read as text; a missing kind is NULL.
+// columnList names the first n canonical columns in their order. The keys, by which rows are
+// ordered, are read as they are, all else as text; a missing kind is NULL.
 func (t *Table) columnList(n int) string {
 	list := make([]string, n)
 	for i := range list {
 		switch {
-		case !t.Columns[i].present:
+		case !t.has(i):
 			list[i] = "null::text"
-		case t.Columns[i].native:
+		case i < numKeys:
 			list[i] = t.sanitized(i)
 		default:
 			list[i] = t.sanitized(i) + "::text"

@@ -65,9 +65,7 @@ type Column struct {
 	// Type is the type's name for people.
 	Type string
 
-	oid     uint32 // of the base type
-	native  bool   // selected as it is, not as text
-	present bool
+	oid uint32 // of the base type
 }
 
 // Table is an export that has been looked at: it is there, readable, and its
@@ -97,7 +95,6 @@ var (
 	textTypes    = []uint32{pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID}
 	integerTypes = []uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID}
 	timeTypes    = []uint32{pgtype.TimestamptzOID, pgtype.TimestampOID}
-	nativeTypes  = []uint32{pgtype.TextOID, pgtype.VarcharOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.UUIDOID, pgtype.TimestamptzOID, pgtype.TimestampOID}
 )
 
 type rule struct {
@@ -171,10 +168,7 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 	if !slices.Contains(wanted.oids, oid) && (!wanted.enum || row.TypeKind != "e") {
 		return fmt.Sprintf("column %q (%s) is of type %s, expected %s", name, canonical, row.TypeName, wanted.words)
 	}
-	t.Columns[column] = Column{
-		Name: name, Type: row.TypeName,
-		oid: oid, native: slices.Contains(nativeTypes, oid) && row.TypeKind != "e", present: true,
-	}
+	t.Columns[column] = Column{Name: name, Type: row.TypeName, oid: oid}
 	if column == colID {
 		t.UniqueID = row.IsUnique
 	}
@@ -187,6 +181,9 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 	}
 	return ""
 }
+
+// has reports whether the table has a column, which is in question for kind alone.
+func (t *Table) has(column int) bool { return t.Columns[column].Name != "" }
 
 // zoned reports whether a time column is a timestamptz.
 func (c Column) zoned() bool { return c.oid == pgtype.TimestamptzOID }

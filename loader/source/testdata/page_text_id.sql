@@ -1,5 +1,5 @@
-select "id", "exported_at", "occurred_at", "kind", "user_id"::text, "anonymous_id", "tutorial_id", "segment_id", "portal_id", "version_id", "event_name"
-from "public"."candu_interactions"
+select "id", "exported_at", "occurred_at", "kind"::text, "user_id"::text, "anonymous_id"::text, "tutorial_id"::text, "segment_id"::text, "portal_id"::text, "version_id"::text, "event_name"::text
+from "public"."candu_interactions" as e
 where ("exported_at", "id") > ($1::timestamptz, $2::text)
-order by "exported_at", "id"
+order by e."exported_at", e."id"
 limit $3
