@@ -89,8 +89,8 @@ type Table struct {
 // Finding is something that check reports.
 type Finding struct{ Code, Text, Hint string }
 
-// wanted are the types that serve for a column. Text-like columns are read
-// through a cast, so whatever prints as wanted serves.
+// The types that serve for a column. All but the keys are read through a cast to text, so
+// whatever prints as wanted serves.
 var (
 	textTypes    = []uint32{pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID}
 	integerTypes = []uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID}
@@ -128,7 +128,7 @@ func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
 		return nil, fault.New(fault.Precondition, "looking for table %s: there is none in this database", spec.Relation()).
 			WithHint("Check interactions.url and interactions.table in the config; the table needs its schema's name in front.")
 	}
-	if !granted(rows) {
+	if readable := rows[0].Readable; readable != nil && !*readable {
 		return nil, fault.New(fault.Precondition, "reading table %s: permission denied", spec.Relation()).
 			WithHint("%s", grantHint(spec))
 	}
@@ -141,8 +141,12 @@ func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
 		}
 	}
 	if len(problems) > 0 {
+		names := make([]string, len(rows))
+		for i, row := range rows {
+			names[i] = row.Name
+		}
 		return nil, fault.New(fault.Precondition, "reading table %s: %s", spec.Relation(), strings.Join(problems, "; ")).
-			WithHint("Map the names in the config, `columns: {canonical: yours}`, or read from a view that has the columns. The table has: %s.", columnNames(rows))
+			WithHint("Map the names in the config, `columns: {canonical: yours}`, or read from a view that has the columns. The table has: %s.", strings.Join(names, ", "))
 	}
 	return table, nil
 }
@@ -188,19 +192,7 @@ func (t *Table) has(column int) bool { return t.Columns[column].Name != "" }
 // zoned reports whether a time column is a timestamptz.
 func (c Column) zoned() bool { return c.oid == pgtype.TimestamptzOID }
 
-func granted(rows []queries.ExportColumnsRow) bool {
-	return rows[0].Readable == nil || *rows[0].Readable
-}
-
 func grantHint(spec Spec) string {
 	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO <the loader's role>; GRANT SELECT ON %s TO <the loader's role>;",
 		pgx.Identifier{spec.Schema}.Sanitize(), spec.Relation())
-}
-
-func columnNames(rows []queries.ExportColumnsRow) string {
-	names := make([]string, len(rows))
-	for i, row := range rows {
-		names[i] = row.Name
-	}
-	return strings.Join(names, ", ")
 }
