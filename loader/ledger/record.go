@@ -52,12 +52,19 @@ type Page struct {
 	Library event.Library
 }
 
+// Any reports whether there is anything to record but counters, which the end of the
+// run records too.
+func (p *Page) Any() bool {
+	return len(p.Mirrored) > 0 || len(p.Rejected) > 0 || p.Watermark != nil
+}
+
 // Group is what one transaction records: pages in the order in which they were read. The zero
 // value has none. It keeps nothing of a page that was added but ids and encoded rows.
 type Group struct {
 	// Resent says that rows may stand in the mirror: they are sent again on purpose.
 	Resent bool
 
+	any       bool
 	tables    [3]copyRows
 	rejected  []Rejected
 	cleared   []string
@@ -67,6 +74,7 @@ type Group struct {
 
 // Add adds a page, which comes after those that were added before.
 func (g *Group) Add(page *Page) {
+	g.any = g.any || page.Any()
 	g.tables[0].table, g.tables[1].table, g.tables[2].table = screens, tracks, interactions
 	var same []byte
 	for _, text := range []string{"candu", page.Version, page.Library.Name, page.Library.Version} {
@@ -91,11 +99,8 @@ func (g *Group) Add(page *Page) {
 	}
 }
 
-// Any reports whether there is anything to record but counters, which the end of the
-// run records too.
-func (g *Group) Any() bool {
-	return len(g.tables[0].ids)+len(g.tables[1].ids)+len(g.rejected) > 0 || g.watermark != nil
-}
+// Any reports whether any of its pages has something to record.
+func (g *Group) Any() bool { return g.any }
 
 // WithoutRows is what a loader without the promise of one transaction would record first.
 func (g *Group) WithoutRows() *Group {

@@ -16,15 +16,13 @@ import (
 )
 
 const (
-	// pagesInFlight bounds the pages that are read and not encoded for the ledger yet, and with
-	// them the memory, whatever the backlog: one is read, some are sent.
+	// pagesInFlight bounds the pages that are read and not encoded for the ledger yet. With the
+	// group that is recorded they bound the memory, and what a crash sends again, whatever the
+	// backlog.
 	pagesInFlight = 4
 	// pagesInGroup is how many pages are recorded in one transaction at most: where Segment is
 	// quick, recording is what takes the time, and beyond four a page costs Postgres no less.
 	pagesInGroup = 4
-	// groupsInFlight is how many groups there are: one is filled while another is written. With
-	// the pages they bound what a crash sends again.
-	groupsInFlight = 2
 	// batchesAhead is how many batches may wait for a sender, so that the next page is
 	// read meanwhile.
 	batchesAhead = 64
@@ -66,6 +64,8 @@ type Pipeline struct {
 	Config
 
 	counters counters
+	// gap is true once a page was not delivered whole.
+	gap bool
 	// stop is closed when no further page is wanted: a signal, or a failure.
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -149,10 +149,6 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 	parcels, sent := make(chan *parcel, pagesInFlight), make(chan *parcel)
 	batches := make(chan *batch, batchesAhead)
 	places := make(chan struct{}, pagesInFlight)
-	empty, full := make(chan *group, groupsInFlight), make(chan *group)
-	for range groupsInFlight {
-		empty <- &group{Group: ledger.Group{Resent: p.Intake.config.Resend}}
-	}
 
 	var stages sync.WaitGroup
 	stages.Go(func() {
@@ -168,8 +164,7 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 		})
 	}
 	stages.Go(func() { inOrder(parcels, sent) })
-	stages.Go(func() { p.collect(places, sent, empty, full) })
-	stages.Go(func() { p.write(ctx, full, empty) })
+	stages.Go(func() { p.record(ctx, sent, places) })
 	stages.Wait()
 	return p.firstError()
 }

@@ -14,6 +14,12 @@ import (
 // This file is the pipeline's end: what becomes of pages whose batches were sent. They are
 // collected in their order, and recorded in groups.
 
+func (g *group) reset() {
+	g.Reset()
+	clear(g.spans)
+	g.pages, g.spans = 0, g.spans[:0]
+}
+
 // groupWait is how long the first page of a group waits for others.
 const groupWait = time.Second
 
@@ -35,58 +41,13 @@ func inOrder(parcels <-chan *parcel, sent chan<- *parcel) {
 	}
 }
 
-// collect fills groups and hands them over to be written: full ones, those whose first page has
-// waited for a second, and the last. One is filled while another is written. A page's place is
-// free once it is encoded.
-func (p *Pipeline) collect(places <-chan struct{}, sent <-chan *parcel, empty <-chan *group, full chan<- *group) {
-	defer close(full)
-	// After a page with batches that were not delivered the watermark stays, but what was
-	// accepted is still mirrored, so that the next run does not send it again.
-	gap := false
-	filling := <-empty
-	var due <-chan time.Time
-	for {
-		in, out := sent, full
-		switch {
-		case filling.pages == pagesInGroup:
-			in = nil
-		case filling.pages == 0 || due != nil:
-			out = nil
-		}
-		select {
-		case next, ok := <-in:
-			if !ok {
-				full <- filling
-				return
-			}
-			page, complete, err := p.page(next)
-			if err != nil {
-				p.halt(err)
-			}
-			if gap = gap || !complete; gap {
-				page.Watermark = nil
-			}
-			filling.Add(&page)
-			filling.spans = append(filling.spans, next.span)
-			<-places
-			if filling.Any() {
-				if filling.pages++; filling.pages == 1 {
-					due = time.After(groupWait)
-				}
-			}
-		case <-due:
-			due = nil
-		case out <- filling:
-			filling, due = <-empty, nil
-		}
-	}
-}
-
-// write records groups, one after the other. When one could not be recorded, none that comes
-// after it may be.
-func (p *Pipeline) write(ctx context.Context, full <-chan *group, empty chan<- *group) {
+// record records the pages that were sent, in groups. When one group could not be recorded, none
+// that comes after it may be.
+func (p *Pipeline) record(ctx context.Context, sent <-chan *parcel, places <-chan struct{}) {
+	g := &group{Group: ledger.Group{Resent: p.Intake.config.Resend}}
 	broken := false
-	for g := range full {
+	for more := true; more; {
+		more = p.fill(g, sent, places)
 		if !broken {
 			if err := p.commit(ctx, &g.Group); err != nil {
 				p.halt(err)
@@ -94,10 +55,47 @@ func (p *Pipeline) write(ctx context.Context, full <-chan *group, empty chan<- *
 			}
 		}
 		p.Intake.done(g.spans)
-		g.Reset()
-		g.pages, g.spans = 0, g.spans[:0]
+		g.reset()
 		p.tell()
-		empty <- g
+	}
+}
+
+// fill takes what was sent into the group: up to four pages, and those that come within a second
+// of the first. more is false after the last page. A page's place is free once it is encoded.
+func (p *Pipeline) fill(g *group, sent <-chan *parcel, places <-chan struct{}) (more bool) {
+	var due <-chan time.Time
+	for g.pages < pagesInGroup {
+		select {
+		case next, ok := <-sent:
+			if !ok {
+				return false
+			}
+			p.add(g, next)
+			<-places
+			if g.pages == 1 && due == nil {
+				due = time.After(groupWait)
+			}
+		case <-due:
+			return true
+		}
+	}
+	return true
+}
+
+// add encodes a page. After one with batches that were not delivered the watermark stays, but
+// what was accepted is still mirrored, so that the next run does not send it again.
+func (p *Pipeline) add(g *group, next *parcel) {
+	page, complete, err := p.page(next)
+	if err != nil {
+		p.halt(err)
+	}
+	if p.gap = p.gap || !complete; p.gap {
+		page.Watermark = nil
+	}
+	g.Add(&page)
+	g.spans = append(g.spans, next.span)
+	if page.Any() {
+		g.pages++
 	}
 }
 

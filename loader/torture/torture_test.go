@@ -19,9 +19,9 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 )
 
-// inFlight is how many rows can be between sending and recording: three times four pages, of
-// which one lot is written, one is encoded, and one is sent.
-func inFlight(pageSize int) int { return 3 * 4 * pageSize }
+// inFlight is how many rows can be between sending and recording: four pages that are recorded,
+// and four that are sent.
+func inFlight(pageSize int) int { return 2 * 4 * pageSize }
 
 // Kills at named places and at random moments, while the export grows.
 func TestKills(t *testing.T) {
