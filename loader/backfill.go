@@ -142,12 +142,12 @@ func (b *backfill) near(s *session, all source.Range, border *time.Time) error {
 
 // beganAt returns where the run that is under way began to read.
 func (b *backfill) beganAt(s *session) (time.Time, error) {
-	history, err := s.run.Ledger().History(s.hard, 1)
+	running, err := s.run.Ledger().Running(s.hard)
 	if err != nil {
 		return time.Time{}, err
 	}
 	began := time.Now()
-	for _, r := range history.Running {
+	for _, r := range running {
 		if r.Kind == ledger.Backfill {
 			continue
 		}

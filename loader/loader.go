@@ -54,15 +54,6 @@ func (l *Loader) Close() {
 	l.gateway.Close()
 }
 
-// Gateway returns the way to Segment, for its numbers.
-func (l *Loader) Gateway() *segment.Gateway { return l.gateway }
-
-// Log returns where the loader tells of its work.
-func (l *Loader) Log() *slog.Logger { return l.log }
-
-// Config returns the configuration.
-func (l *Loader) Config() *config.Config { return l.config }
-
 // Ledger connects to the warehouse, if nobody did yet, and returns the source's
 // ledger.
 func (l *Loader) Ledger(ctx context.Context, src *config.Source) (*ledger.Ledger, error) {

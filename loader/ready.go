@@ -11,15 +11,15 @@ import (
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
-// Reach says whether a database answers.
-type Reach struct {
+// Readiness says whether a database answers.
+type Readiness struct {
 	// Database is "warehouse", or "export of" its sources.
 	Database string
 	Err      error
 }
 
-// Reach asks the warehouse and each export whether it answers.
-func (l *Loader) Reach(ctx context.Context) []Reach {
+// Ready asks the warehouse and each export whether it answers.
+func (l *Loader) Ready(ctx context.Context) []Readiness {
 	exports := map[secret.URL][]string{}
 	var order []secret.URL
 	for _, src := range l.config.Sources {
@@ -29,23 +29,23 @@ func (l *Loader) Reach(ctx context.Context) []Reach {
 		}
 		exports[url] = append(exports[url], src.Nickname)
 	}
-	reached := make([]Reach, 1+len(order))
+	readiness := make([]Readiness, 1+len(order))
 	var group errgroup.Group
 	group.Go(func() error {
-		reached[0] = Reach{Database: "warehouse", Err: l.reachWarehouse(ctx, l.config.Sources[0])}
+		readiness[0] = Readiness{Database: "warehouse", Err: l.pingWarehouse(ctx, l.config.Sources[0])}
 		return nil
 	})
 	for i, url := range order {
 		group.Go(func() error {
-			reached[1+i] = Reach{Database: "export of " + strings.Join(exports[url], ", "), Err: reachExport(ctx, url)}
+			readiness[1+i] = Readiness{Database: "export of " + strings.Join(exports[url], ", "), Err: pingExport(ctx, url)}
 			return nil
 		})
 	}
 	_ = group.Wait() // The errors are the answers.
-	return reached
+	return readiness
 }
 
-func (l *Loader) reachWarehouse(ctx context.Context, src *config.Source) error {
+func (l *Loader) pingWarehouse(ctx context.Context, src *config.Source) error {
 	book, err := l.Ledger(ctx, src)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (l *Loader) reachWarehouse(ctx context.Context, src *config.Source) error {
 	return book.Ping(ctx)
 }
 
-func reachExport(ctx context.Context, url secret.URL) error {
+func pingExport(ctx context.Context, url secret.URL) error {
 	reader, err := postgres.OpenReader(ctx, url, postgres.Options{Name: "export"}, postgres.ConnectTimeout)
 	if err != nil {
 		return err

@@ -2,87 +2,78 @@ package loader
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/pages"
-	where "github.com/candu-loader/candu-loader/loader/status"
+	"github.com/candu-loader/candu-loader/loader/segment"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
-// Status says where a source stands.
-type Status struct {
-	Source string `json:"source"`
-	Schema string `json:"schema"`
-	// Migrated is false if the schema was never made.
-	Migrated         bool       `json:"migrated"`
-	SchemaVersion    int        `json:"schema_version"`
-	MessageNamespace string     `json:"message_namespace,omitempty"`
-	WatermarkAt      *time.Time `json:"watermark_at"`
-	WatermarkID      *string    `json:"watermark_id"`
-	// LagSeconds is the time since a run last caught up, nil if none did.
-	LagSeconds *float64 `json:"lag_seconds"`
-	// CompleteUntil is how far the mirror was complete at the last run that got to
-	// the end of the export.
-	CompleteUntil *time.Time `json:"complete_until"`
-	// PendingRows is about how many rows wait behind the watermark, nil if the
-	// export could not be asked; PendingError says why.
-	PendingRows  *int64                 `json:"pending_rows"`
-	PendingError string                 `json:"pending_error,omitempty"`
-	Running      []ledger.RunRecord     `json:"running"`
-	LastRuns     []ledger.RunRecord     `json:"last_runs"`
-	LastSuccess  *ledger.RunRecord      `json:"last_success"`
-	Rejects      []ledger.RejectsOfKind `json:"rejects"`
-	Schedule     string                 `json:"schedule,omitempty"`
-	NextSlot     *time.Time             `json:"next_slot"`
-	Timezone     string                 `json:"timezone"`
+// Status reads where a source stands, see [status.Read]. It writes nothing.
+func (l *Loader) Status(ctx context.Context, src *config.Source, memory status.Memory) status.Source {
+	return status.Read(ctx, src, &databases{loader: l, src: src}, memory, l.config.Alerts.LagOver)
 }
 
-// lastRuns is how many runs a status shows.
-const lastRuns = 5
-
-// Status reads where a source stands. It writes nothing.
-func (l *Loader) Status(ctx context.Context, src *config.Source) (Status, error) {
-	status := Status{Source: src.Nickname, Schema: src.Schema, Timezone: src.Location.String()}
-	if src.Schedule != nil {
-		next := src.Schedule.Next(time.Now())
-		status.Schedule, status.NextSlot = src.Schedule.Text(), &next
-	}
-	book, err := l.Ledger(ctx, src)
-	if err != nil {
-		return status, err
-	}
-	state, err := book.State(ctx)
-	if errors.Is(err, ledger.ErrNotMigrated) {
-		return status, nil
-	}
-	if err != nil {
-		return status, err
-	}
-	status.Migrated, status.SchemaVersion, status.MessageNamespace = true, state.Version, state.MessageNamespace.String()
-	status.WatermarkAt, status.WatermarkID, status.CompleteUntil = state.WatermarkAt, state.WatermarkID, state.CompleteUntil
-	status.LagSeconds = where.Lag(state.CaughtUpAt, time.Now())
-	history, err := book.History(ctx, lastRuns)
-	if err != nil {
-		return status, err
-	}
-	status.Running, status.LastRuns, status.LastSuccess, status.Rejects = history.Running, history.Recent, history.LastSuccess, history.Rejects
-	pending, err := l.Pending(ctx, src, state)
-	if err != nil {
-		status.PendingError = err.Error()
-	} else {
-		status.PendingRows = &pending
-	}
-	return status, nil
+// databases implements [status.Databases].
+type databases struct {
+	loader *Loader
+	src    *config.Source
 }
 
-// Pending counts the rows behind the watermark, exactly while they are few.
-func (l *Loader) Pending(ctx context.Context, src *config.Source, state ledger.State) (int64, error) {
-	export, err := l.Source(ctx, src)
+func (d *databases) State(ctx context.Context) (ledger.State, error) {
+	book, err := d.loader.Ledger(ctx, d.src)
+	if err != nil {
+		return ledger.State{}, err
+	}
+	return book.State(ctx)
+}
+
+func (d *databases) History(ctx context.Context) (ledger.History, error) {
+	book, err := d.loader.Ledger(ctx, d.src)
+	if err != nil {
+		return ledger.History{}, err
+	}
+	return book.History(ctx)
+}
+
+func (d *databases) Waiting(ctx context.Context, state ledger.State) (int64, error) {
+	export, err := d.loader.Source(ctx, d.src)
 	if err != nil {
 		return 0, err
 	}
 	defer export.Close()
 	return export.Count(ctx, pages.Watermark(state))
 }
+
+// Slots returns the accounting of a source's slots for a holder, see [ledger.Holder].
+func (l *Loader) Slots(ctx context.Context, src *config.Source, holder string) (*ledger.Slots, error) {
+	book, err := l.Ledger(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	return book.Slots(holder), nil
+}
+
+// Days counts the mirrored events of [from, to) by day, see [ledger.Ledger.Days].
+func (l *Loader) Days(ctx context.Context, src *config.Source, from, to time.Time) ([]ledger.Day, error) {
+	book, err := l.Ledger(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	return book.Days(ctx, from, to)
+}
+
+// Announce stores what is announced of a source if nobody did since before was read; false =
+// somebody did.
+func (l *Loader) Announce(ctx context.Context, src *config.Source, before, after []byte) (bool, error) {
+	book, err := l.Ledger(ctx, src)
+	if err != nil {
+		return false, err
+	}
+	return book.SwapAlerts(ctx, before, after)
+}
+
+// Stats are the numbers of the requests to Segment so far.
+func (l *Loader) Stats() segment.Stats { return l.gateway.Stats() }

@@ -131,10 +131,23 @@ select * from loader_runs order by started_at desc, id desc limit @count;
 -- name: LeaseGet :one
 select l.*, l.expires_at > clock_timestamp() as held from loader_leases l where l.name = @lease;
 
--- name: RunLastSuccess :one
+-- name: RunLastSuccess :many
+-- One row, or none.
 select * from loader_runs
 where status = 'succeeded' and kind in ('scheduled', 'manual')
 order by started_at desc limit 1;
+
+-- name: RunsFailing :many
+-- Since when runs fail: the end of the first that did after the last that succeeded, and why the
+-- last of them did. No row: none did.
+select min(r.finished_at)::timestamptz as since, coalesce((array_agg(r.error order by r.started_at desc))[1], '')::text as error
+from loader_runs r
+where r.status = 'failed' and r.kind in ('scheduled', 'manual')
+  and r.started_at > coalesce(
+    (select max(s.started_at) from loader_runs s where s.status = 'succeeded' and s.kind in ('scheduled', 'manual')),
+    '-infinity'
+  )
+having count(*) > 0;
 
 -- name: RunStatus :one
 select status from loader_runs where id = @id;

@@ -205,37 +205,51 @@ func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (
 	return result.RowsAffected(), nil
 }
 
-const runLastSuccess = `-- name: RunLastSuccess :one
+const runLastSuccess = `-- name: RunLastSuccess :many
 select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version from loader_runs
 where status = 'succeeded' and kind in ('scheduled', 'manual')
 order by started_at desc limit 1
 `
 
-func (q *Queries) RunLastSuccess(ctx context.Context, db DBTX) (LoaderRun, error) {
-	row := db.QueryRow(ctx, runLastSuccess)
-	var i LoaderRun
-	err := row.Scan(
-		&i.ID,
-		&i.Kind,
-		&i.SlotAt,
-		&i.Status,
-		&i.StartedAt,
-		&i.FinishedAt,
-		&i.RangeFrom,
-		&i.RangeTo,
-		&i.RowsRead,
-		&i.Sent,
-		&i.AlreadyDelivered,
-		&i.Rejected,
-		&i.Batches,
-		&i.Retries,
-		&i.WatermarkBefore,
-		&i.WatermarkAfter,
-		&i.Error,
-		&i.Host,
-		&i.Version,
-	)
-	return i, err
+// One row, or none.
+func (q *Queries) RunLastSuccess(ctx context.Context, db DBTX) ([]LoaderRun, error) {
+	rows, err := db.Query(ctx, runLastSuccess)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LoaderRun
+	for rows.Next() {
+		var i LoaderRun
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.SlotAt,
+			&i.Status,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.RangeFrom,
+			&i.RangeTo,
+			&i.RowsRead,
+			&i.Sent,
+			&i.AlreadyDelivered,
+			&i.Rejected,
+			&i.Batches,
+			&i.Retries,
+			&i.WatermarkBefore,
+			&i.WatermarkAfter,
+			&i.Error,
+			&i.Host,
+			&i.Version,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const runOpen = `-- name: RunOpen :one
@@ -368,6 +382,44 @@ func (q *Queries) RunStatus(ctx context.Context, db DBTX, id int64) (string, err
 	var status string
 	err := row.Scan(&status)
 	return status, err
+}
+
+const runsFailing = `-- name: RunsFailing :many
+select min(r.finished_at)::timestamptz as since, coalesce((array_agg(r.error order by r.started_at desc))[1], '')::text as error
+from loader_runs r
+where r.status = 'failed' and r.kind in ('scheduled', 'manual')
+  and r.started_at > coalesce(
+    (select max(s.started_at) from loader_runs s where s.status = 'succeeded' and s.kind in ('scheduled', 'manual')),
+    '-infinity'
+  )
+having count(*) > 0
+`
+
+type RunsFailingRow struct {
+	Since time.Time
+	Error string
+}
+
+// Since when runs fail: the end of the first that did after the last that succeeded, and why the
+// last of them did. No row: none did.
+func (q *Queries) RunsFailing(ctx context.Context, db DBTX) ([]RunsFailingRow, error) {
+	rows, err := db.Query(ctx, runsFailing)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RunsFailingRow
+	for rows.Next() {
+		var i RunsFailingRow
+		if err := rows.Scan(&i.Since, &i.Error); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const runsRecent = `-- name: RunsRecent :many

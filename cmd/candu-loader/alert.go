@@ -41,12 +41,12 @@ of them failed, with 2 if none is configured.`,
 		Example: `  candu-loader alert test
   candu-loader alert test --json`,
 		Args: cobra.NoArgs,
-		RunE: a.with(func(ctx context.Context, l *loader.Loader, _ []*config.Source) error {
-			sender, err := alert.NewSender(l.Config().Alerts, l.Log())
+		RunE: a.configured(func(ctx context.Context, cfg *config.Config, _ []string) error {
+			sender, err := alert.NewSender(cfg.Alerts, a.log)
 			if err != nil {
 				return err
 			}
-			return a.testAlerts(ctx, l.Config(), sender)
+			return a.testAlerts(ctx, cfg, sender)
 		}),
 	}
 }

@@ -88,22 +88,29 @@ type action func(ctx context.Context, l *loader.Loader, sources []*config.Source
 // with makes a cobra function of an action: it reads the config, makes the logger and the
 // loader, and closes it.
 func (a *app) with(do action) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, nicknames []string) error {
+	return a.configured(func(ctx context.Context, cfg *config.Config, nicknames []string) error {
+		sources, err := cfg.Select(nicknames)
+		if err != nil {
+			return err
+		}
+		l := loader.New(cfg, a.log)
+		defer l.Close()
+		return do(ctx, l, sources)
+	})
+}
+
+// configured makes a cobra function of what needs no loader, but the config and the logger.
+func (a *app) configured(do func(ctx context.Context, cfg *config.Config, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
 		var err error
 		if a.log, err = a.logger(); err != nil {
 			return err
 		}
 		cfg, err := config.Load(a.configPath, os.LookupEnv)
-		if err != nil {
-			return done{err}
+		if err == nil {
+			err = do(cmd.Context(), cfg, args)
 		}
-		sources, err := cfg.Select(nicknames)
 		if err != nil {
-			return done{err}
-		}
-		l := loader.New(cfg, a.log)
-		defer l.Close()
-		if err := do(cmd.Context(), l, sources); err != nil {
 			return done{err}
 		}
 		return nil

@@ -86,8 +86,12 @@ func summaryLine(s loader.Summary) string {
 	}
 	line := fmt.Sprintf("%s: %s: %d rows read, %d sent, %d already delivered, %d rejected, %d batches, %d retries, %.1f s, %.0f events/s, ",
 		s.Source, s.Status, s.RowsRead, s.Sent, s.AlreadyDelivered, s.Rejected, s.Batches, s.Retries, s.Seconds, s.EventsPerSecond)
-	if s.LagSeconds == nil {
-		return line + "not caught up yet"
+	return line + lagText(s.LagSeconds)
+}
+
+func lagText(seconds *float64) string {
+	if seconds == nil {
+		return "not caught up yet"
 	}
-	return line + "lag " + human.Seconds(*s.LagSeconds)
+	return "lag " + human.Seconds(*seconds)
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/serve"
 )
@@ -33,19 +32,19 @@ flight, and exit with 130 or 143.`,
 		Example: `  candu-loader serve
   candu-loader serve --once      # for cron or a container platform's own scheduler`,
 		Args: cobra.NoArgs,
-		RunE: a.with(func(ctx context.Context, l *loader.Loader, _ []*config.Source) error {
-			limitMemory(len(l.Config().Sources))
+		RunE: a.configured(func(ctx context.Context, cfg *config.Config, _ []string) error {
+			limitMemory(len(cfg.Sources))
 			if once {
-				return a.serveOnce(ctx, l)
+				return a.serveOnce(ctx, cfg)
 			}
-			return a.serve(ctx, l)
+			return a.serve(ctx, cfg)
 		}),
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "run what is due, and end")
 	return cmd
 }
 
-func (a *app) serve(ctx context.Context, l *loader.Loader) error {
+func (a *app) serve(ctx context.Context, cfg *config.Config) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -64,13 +63,13 @@ func (a *app) serve(ctx context.Context, l *loader.Loader) error {
 		}
 	}()
 	return serve.Run(ctx, serve.Options{
-		Config: l.Config(), Log: l.Log(), Reload: reload,
+		Config: cfg, Log: a.log, Reload: reload,
 		Load: func() (*config.Config, error) { return config.Load(a.configPath, os.LookupEnv) },
 	})
 }
 
-func (a *app) serveOnce(ctx context.Context, l *loader.Loader) error {
-	settled, err := serve.Once(ctx, l)
+func (a *app) serveOnce(ctx context.Context, cfg *config.Config) error {
+	settled, err := serve.Once(ctx, cfg, a.log)
 	if err != nil {
 		return err
 	}

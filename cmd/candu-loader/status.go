@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 func (a *app) buildStatusCmd() *cobra.Command {
@@ -58,7 +60,7 @@ func (a *app) watchStatus(ctx context.Context, l *loader.Loader, sources []*conf
 
 // statusResult is a source's part of status --json.
 type statusResult struct {
-	loader.Status
+	status.Source
 	Error *jsonError `json:"error"`
 }
 
@@ -66,10 +68,10 @@ func (a *app) status(ctx context.Context, l *loader.Loader, sources []*config.So
 	var results []statusResult
 	var errs []error
 	for _, src := range sources {
-		status, err := l.Status(ctx, src)
-		results = append(results, statusResult{status, asJSON(err)})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("source %q: %w", src.Nickname, err))
+		source := l.Status(ctx, src, status.Memory{})
+		results = append(results, statusResult{source, asJSON(source.Err)})
+		if source.Err != nil {
+			errs = append(errs, fmt.Errorf("source %q: %w", src.Nickname, source.Err))
 		}
 	}
 	if a.json {
@@ -81,77 +83,84 @@ func (a *app) status(ctx context.Context, l *loader.Loader, sources []*config.So
 			a.printf("\n")
 		}
 		if r.Error != nil {
-			a.printf("%s: %s\n", r.Source, r.Error.Text)
+			a.printf("%s: %s\n", r.Nickname, r.Error.Text)
 			continue
 		}
-		a.printf("%s", statusText(r.Status, time.Now()))
+		a.printf("%s", statusText(&r.Source, time.Now()))
 	}
 	return errors.Join(errs...)
 }
 
+// shownRuns is how many runs status prints; --json has more.
+const shownRuns = 5
+
 // statusText is a source on a few lines, with the labels in one column.
-func statusText(s loader.Status, now time.Time) string {
+func statusText(s *status.Source, now time.Time) string {
 	var b strings.Builder
-	line := func(label, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-14s %s\n", label, fmt.Sprintf(format, args...))
-	}
-	fmt.Fprintf(&b, "%s (schema %s)\n", s.Source, s.Schema)
-	if !s.Migrated {
-		line("state", "no schema yet, or one of an older version; `candu-loader run %s` makes it", s.Source)
-	} else {
-		watermark := "none yet"
-		if s.WatermarkAt != nil {
-			watermark = human.Exact(*s.WatermarkAt)
-			if s.WatermarkID != nil {
-				watermark += ", id " + *s.WatermarkID
-			}
-			watermark += ", " + human.Ago(*s.WatermarkAt, now)
-		}
-		line("watermark", "%s", watermark)
-		if s.CompleteUntil != nil {
-			line("complete until", "%s, %s", human.Time(*s.CompleteUntil), human.Ago(*s.CompleteUntil, now))
-		}
-		switch {
-		case s.PendingRows != nil:
-			line("behind it", "about %d rows", *s.PendingRows)
-		case s.PendingError != "":
-			line("behind it", "unknown: %s", s.PendingError)
-		}
+	line := func(label, text string) { fmt.Fprintf(&b, "  %-14s %s\n", label, text) }
+	fmt.Fprintf(&b, "%s (schema %s)\n", s.Nickname, s.Schema)
+	if s.Migrated {
+		standing(s, now, line)
 		for _, r := range s.Running {
-			line("running", "%s", runLine(r, now))
+			line("running", runLine(r.RunRecord, now))
 		}
-		for i, r := range s.LastRuns {
-			label := ""
-			if i == 0 {
-				label = "last runs"
-			}
-			line(label, "%s", runLine(r, now))
+		label := "last runs"
+		for _, r := range s.LastRuns[:min(len(s.LastRuns), shownRuns)] {
+			line(label, runLine(r.RunRecord, now))
+			label = ""
 		}
-		if s.LastSuccess != nil {
-			line("last success", "%s", human.Ago(s.LastSuccess.StartedAt, now))
-		} else {
-			line("last success", "none yet")
+		success := "none yet"
+		if at := s.SucceededAt(); at != nil {
+			success = human.Ago(*at, now)
 		}
+		line("last success", success)
 		rejects := make([]string, len(s.Rejects))
 		for i, r := range s.Rejects {
-			rejects[i] = fmt.Sprintf("%d %s", r.Rejects, r.Reason)
+			rejects[i] = fmt.Sprintf("%d %s", r.Count, r.Reason)
 		}
-		if len(rejects) == 0 {
-			rejects = []string{"none"}
-		}
-		line("rejects", "%s", strings.Join(rejects, ", "))
-		line("namespace", "%s", s.MessageNamespace)
+		line("rejects", cmp.Or(strings.Join(rejects, ", "), "none"))
+		line("namespace", s.MessageNamespace)
+	} else {
+		line("state", fmt.Sprintf("no schema yet, or one of an older version; `%s` makes it", s.RunCommand()))
 	}
 	if s.NextSlot != nil {
-		line("schedule", "%s (%s), next %s", s.Schedule, s.Timezone, s.NextSlot.Format("2006-01-02 15:04 MST"))
+		line("schedule", fmt.Sprintf("%s (%s), next %s", s.Schedule, s.Timezone, s.NextSlot.Format("2006-01-02 15:04 MST")))
 	} else {
 		line("schedule", "none")
 	}
 	return b.String()
 }
 
+// standing says how far the source is.
+func standing(s *status.Source, now time.Time, line func(label, text string)) {
+	state := string(s.State)
+	if s.Failure != nil {
+		state += " since " + human.Time(s.Failure.Since) + ", " + human.Ago(s.Failure.Since, now)
+	}
+	waiting := "rows waiting unknown: " + human.Line(s.WaitingError)
+	if s.WaitingRows != nil {
+		waiting = "about " + human.Count(*s.WaitingRows, "row") + " waiting"
+	}
+	line("state", state+", "+lagText(s.LagSeconds)+", "+waiting)
+	if s.Failure != nil {
+		line("error", human.Line(s.Failure.Error))
+	}
+	watermark := "none yet"
+	if s.WatermarkAt != nil {
+		watermark = human.Exact(*s.WatermarkAt)
+		if s.WatermarkID != nil {
+			watermark += ", id " + *s.WatermarkID
+		}
+		watermark += ", " + human.Ago(*s.WatermarkAt, now)
+	}
+	line("watermark", watermark)
+	if s.CompleteUntil != nil {
+		line("complete until", human.Join(": ", human.Time(*s.CompleteUntil)+", "+human.Ago(*s.CompleteUntil, now), s.HeldBackBy))
+	}
+}
+
 func runLine(r ledger.RunRecord, now time.Time) string {
-	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, paint(string(r.Status)), human.Ago(r.StartedAt, now))
+	text := fmt.Sprintf("#%d %s %s, %s", r.ID, r.Kind, paint(r.Status), human.Ago(r.StartedAt, now))
 	if r.FinishedAt != nil {
 		text += ", took " + human.Duration(r.FinishedAt.Sub(r.StartedAt))
 	}
@@ -167,14 +176,16 @@ func runLine(r ledger.RunRecord, now time.Time) string {
 }
 
 // paint colours a run's status on a terminal, unless $NO_COLOR is set.
-func paint(status string) string {
-	switch status {
-	case "succeeded":
-		return color.GreenString(status)
-	case "failed":
-		return color.RedString(status)
-	case "interrupted":
-		return color.YellowString(status)
+func paint(end ledger.RunStatus) string {
+	text := string(end)
+	switch end {
+	case ledger.RunSucceeded:
+		return color.GreenString(text)
+	case ledger.RunFailed:
+		return color.RedString(text)
+	case ledger.RunInterrupted:
+		return color.YellowString(text)
+	case ledger.RunRunning:
 	}
-	return status
+	return text
 }

@@ -3,6 +3,7 @@
 package human
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +62,39 @@ func Ago(t, now time.Time) string {
 	return Duration(now.Sub(t)) + " ago"
 }
 
+// WordsAgo is Ago in words, for clocks that differ: a minute ahead is now.
+func WordsAgo(t, now time.Time) string {
+	switch d := now.Sub(t); {
+	case d < -time.Minute:
+		return "in " + Words(-d)
+	case d < time.Minute:
+		return "just now"
+	default:
+		return Words(d) + " ago"
+	}
+}
+
+// Clock writes t in its zone, with as much of the date as now does not say: 15:04, 2 Jan 15:04.
+func Clock(t, now time.Time) string {
+	now = now.In(t.Location())
+	switch {
+	case t.Year() != now.Year():
+		return t.Format("2 Jan 2006 15:04")
+	case t.YearDay() != now.YearDay():
+		return t.Format("2 Jan 15:04")
+	}
+	return t.Format("15:04")
+}
+
+// Zone abbreviates t's zone. Zones without letters are called by their offset: UTC-03.
+func Zone(t time.Time) string {
+	name, _ := t.Zone()
+	if strings.HasPrefix(name, "+") || strings.HasPrefix(name, "-") {
+		return "UTC" + name
+	}
+	return name
+}
+
 // Time writes t in UTC, to the second: 2026-11-25 16:26:12Z.
 func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
@@ -102,6 +136,11 @@ func Cut(text string, n int) string {
 		return text
 	}
 	return string([]rune(text)[:n-1]) + "…"
+}
+
+// Join joins the parts that are not empty.
+func Join(separator string, parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), separator)
 }
 
 // Line puts text on one line, with single spaces.

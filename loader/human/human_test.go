@@ -51,6 +51,14 @@ func TestTimes(t *testing.T) {
 	require.Equal(t, "1h ago", human.Ago(now.Add(-hour), now))
 	require.Equal(t, "0s ago", human.Ago(now, now))
 	require.Equal(t, "in 5s", human.Ago(now.Add(5*second), now))
+	require.Equal(t, "in 1 hour", human.WordsAgo(now.Add(hour), now))
+	require.Equal(t, "just now", human.WordsAgo(now.Add(30*second), now))
+	require.Equal(t, "1 minute ago", human.WordsAgo(now.Add(-90*second), now))
+	require.Equal(t, "17:26", human.Clock(now, now.UTC()))
+	require.Equal(t, "24 Nov 17:26", human.Clock(now.Add(-day), now))
+	require.Equal(t, "25 Nov 2025 17:26", human.Clock(now.AddDate(-1, 0, 0), now))
+	require.Equal(t, "UTC", human.Zone(now.UTC()))
+	require.Equal(t, "UTC-03", human.Zone(now.In(time.FixedZone("-03", -3*3600))))
 	require.Equal(t, "once", human.Times(1))
 	require.Equal(t, "3 times", human.Times(3))
 }
@@ -69,6 +77,7 @@ func TestCut(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "été", human.Cut("été", 3))
 	require.Equal(t, "ét…", human.Cut("été.", 3))
+	require.Equal(t, "a; c", human.Join("; ", "", "a", "", "c"))
 	require.Equal(t, "a b c", human.Line(" a\n\tb  c\n"))
 }
 

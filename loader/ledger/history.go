@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,73 +29,140 @@ type RunRecord struct {
 	Version         string     `json:"version"`
 }
 
+func recordsOf(runs []queries.LoaderRun) []RunRecord {
+	records := make([]RunRecord, len(runs))
+	for i, r := range runs {
+		records[i] = recordOf(r)
+	}
+	return records
+}
+
 func recordOf(r queries.LoaderRun) RunRecord {
-	record := RunRecord{
+	return RunRecord{
 		ID: r.ID, Kind: RunKind(r.Kind), Status: RunStatus(r.Status), SlotAt: r.SlotAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
 		RangeFrom: r.RangeFrom, RangeTo: r.RangeTo,
 		Counters: Counters{
 			RowsRead: r.RowsRead, Sent: r.Sent, AlreadyDelivered: r.AlreadyDelivered, Rejected: r.Rejected,
 			Batches: r.Batches, Retries: r.Retries,
 		},
-		WatermarkBefore: r.WatermarkBefore, WatermarkAfter: r.WatermarkAfter, Host: r.Host, Version: r.Version,
+		WatermarkBefore: r.WatermarkBefore, WatermarkAfter: r.WatermarkAfter, Host: r.Host, Version: r.Version, Error: orEmpty(r.Error),
 	}
-	if r.Error != nil {
-		record.Error = *r.Error
-	}
-	return record
 }
 
-// RejectsOfKind counts rejects of one reason.
-type RejectsOfKind struct {
+// RejectsOfReason counts the rejects of one reason.
+type RejectsOfReason struct {
 	Reason     string    `json:"reason"`
-	Rejects    int64     `json:"rejects"`
+	Count      int64     `json:"count"`
 	LastSeenAt time.Time `json:"last_seen_at"`
+	// Examples are those seen last.
+	Examples []RejectExample `json:"examples"`
+}
+
+// RejectExample is one of the rejected rows.
+type RejectExample struct {
+	InteractionID string    `json:"interaction_id"`
+	Detail        string    `json:"detail"`
+	LastSeenAt    time.Time `json:"last_seen_at"`
+}
+
+// Failing says since when runs fail, and why the last one did.
+type Failing struct {
+	// Since is when the first one failed after the last that succeeded.
+	Since time.Time
+	Error string
 }
 
 // History is what happened in a schema of late.
 type History struct {
-	Running     []RunRecord
-	Recent      []RunRecord
+	Running []RunRecord
+	// Recent are the last 20 runs, Slots the last 50 slots, the newest first.
+	Recent []RunRecord
+	Slots  []Slot
+	// LastSuccess and Failing are those of scheduled and manual runs. Failing is nil if the last
+	// that succeeded or failed did succeed.
 	LastSuccess *RunRecord
-	Rejects     []RejectsOfKind
+	Failing     *Failing
+	Rejects     []RejectsOfReason
 }
 
-// History reads the last runs and the rejects by reason.
-func (l *Ledger) History(ctx context.Context, runs int32) (History, error) {
+const recentRuns, recentSlots, rejectExamples = 20, 50, 3
+
+// History reads the last runs and slots, and the rejects by reason.
+func (l *Ledger) History(ctx context.Context) (History, error) {
 	var h History
-	err := l.InTx(ctx, func(tx pgx.Tx) error {
+	err := l.inTx(ctx, "reading the history", func(tx pgx.Tx) error {
 		running, err := l.q.RunsRunning(ctx, tx)
+		h.Running = recordsOf(running)
 		if err != nil {
 			return err
 		}
-		for _, r := range running {
-			h.Running = append(h.Running, recordOf(r))
-		}
-		recent, err := l.q.RunsRecent(ctx, tx, runs)
+		recent, err := l.q.RunsRecent(ctx, tx, recentRuns)
+		h.Recent = recordsOf(recent)
 		if err != nil {
 			return err
-		}
-		for _, r := range recent {
-			h.Recent = append(h.Recent, recordOf(r))
 		}
 		last, err := l.q.RunLastSuccess(ctx, tx)
-		switch {
-		case err == nil:
-			record := recordOf(last)
-			h.LastSuccess = &record
-		case !errors.Is(err, pgx.ErrNoRows):
+		for _, r := range recordsOf(last) {
+			h.LastSuccess = &r
+		}
+		if err != nil {
 			return err
 		}
-		rejects, err := l.q.RejectsByReason(ctx, tx)
-		for _, r := range rejects {
-			h.Rejects = append(h.Rejects, RejectsOfKind{Reason: r.Reason, Rejects: r.Rejects, LastSeenAt: r.LastSeenAt})
+		failing, err := l.q.RunsFailing(ctx, tx)
+		for _, f := range failing {
+			h.Failing = &Failing{Since: f.Since, Error: f.Error}
 		}
+		if err != nil {
+			return err
+		}
+		if h.Slots, err = l.recentSlots(ctx, tx); err != nil {
+			return err
+		}
+		h.Rejects, err = l.rejectsByReason(ctx, tx)
 		return err
 	})
-	if err != nil {
-		return h, l.explain(err, "reading the history of schema %q", l.id.Schema)
+	return h, err
+}
+
+// Running reads the runs under way.
+func (l *Ledger) Running(ctx context.Context) ([]RunRecord, error) {
+	var running []queries.LoaderRun
+	err := l.inTx(ctx, "reading the runs under way", func(tx pgx.Tx) (err error) {
+		running, err = l.q.RunsRunning(ctx, tx)
+		return err
+	})
+	return recordsOf(running), err
+}
+
+func (l *Ledger) recentSlots(ctx context.Context, tx pgx.Tx) ([]Slot, error) {
+	var slots []Slot
+	rows, err := l.q.SlotsRecent(ctx, tx, recentSlots)
+	for _, r := range rows {
+		slots = append(slots, Slot{
+			At: r.LoaderSlot.SlotAt, Status: SlotStatus(r.LoaderSlot.Status), RunID: r.LoaderSlot.RunID,
+			RunStatus: RunStatus(orEmpty(r.RunStatus)), Note: orEmpty(r.LoaderSlot.Note),
+		})
 	}
-	return h, nil
+	return slots, err
+}
+
+func (l *Ledger) rejectsByReason(ctx context.Context, tx pgx.Tx) ([]RejectsOfReason, error) {
+	var rejects []RejectsOfReason
+	rows, err := l.q.RejectsByReason(ctx, tx)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	examples, err := l.q.RejectsExamples(ctx, tx, rejectExamples)
+	for _, r := range rows {
+		of := RejectsOfReason{Reason: r.Reason, Count: r.Rejects, LastSeenAt: r.LastSeenAt, Examples: []RejectExample{}}
+		for _, e := range examples {
+			if e.Reason == r.Reason {
+				of.Examples = append(of.Examples, RejectExample{InteractionID: e.InteractionID, Detail: e.Detail, LastSeenAt: e.LastSeenAt})
+			}
+		}
+		rejects = append(rejects, of)
+	}
+	return rejects, err
 }
 
 // Server tells what the warehouse's server says of itself.

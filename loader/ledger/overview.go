@@ -24,8 +24,9 @@ func (l *Ledger) SwapAlerts(ctx context.Context, before, after []byte) (bool, er
 
 // Day counts the events of one day in UTC.
 type Day struct {
-	Date                string // 2026-01-31
-	Views, Interactions int64
+	Date         string `json:"date"` // 2026-01-31
+	Views        int64  `json:"views"`
+	Interactions int64  `json:"interactions"`
 }
 
 // Days counts the mirrored events of [from, to) by day; days without one are left out.
@@ -39,17 +40,4 @@ func (l *Ledger) Days(ctx context.Context, from, to time.Time) ([]Day, error) {
 		return err
 	})
 	return days, err
-}
-
-// RejectExample is one of the rejected rows.
-type RejectExample = queries.RejectsExamplesRow
-
-// RejectExamples returns a few rejects of each reason, those seen last first.
-func (l *Ledger) RejectExamples(ctx context.Context, count int32) ([]RejectExample, error) {
-	var examples []RejectExample
-	err := l.inTx(ctx, "reading the rejects", func(tx pgx.Tx) (err error) {
-		examples, err = l.q.RejectsExamples(ctx, tx, count)
-		return err
-	})
-	return examples, err
 }

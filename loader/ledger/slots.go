@@ -23,13 +23,23 @@ const (
 
 // Slot is a row of loader_slots.
 type Slot struct {
-	At     time.Time
-	Status SlotStatus
-	RunID  *int64
+	At     time.Time  `json:"at"`
+	Status SlotStatus `json:"status"`
+	RunID  *int64     `json:"run_id"`
 	// RunStatus is the run's, "" without a run.
-	RunStatus string
-	Note      string
+	RunStatus RunStatus `json:"run_status,omitempty"`
+	Note      string    `json:"note,omitempty"`
 }
+
+// Slots accounts for the slots of a source's schedule, for one holder. It is safe for concurrent
+// use.
+type Slots struct {
+	ledger *Ledger
+	holder string
+}
+
+// Slots returns the accounting of slots for a holder, see [Holder].
+func (l *Ledger) Slots(holder string) *Slots { return &Slots{ledger: l, holder: holder} }
 
 // SlotsView is what the next slot is computed from.
 type SlotsView struct {
@@ -44,53 +54,53 @@ type SlotsView struct {
 	Now time.Time
 }
 
-// LookAtSlots reads where the accounting of slots stands.
-func (l *Ledger) LookAtSlots(ctx context.Context) (SlotsView, error) {
+// Look reads where the accounting of slots stands.
+func (s *Slots) Look(ctx context.Context) (SlotsView, error) {
 	var row queries.SlotsLookRow
-	err := l.inTx(ctx, "reading the slots", func(tx pgx.Tx) (err error) {
-		row, err = l.q.SlotsLook(ctx, tx)
+	err := s.ledger.inTx(ctx, "reading the slots", func(tx pgx.Tx) (err error) {
+		row, err = s.ledger.q.SlotsLook(ctx, tx)
 		return err
 	})
 	return SlotsView{Schedule: row.SlotsSchedule, Settled: row.Settled, Abandoned: row.Abandoned, Now: row.Now}, err
 }
 
-// BeginSlots begins the accounting with a schedule, from since on, in place of the
+// Begin begins the accounting with a schedule, from since on, in place of the
 // schedule before. If another replica did it already, nothing is changed.
-func (l *Ledger) BeginSlots(ctx context.Context, before *string, schedule string, since time.Time) error {
-	return l.inTx(ctx, "setting the schedule", func(tx pgx.Tx) error {
-		_, err := l.q.SlotsBegin(ctx, tx, queries.SlotsBeginParams{Before: before, Schedule: schedule, Since: since})
+func (s *Slots) Begin(ctx context.Context, before *string, schedule string, since time.Time) error {
+	return s.ledger.inTx(ctx, "setting the schedule", func(tx pgx.Tx) error {
+		_, err := s.ledger.q.SlotsBegin(ctx, tx, queries.SlotsBeginParams{Before: before, Schedule: schedule, Since: since})
 		return err
 	})
 }
 
-// TakeSlots records slots with a status and returns those that were not recorded
-// before. With SlotRunning they belong to holder for [LeaseTTL].
-func (l *Ledger) TakeSlots(ctx context.Context, slots []time.Time, status SlotStatus, note, holder string) ([]time.Time, error) {
+// Take records slots with a status and returns those that were not recorded
+// before. With SlotRunning they belong to the holder for [LeaseTTL].
+func (s *Slots) Take(ctx context.Context, slots []time.Time, status SlotStatus, note string) ([]time.Time, error) {
 	var taken []time.Time
-	err := l.inTx(ctx, "recording slots", func(tx pgx.Tx) (err error) {
-		taken, err = l.q.SlotsTake(ctx, tx, queries.SlotsTakeParams{
-			Slots: slots, Status: string(status), Note: orNil(note), Holder: holder, Ttl: leaseTTL(),
+	err := s.ledger.inTx(ctx, "recording slots", func(tx pgx.Tx) (err error) {
+		taken, err = s.ledger.q.SlotsTake(ctx, tx, queries.SlotsTakeParams{
+			Slots: slots, Status: string(status), Note: orNil(note), Holder: s.holder, Ttl: leaseTTL(),
 		})
 		return err
 	})
 	return taken, err
 }
 
-// AdoptSlots takes over the slots whose holder died, and returns them.
-func (l *Ledger) AdoptSlots(ctx context.Context, holder string) ([]time.Time, error) {
+// Adopt takes over the slots whose holder died, and returns them.
+func (s *Slots) Adopt(ctx context.Context) ([]time.Time, error) {
 	var adopted []time.Time
-	err := l.inTx(ctx, "taking over slots", func(tx pgx.Tx) (err error) {
-		adopted, err = l.q.SlotsAdopt(ctx, tx, queries.SlotsAdoptParams{Holder: holder, Ttl: leaseTTL()})
+	err := s.ledger.inTx(ctx, "taking over slots", func(tx pgx.Tx) (err error) {
+		adopted, err = s.ledger.q.SlotsAdopt(ctx, tx, queries.SlotsAdoptParams{Holder: s.holder, Ttl: leaseTTL()})
 		return err
 	})
 	return adopted, err
 }
 
-// RenewSlots keeps slots for their holder; false if another has one of them by now.
-func (l *Ledger) RenewSlots(ctx context.Context, slots []time.Time, holder string) (bool, error) {
+// Renew keeps slots for their holder; false if another has one of them by now.
+func (s *Slots) Renew(ctx context.Context, slots []time.Time) (bool, error) {
 	var held int64
-	err := l.inTx(ctx, "renewing slots", func(tx pgx.Tx) (err error) {
-		held, err = l.q.SlotsRenew(ctx, tx, queries.SlotsRenewParams{Slots: slots, Holder: holder, Ttl: leaseTTL()})
+	err := s.ledger.inTx(ctx, "renewing slots", func(tx pgx.Tx) (err error) {
+		held, err = s.ledger.q.SlotsRenew(ctx, tx, queries.SlotsRenewParams{Slots: slots, Holder: s.holder, Ttl: leaseTTL()})
 		return err
 	})
 	return held == int64(len(slots)), err
@@ -104,15 +114,15 @@ type SlotsEnd struct {
 	Note   string
 }
 
-// EndSlots ends slots, all or none. Those that the holder lost are left alone.
-func (l *Ledger) EndSlots(ctx context.Context, holder string, ends ...SlotsEnd) error {
-	return l.inTx(ctx, "ending slots", func(tx pgx.Tx) error {
+// End ends slots, all or none. Those that the holder lost are left alone.
+func (s *Slots) End(ctx context.Context, ends ...SlotsEnd) error {
+	return s.ledger.inTx(ctx, "ending slots", func(tx pgx.Tx) error {
 		for _, end := range ends {
 			if len(end.Slots) == 0 {
 				continue
 			}
-			_, err := l.q.SlotsEnd(ctx, tx, queries.SlotsEndParams{
-				Slots: end.Slots, Status: string(end.Status), RunID: end.RunID, Note: orNil(end.Note), Holder: holder,
+			_, err := s.ledger.q.SlotsEnd(ctx, tx, queries.SlotsEndParams{
+				Slots: end.Slots, Status: string(end.Status), RunID: end.RunID, Note: orNil(end.Note), Holder: s.holder,
 			})
 			if err != nil {
 				return err
@@ -122,28 +132,12 @@ func (l *Ledger) EndSlots(ctx context.Context, holder string, ends ...SlotsEnd) 
 	})
 }
 
-// ReleaseSlots leaves slots that did not end to whoever looks next.
-func (l *Ledger) ReleaseSlots(ctx context.Context, slots []time.Time, runID *int64, note, holder string) error {
-	return l.inTx(ctx, "releasing slots", func(tx pgx.Tx) error {
-		_, err := l.q.SlotsRelease(ctx, tx, queries.SlotsReleaseParams{Slots: slots, RunID: runID, Note: orNil(note), Holder: holder})
+// Release leaves slots that did not end to whoever looks next.
+func (s *Slots) Release(ctx context.Context, slots []time.Time, runID *int64, note string) error {
+	return s.ledger.inTx(ctx, "releasing slots", func(tx pgx.Tx) error {
+		_, err := s.ledger.q.SlotsRelease(ctx, tx, queries.SlotsReleaseParams{Slots: slots, RunID: runID, Note: orNil(note), Holder: s.holder})
 		return err
 	})
-}
-
-// Slots returns the last slots, the newest first.
-func (l *Ledger) Slots(ctx context.Context, count int32) ([]Slot, error) {
-	var slots []Slot
-	err := l.inTx(ctx, "reading the slots", func(tx pgx.Tx) error {
-		rows, err := l.q.SlotsRecent(ctx, tx, count)
-		for _, r := range rows {
-			slots = append(slots, Slot{
-				At: r.LoaderSlot.SlotAt, Status: SlotStatus(r.LoaderSlot.Status), RunID: r.LoaderSlot.RunID,
-				RunStatus: orEmpty(r.RunStatus), Note: orEmpty(r.LoaderSlot.Note),
-			})
-		}
-		return err
-	})
-	return slots, err
 }
 
 func orEmpty(s *string) string {

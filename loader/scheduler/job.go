@@ -35,7 +35,7 @@ var (
 // the next slot comes.
 type job struct {
 	*worker
-	book  *ledger.Ledger
+	book  *ledger.Slots
 	slots []time.Time
 	// punctual is true if the last slot is on time.
 	punctual bool
@@ -53,7 +53,7 @@ type job struct {
 	err     error
 }
 
-func newJob(w *worker, book *ledger.Ledger, slots []time.Time, now time.Time) *job {
+func newJob(w *worker, book *ledger.Slots, slots []time.Time, now time.Time) *job {
 	slices.SortFunc(slots, time.Time.Compare)
 	last := slots[len(slots)-1]
 	return &job{
@@ -192,7 +192,7 @@ func (j *job) tell(summary loader.Summary, err error, wait time.Duration) {
 	}
 	attrs = append(attrs, fault.Attrs(err)...)
 	if wait > 0 {
-		attrs = append(attrs, "tried_again_in", wait.Round(100*time.Millisecond))
+		attrs = append(attrs, "retry_in", wait.Round(100*time.Millisecond))
 	}
 	log.Error("run failed", attrs...)
 }
@@ -232,7 +232,7 @@ func (j *job) end(ctx context.Context, err error, tries int) {
 		}
 	}
 	err = j.write(ctx, func(ctx context.Context) error {
-		return j.book.EndSlots(ctx, j.holder,
+		return j.book.End(ctx,
 			ledger.SlotsEnd{Slots: last, Status: status, RunID: j.runID, Note: note},
 			ledger.SlotsEnd{Slots: earlier, Status: early, RunID: j.runID, Note: note})
 	})
@@ -270,7 +270,7 @@ func (j *job) release(ctx context.Context) {
 		return
 	}
 	err := j.write(ctx, func(ctx context.Context) error {
-		return j.book.ReleaseSlots(ctx, j.slots, j.runID, "interrupted", j.holder)
+		return j.book.Release(ctx, j.slots, j.runID, "interrupted")
 	})
 	if err != nil {
 		j.log.Warn("releasing slots; they are taken over later", "error", err)
@@ -299,7 +299,7 @@ func (j *job) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-tick.C:
 		}
 		attempt, stop := context.WithTimeout(ctx, ledger.RenewEvery)
-		held, err := j.book.RenewSlots(attempt, j.slots, j.holder)
+		held, err := j.book.Renew(attempt, j.slots)
 		stop()
 		if err == nil && !held {
 			cancel(errSlotsLost)

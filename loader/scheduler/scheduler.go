@@ -19,12 +19,13 @@ import (
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 )
 
-// Scheduler runs the sources of one loader. Make it with New.
+// Scheduler runs sources. Make it with New.
 type Scheduler struct {
-	loader *loader.Loader
-	log    *slog.Logger
-	watch  Watcher
-	holder string
+	loader  *loader.Loader
+	sources []*config.Source
+	log     *slog.Logger
+	watch   Watcher
+	holder  string
 	// places are for the runs under way: each takes memory for a few pages.
 	places chan struct{}
 	// retry is the wait after a run that failed, doubled up to retryMost.
@@ -48,24 +49,28 @@ type Watcher interface {
 	Slots(src *config.Source, status ledger.SlotStatus, n int)
 }
 
-// New returns a scheduler over the loader's sources. It does not connect.
-func New(l *loader.Loader, watch Watcher) *Scheduler {
-	return &Scheduler{
-		loader: l, log: l.Log(), watch: watch, holder: ledger.Holder(), places: make(chan struct{}, RunsAtOnce),
+// New returns a scheduler for those of the sources that have a schedule. It does not connect.
+func New(l *loader.Loader, sources []*config.Source, log *slog.Logger, watch Watcher) *Scheduler {
+	s := &Scheduler{
+		loader: l, log: log, watch: watch, holder: ledger.Holder(), places: make(chan struct{}, RunsAtOnce),
 		retry: 10 * time.Second, retryMost: 10 * time.Minute,
 	}
+	for _, src := range sources {
+		if src.Schedule == nil {
+			log.Info("a source without a schedule is not run", "source", src.Nickname)
+			continue
+		}
+		s.sources = append(s.sources, src)
+	}
+	return s
 }
 
-// Run runs the sources that have a schedule until ctx is done; then runs under way
+// Run runs the sources until ctx is done; then runs under way
 // end as [loader.Loader.Run] says, and their slots are left to whoever looks next.
 // Databases that are away are waited for.
 func (s *Scheduler) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, src := range s.loader.Config().Sources {
-		if src.Schedule == nil {
-			s.log.Info("a source without a schedule is not run", "source", src.Nickname)
-			continue
-		}
+	for _, src := range s.sources {
 		wg.Go(func() { s.worker(src).loop(ctx) })
 	}
 	wg.Wait()
@@ -80,22 +85,18 @@ type Result struct {
 }
 
 // Once runs what is due, the sources side by side, and returns when that is done, with
-// a result for each source that has a schedule. A source whose slots were never counted
+// a result for each source. A source whose slots were never counted
 // is due for its last slot, if that is within catch_up. Nothing is tried again: whoever
 // calls comes back.
 func (s *Scheduler) Once(ctx context.Context) []Result {
-	var results []Result
-	for _, src := range s.loader.Config().Sources {
-		if src.Schedule != nil {
-			results = append(results, Result{Source: src})
-		}
-	}
+	results := make([]Result, len(s.sources))
 	var wg sync.WaitGroup
-	for i := range results {
+	for i, src := range s.sources {
 		wg.Go(func() {
-			w := s.worker(results[i].Source)
+			w := s.worker(src)
 			w.once = true
-			results[i].Summary, results[i].Err = w.onceThrough(ctx)
+			summary, err := w.onceThrough(ctx)
+			results[i] = Result{Source: src, Summary: summary, Err: err}
 		})
 	}
 	wg.Wait()

@@ -60,13 +60,13 @@ sources:
 	l := loader.New(cfg, log)
 	t.Cleanup(l.Close)
 	w := &watcher{ended: make(chan ended, 1000), slots: map[ledger.SlotStatus]int{}}
-	return scheduler.New(l, w), w
+	return scheduler.New(l, cfg.Sources, log, w), w
 }
 
 // migrate makes the schema, and says that slots were counted since some time ago.
 func (b *bundle) migrate(t *testing.T, s *scheduler.Scheduler, schedule string, ago time.Duration) {
 	t.Helper()
-	_, err := s.Loader().Migrate(t.Context(), s.Loader().Config().Sources[0])
+	_, err := s.Migrate(t.Context())
 	require.NoError(t, err)
 	b.exec(t, `update candu_test.loader_state set slots_schedule = $1, slots_since = clock_timestamp() - $2::interval`, schedule, ago)
 }
@@ -262,7 +262,7 @@ func TestRun_TriesAgain(t *testing.T) {
 		}
 	}
 	eventually(t, "the slot ends", func() bool { return strings.Contains(b.slots(t)[0], " run ") })
-	require.Contains(t, b.log.String(), "tried_again_in")
+	require.Contains(t, b.log.String(), "retry_in")
 	require.Contains(t, b.log.String(), "hint=")
 }
 

@@ -55,7 +55,7 @@ func (w *worker) loop(ctx context.Context) {
 			// Once for each trouble, not for each look.
 			if text := err.Error(); text != lastTrouble {
 				lastTrouble = text
-				w.log.Error("looking for slots; it is tried again until it succeeds", fault.Attrs(err)...)
+				w.log.Error("retrying: the slots could not be read", fault.Attrs(err)...)
 			}
 		} else {
 			if lastTrouble != "" {
@@ -122,7 +122,7 @@ func (w *worker) turn(ctx context.Context) (time.Duration, error) {
 	}
 	var adopted []time.Time
 	if view.Abandoned && w.job == nil {
-		if adopted, err = book.AdoptSlots(looking, w.holder); err != nil {
+		if adopted, err = book.Adopt(looking); err != nil {
 			return 0, err
 		}
 	}
@@ -135,24 +135,24 @@ func (w *worker) turn(ctx context.Context) (time.Duration, error) {
 }
 
 // look reads the slots, after a migration if that is what is missing.
-func (w *worker) look(ctx context.Context) (*ledger.Ledger, ledger.SlotsView, error) {
-	book, err := w.loader.Ledger(ctx, w.src)
+func (w *worker) look(ctx context.Context) (*ledger.Slots, ledger.SlotsView, error) {
+	book, err := w.loader.Slots(ctx, w.src, w.holder)
 	if err != nil {
 		return nil, ledger.SlotsView{}, err
 	}
-	view, err := book.LookAtSlots(ctx)
+	view, err := book.Look(ctx)
 	if errors.Is(err, ledger.ErrNotMigrated) {
 		if _, err := w.loader.Migrate(ctx, w.src); err != nil {
 			return nil, view, err
 		}
-		view, err = book.LookAtSlots(ctx)
+		view, err = book.Look(ctx)
 	}
 	return book, view, err
 }
 
 // begin makes the configured schedule the one by which slots are counted. Slots of
 // another schedule before it are settled first.
-func (w *worker) begin(ctx, looking context.Context, book *ledger.Ledger, view *ledger.SlotsView) error {
+func (w *worker) begin(ctx, looking context.Context, book *ledger.Slots, view *ledger.SlotsView) error {
 	mine := w.src.Schedule.String()
 	if view.Schedule != nil && *view.Schedule == mine {
 		return nil
@@ -168,7 +168,7 @@ func (w *worker) begin(ctx, looking context.Context, book *ledger.Ledger, view *
 	case w.once:
 		since = w.lastSlot(view.Now)
 	}
-	if err := book.BeginSlots(looking, view.Schedule, mine, since); err != nil {
+	if err := book.Begin(looking, view.Schedule, mine, since); err != nil {
 		return err
 	}
 	view.Settled = since
@@ -176,7 +176,7 @@ func (w *worker) begin(ctx, looking context.Context, book *ledger.Ledger, view *
 }
 
 // settleBefore settles what is due of the schedule by which slots were counted so far.
-func (w *worker) settleBefore(ctx, looking context.Context, book *ledger.Ledger, view *ledger.SlotsView) error {
+func (w *worker) settleBefore(ctx, looking context.Context, book *ledger.Slots, view *ledger.SlotsView) error {
 	before, err := schedule.Restore(*view.Schedule)
 	if err != nil {
 		w.log.Warn("the schedule before this one can't be read; its slots since the last recorded one are not accounted for", "error", err)
@@ -187,7 +187,7 @@ func (w *worker) settleBefore(ctx, looking context.Context, book *ledger.Ledger,
 		if err != nil || !more {
 			return err
 		}
-		if *view, err = book.LookAtSlots(looking); err != nil {
+		if *view, err = book.Look(looking); err != nil {
 			return err
 		}
 	}
@@ -204,7 +204,7 @@ func (w *worker) lastSlot(now time.Time) time.Time {
 
 // settle records all slots that are due, and begins a job for those that are ours
 // to run. more is true if there are too many to record at once.
-func (w *worker) settle(ctx, looking context.Context, book *ledger.Ledger, s *schedule.Schedule, view ledger.SlotsView, adopted []time.Time) (more bool, err error) {
+func (w *worker) settle(ctx, looking context.Context, book *ledger.Slots, s *schedule.Schedule, view ledger.SlotsView, adopted []time.Time) (more bool, err error) {
 	missed, due := w.due(s, view)
 	if len(missed) > 0 {
 		note := fmt.Sprintf("nobody took it in time: catch_up is %s", w.src.CatchUp)
@@ -225,7 +225,7 @@ func (w *worker) settle(ctx, looking context.Context, book *ledger.Ledger, s *sc
 		<-w.job.done
 		w.job = nil
 	}
-	if due, err = book.TakeSlots(looking, due, ledger.SlotRunning, "", w.holder); err != nil {
+	if due, err = book.Take(looking, due, ledger.SlotRunning, ""); err != nil {
 		return false, err
 	}
 	return false, w.start(ctx, looking, book, append(adopted, due...), view.Now)
@@ -252,8 +252,8 @@ func (w *worker) tooLate(slot, now time.Time) bool {
 }
 
 // take records slots that nobody runs.
-func (w *worker) take(ctx context.Context, book *ledger.Ledger, slots []time.Time, status ledger.SlotStatus, note string) error {
-	taken, err := book.TakeSlots(ctx, slots, status, note, w.holder)
+func (w *worker) take(ctx context.Context, book *ledger.Slots, slots []time.Time, status ledger.SlotStatus, note string) error {
+	taken, err := book.Take(ctx, slots, status, note)
 	if err != nil || len(taken) == 0 {
 		return err
 	}
@@ -263,7 +263,7 @@ func (w *worker) take(ctx context.Context, book *ledger.Ledger, slots []time.Tim
 }
 
 // start begins a job for slots that are ours, if there are any.
-func (w *worker) start(ctx, looking context.Context, book *ledger.Ledger, slots []time.Time, now time.Time) error {
+func (w *worker) start(ctx, looking context.Context, book *ledger.Slots, slots []time.Time, now time.Time) error {
 	var old, fresh []time.Time
 	for _, slot := range slots {
 		if w.tooLate(slot, now) {
@@ -273,8 +273,8 @@ func (w *worker) start(ctx, looking context.Context, book *ledger.Ledger, slots 
 		}
 	}
 	if len(old) > 0 {
-		note := "its loader ended without a word, and nobody took it over within catch_up"
-		if err := book.EndSlots(looking, w.holder, ledger.SlotsEnd{Slots: old, Status: ledger.SlotMissed, Note: note}); err != nil {
+		note := "its loader died without finishing, and nobody took it over within catch_up"
+		if err := book.End(looking, ledger.SlotsEnd{Slots: old, Status: ledger.SlotMissed, Note: note}); err != nil {
 			return err
 		}
 		w.watch.Slots(w.src, ledger.SlotMissed, len(old))

@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"reflect"
 	"time"
@@ -12,7 +11,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/alert"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
-	"github.com/candu-loader/candu-loader/loader/statuspage"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 var (
@@ -35,9 +34,9 @@ type alerts struct {
 	away map[string]alert.State
 }
 
-func newAlerts(l *loader.Loader, c *collector, sender *alert.Sender, m *metrics) *alerts {
+func newAlerts(l *loader.Loader, c *collector, sender *alert.Sender, m *metrics, log *slog.Logger) *alerts {
 	return &alerts{
-		loader: l, collector: c, sender: sender, metrics: m, log: l.Log(),
+		loader: l, collector: c, sender: sender, metrics: m, log: log,
 		successes: make(chan struct{}, 1), away: map[string]alert.State{},
 	}
 }
@@ -82,28 +81,27 @@ func (a *alerts) ping(ctx context.Context) {
 
 func (a *alerts) lookAtAll(ctx context.Context) {
 	view := a.collector.View(ctx)
-	for i, src := range a.loader.Config().Sources {
-		if src.Schedule != nil && i < len(view.Sources) && ctx.Err() == nil {
-			a.look(ctx, src, view.Sources[i])
+	for i, src := range a.collector.config.Sources {
+		if src.Schedule != nil && ctx.Err() == nil {
+			a.look(ctx, src, &view.Sources[i].Source)
 		}
 	}
 }
 
-// look tells what has changed with a source. The state is kept in the warehouse, so
+// look tells what has changed with a source. What was announced is kept in the warehouse, so
 // that of several replicas one tells it; while that is away, each tells it once.
-func (a *alerts) look(ctx context.Context, src *config.Source, s statuspage.Source) {
+func (a *alerts) look(ctx context.Context, src *config.Source, s *status.Source) {
 	o := observation(s, time.Now())
-	book, before, err := a.state(ctx, src)
 	switch {
-	case errors.Is(err, ledger.ErrNotMigrated):
-		return
-	case err != nil:
-		if o.Failure == nil || time.Since(o.Failure.Since) < awayFor {
-			return
+	case s.Err != nil:
+		if time.Since(s.Failure.Since) >= awayFor {
+			a.away[src.Nickname] = a.tell(ctx, a.away[src.Nickname], o)
 		}
-		a.away[src.Nickname] = a.tell(ctx, a.away[src.Nickname], o)
+		return
+	case !s.Migrated:
 		return
 	}
+	before := s.Announced
 	var known alert.State
 	if err := json.Unmarshal(before, &known); err != nil {
 		a.log.Warn("reading what was announced; it begins anew", "source", src.Nickname, "error", err)
@@ -117,40 +115,31 @@ func (a *alerts) look(ctx context.Context, src *config.Source, s statuspage.Sour
 		return
 	}
 	// First the state, then the notices: whoever changes it tells.
-	claimed, mine := a.swap(ctx, book, before, after)
+	claimed, mine := a.swap(ctx, src, before, after)
 	if !mine {
 		return
 	}
 	delete(a.away, src.Nickname)
 	if told := a.tell(ctx, known, o); !reflect.DeepEqual(told, after) {
 		// What reached nobody is told again at the next look.
-		a.swap(context.WithoutCancel(ctx), book, claimed, told)
+		a.swap(context.WithoutCancel(ctx), src, claimed, told)
 	}
 }
 
 // swap stores what was announced if nobody did meanwhile, and returns it as it is stored.
-func (a *alerts) swap(ctx context.Context, book *ledger.Ledger, before []byte, after alert.State) (text []byte, mine bool) {
+func (a *alerts) swap(ctx context.Context, src *config.Source, before []byte, after alert.State) (text []byte, mine bool) {
 	text, err := json.Marshal(after)
 	if err == nil {
-		mine, err = book.SwapAlerts(ctx, before, text)
+		mine, err = a.loader.Announce(ctx, src, before, text)
 	}
 	if err != nil && ctx.Err() == nil {
-		a.log.Warn("recording what is announced; it is tried again", "error", err)
+		a.log.Warn("retrying: what is announced could not be recorded", "error", err)
 	}
 	return text, mine && err == nil
 }
 
-func (a *alerts) state(ctx context.Context, src *config.Source) (*ledger.Ledger, []byte, error) {
-	book, err := a.loader.Ledger(ctx, src)
-	if err != nil {
-		return nil, nil, err
-	}
-	state, err := book.State(ctx)
-	return book, state.Alerts, err
-}
-
 func (a *alerts) rules() alert.Rules {
-	return alert.Rules{LagOver: a.loader.Config().Alerts.LagOver}
+	return alert.Rules{LagOver: a.collector.config.Alerts.LagOver}
 }
 
 // tell tells what has changed, and returns the state with what reached somebody.
@@ -168,25 +157,24 @@ func (a *alerts) tell(ctx context.Context, known alert.State, o alert.Observatio
 	return told
 }
 
-// observation is what a view says of a source, in the terms of alerts.
-func observation(s statuspage.Source, now time.Time) alert.Observation {
+// observation is where a source stands, in the terms of alerts.
+func observation(s *status.Source, now time.Time) alert.Observation {
 	o := alert.Observation{Source: s.Nickname, At: now}
-	if s.State == statuspage.Failing && len(s.Trouble) > 0 {
-		t := s.Trouble[0]
-		o.Failure = &alert.Failure{Since: t.Since, Error: t.Text, Hint: t.Hint}
+	if s.Failure != nil {
+		o.Failure = &alert.Failure{Since: s.Failure.Since, Error: s.Failure.Error, Hint: s.Failure.Hint}
 	}
 	if s.LagSeconds != nil {
 		lag := time.Duration(*s.LagSeconds * float64(time.Second))
 		o.Lag = &lag
 	}
-	if len(s.Runs) > 0 {
+	if len(s.LastRuns) > 0 {
 		o.Rejects = map[string]int64{}
 	}
 	for _, r := range s.Rejects { // There are none without a run.
 		o.Rejects[r.Reason] = r.Count
 	}
 	for _, slot := range s.Slots {
-		if slot.Status == string(ledger.SlotMissed) {
+		if slot.Status == ledger.SlotMissed {
 			o.Missed = append(o.Missed, alert.Missed{Slot: slot.At, Why: slot.Note})
 		}
 	}

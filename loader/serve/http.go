@@ -124,7 +124,7 @@ func (s *server) metricsPage(w http.ResponseWriter, r *http.Request) {
 	live := prometheus.NewRegistry()
 	view := s.view(r.Context())
 	// The answer may take its time; nobody should wait for it with the lock held.
-	s.with(func(g *generation) { live.MustRegister(gauges{view: view, gateway: g.loader.Gateway()}) })
+	s.with(func(g *generation) { live.MustRegister(gauges{view: view, sending: g.loader.Stats()}) })
 	promhttp.HandlerFor(prometheus.Gatherers{s.metrics.registry, live}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }
 
@@ -132,14 +132,14 @@ func (s *server) metricsPage(w http.ResponseWriter, r *http.Request) {
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), viewTimeout)
 	defer cancel()
-	reached, stopping := s.reach(ctx)
+	databases, stopping := s.readiness(ctx)
 	status := http.StatusOK
 	var text strings.Builder
 	if stopping {
 		status = http.StatusServiceUnavailable
 		text.WriteString("stopping\n")
 	}
-	for _, r := range reached {
+	for _, r := range databases {
 		if r.Err == nil {
 			fmt.Fprintf(&text, "%s: ok\n", r.Database)
 			continue
@@ -168,18 +168,18 @@ func answer(w http.ResponseWriter, status int, text string) {
 // probe remembers for a moment which databases answered: probes come often, and from
 // several places.
 type probe struct {
-	mu      sync.Mutex
-	at      time.Time
-	reached []loader.Reach
+	mu        sync.Mutex
+	at        time.Time
+	databases []loader.Readiness
 }
 
 const probeFor = 5 * time.Second
 
-func (p *probe) ask(ctx context.Context, l *loader.Loader) []loader.Reach {
+func (p *probe) ask(ctx context.Context, l *loader.Loader) []loader.Readiness {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Since(p.at) > probeFor {
-		p.reached, p.at = l.Reach(ctx), time.Now()
+		p.databases, p.at = l.Ready(ctx), time.Now()
 	}
-	return p.reached
+	return p.databases
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/segment"
+	"github.com/candu-loader/candu-loader/loader/status"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
@@ -125,10 +126,10 @@ func (m *metrics) timed(src *config.Source, step pipeline.Step, took time.Durati
 }
 
 // gauges are read when Prometheus asks: from the last view of the sources, and from
-// the gateway.
+// what was sent.
 type gauges struct {
 	view    statuspage.View
-	gateway *segment.Gateway
+	sending segment.Stats
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -136,10 +137,10 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	lagSeconds    = desc("lag_seconds", "Time since a run last came to the end of the export.", "source")
+	lagSeconds    = desc("lag_seconds", "Time since a run last came to the end of what it could see in the export.", "source")
 	pendingRows   = desc("pending_rows", "About how many rows of the export are waiting to be loaded.", "source")
 	watermarkTime = desc("watermark_timestamp_seconds", "The time of the watermark.", "source")
-	completeTime  = desc("complete_until_timestamp_seconds", "The moment up to which the mirror is complete.", "source")
+	completeTime  = desc("complete_until_timestamp_seconds", "The moment up to which the mirror is complete, as far as can be known.", "source")
 	successTime   = desc("last_success_timestamp_seconds", "When a run last succeeded.", "source")
 	nextSlotTime  = desc("next_slot_timestamp_seconds", "The next slot of the schedule.", "source")
 	failing       = desc("failing", "1 if the last run failed or the source's state can't be read.", "source")
@@ -169,31 +170,30 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		if s.LagSeconds != nil {
 			gauge(lagSeconds, *s.LagSeconds, s.Nickname)
 		}
-		if s.PendingRows != nil {
-			gauge(pendingRows, float64(*s.PendingRows), s.Nickname)
+		if s.WaitingRows != nil {
+			gauge(pendingRows, float64(*s.WaitingRows), s.Nickname)
 		}
 		moment(watermarkTime, s.WatermarkAt, s.Nickname)
 		moment(completeTime, s.CompleteUntil, s.Nickname)
 		moment(nextSlotTime, s.NextSlot, s.Nickname)
-		moment(successTime, s.LastSuccessAt, s.Nickname)
-		gauge(failing, map[bool]float64{true: 1}[s.State == statuspage.Failing], s.Nickname)
+		moment(successTime, s.SucceededAt(), s.Nickname)
+		gauge(failing, map[bool]float64{true: 1}[s.State == status.Failing], s.Nickname)
 		for _, r := range s.Rejects {
 			gauge(rejects, float64(r.Count), s.Nickname, r.Reason)
 		}
 	}
-	g.collectGateway(out)
+	g.collectSending(out)
 }
 
-func (g gauges) collectGateway(out chan<- prometheus.Metric) {
+func (g gauges) collectSending(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}
-	stats := g.gateway.Stats()
-	for status, n := range stats.Requests {
+	for status, n := range g.sending.Requests {
 		counter(requests, float64(n), strconv.Itoa(status))
 	}
-	counter(retries, float64(stats.Retries))
-	counter(connections, float64(stats.Connections))
-	counter(limited, stats.Limited.Seconds())
-	out <- prometheus.MustNewConstMetric(pausedSeconds, prometheus.GaugeValue, max(0, time.Until(stats.PausedUntil).Seconds()))
+	counter(retries, float64(g.sending.Retries))
+	counter(connections, float64(g.sending.Connections))
+	counter(limited, g.sending.Limited.Seconds())
+	out <- prometheus.MustNewConstMetric(pausedSeconds, prometheus.GaugeValue, max(0, time.Until(g.sending.PausedUntil).Seconds()))
 }

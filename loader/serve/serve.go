@@ -17,6 +17,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/scheduler"
+	"github.com/candu-loader/candu-loader/loader/status"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
@@ -44,7 +45,7 @@ type server struct {
 	now      *generation
 	stopping bool
 	// refused is the trouble of the last reload, nil if it was accepted.
-	refused atomic.Pointer[statuspage.Trouble]
+	refused atomic.Pointer[status.Failure]
 }
 
 // generation is everything that is made of one config.
@@ -105,10 +106,10 @@ func (s *server) generation(cfg *config.Config, before *generation) (*generation
 		}
 	}
 	g.loader = loader.New(cfg, s.log)
-	memory := newMemory(s.metrics, func(*config.Source) { g.alerts.succeeded() })
-	g.scheduler = scheduler.New(g.loader, memory)
-	g.collector = newCollector(g.loader, memory, s.trouble)
-	g.alerts = newAlerts(g.loader, g.collector, sender, s.metrics)
+	memory := newMemory(s.metrics, func() { g.alerts.succeeded() })
+	g.scheduler = scheduler.New(g.loader, cfg.Sources, s.log, memory)
+	g.collector = newCollector(g.loader, cfg, memory, s.trouble)
+	g.alerts = newAlerts(g.loader, g.collector, sender, s.metrics, s.log)
 	for _, src := range cfg.Sources {
 		s.metrics.know(src)
 	}
@@ -175,7 +176,7 @@ func (s *server) reload(ctx context.Context) {
 	if err != nil {
 		s.metrics.reloads.WithLabelValues("refused").Inc()
 		s.log.Error("reloading the config; the one before stays", fault.Attrs(err)...)
-		s.refused.Store(&statuspage.Trouble{Text: "the config was not reloaded: " + err.Error(), Hint: fault.HintOf(err), Since: time.Now()})
+		s.refused.Store(&status.Failure{Error: "the config was not reloaded: " + err.Error(), Hint: fault.HintOf(err), Since: time.Now()})
 		return
 	}
 	before.cancel(errReload)
@@ -204,6 +205,7 @@ func (g *generation) close(ctx context.Context) {
 			_ = g.http.Close()
 		}
 	}
+	g.collector.close()
 	g.loader.Close()
 }
 
@@ -237,15 +239,15 @@ func (s *server) view(ctx context.Context) (view statuspage.View) {
 	return view
 }
 
-func (s *server) reach(ctx context.Context) (reached []loader.Reach, stopping bool) {
-	s.with(func(g *generation) { reached, stopping = g.probe.ask(ctx, g.loader), s.stopping })
-	return reached, stopping
+func (s *server) readiness(ctx context.Context) (databases []loader.Readiness, stopping bool) {
+	s.with(func(g *generation) { databases, stopping = g.probe.ask(ctx, g.loader), s.stopping })
+	return databases, stopping
 }
 
 // trouble is what concerns the whole process.
-func (s *server) trouble() []statuspage.Trouble {
+func (s *server) trouble() []status.Failure {
 	if refused := s.refused.Load(); refused != nil {
-		return []statuspage.Trouble{*refused}
+		return []status.Failure{*refused}
 	}
 	return nil
 }

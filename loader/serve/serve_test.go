@@ -25,6 +25,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/serve"
+	"github.com/candu-loader/candu-loader/loader/status"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
@@ -137,22 +138,33 @@ func eventually(t *testing.T, what string, is func() bool) {
 	require.Eventually(t, is, 40*time.Second, 100*time.Millisecond, what)
 }
 
+func events(s statuspage.Source) (n int64) {
+	for _, d := range s.Days {
+		n += d.Views + d.Interactions
+	}
+	return n
+}
+
 func TestRun_Answers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.exec(t, "create table kept as table candu_interactions; truncate candu_interactions")
 	stop := b.start(t)
-	eventually(t, "a run", func() bool { return b.view(t).Sources[0].LastSuccessAt != nil })
-
-	s := b.view(t).Sources[0]
+	// The days are counted while nothing is there, and again once something is.
+	eventually(t, "the days are counted", func() bool { return len(b.view(t).Sources[0].Days) == 30 })
+	require.Zero(t, events(b.view(t).Sources[0]))
+	b.exec(t, "insert into candu_interactions table kept")
+	var s statuspage.Source
+	eventually(t, "a run, and its events counted", func() bool {
+		s = b.view(t).Sources[0]
+		return s.LastSuccess != nil && events(s) > 0
+	})
 	require.Equal(t, "Candu_Test", s.Nickname)
 	require.NotEmpty(t, s.Sentence)
 	require.NotNil(t, s.LagSeconds)
 	require.Len(t, s.Days, 30)
-	var events int64
-	for _, d := range s.Days {
-		events += d.Views + d.Interactions
-	}
-	require.Equal(t, 300-s.Rejects[0].Count, events)
+	require.Nil(t, s.DaysAsOf)
+	require.Equal(t, 300-s.Rejects[0].Count, events(s))
 	require.Equal(t, "missing_identity", s.Rejects[0].Reason)
 	require.NotEmpty(t, s.Rejects[0].Examples)
 	require.NotEmpty(t, s.Slots)
@@ -220,7 +232,7 @@ func TestRun_Reloads(t *testing.T) {
 	b.reload <- struct{}{}
 	eventually(t, "the refusal stands on the page", func() bool { return len(b.view(t).Trouble) == 1 })
 	trouble := b.view(t).Trouble[0]
-	require.Contains(t, trouble.Text, "sources[0].schedule")
+	require.Contains(t, trouble.Error, "sources[0].schedule")
 	require.Len(t, b.view(t).Sources, 1)
 	eventually(t, "it still runs", func() bool { return len(b.view(t).Sources[0].Slots) > 1 })
 
@@ -232,7 +244,7 @@ func TestRun_Reloads(t *testing.T) {
 	b.reload <- struct{}{}
 	eventually(t, "the new source runs", func() bool {
 		v := b.view(t)
-		return len(v.Trouble) == 0 && len(v.Sources) == 2 && v.Sources[1].LastSuccessAt != nil
+		return len(v.Trouble) == 0 && len(v.Sources) == 2 && v.Sources[1].LastSuccess != nil
 	})
 	old := b.base
 	address := free(t)
@@ -311,21 +323,21 @@ func TestRun_DatabaseAway(t *testing.T) {
 	require.Contains(t, text, "export of Candu_Test: ok")
 	require.NotContains(t, text, "warehouse: ok")
 	s := b.view(t).Sources[0]
-	require.Equal(t, statuspage.Failing, s.State)
-	require.NotEmpty(t, s.Trouble[0].Text)
+	require.Equal(t, status.Failing, s.State)
+	require.NotEmpty(t, s.Failure.Error)
 	require.NoError(t, server.Restart(t.Context()))
 	eventually(t, "it recovers", func() bool {
 		code, _, _ := b.get(t, "/readyz")
 		s := b.view(t).Sources[0]
-		return code == http.StatusOK && s.LastSuccessAt != nil && len(s.Trouble) == 0
+		return code == http.StatusOK && s.LastSuccess != nil && s.Failure == nil
 	})
 	slots := len(b.view(t).Sources[0].Slots)
 	require.NoError(t, server.Kill())
-	eventually(t, "it is seen to be away", func() bool { return b.view(t).Sources[0].State == statuspage.Failing })
+	eventually(t, "it is seen to be away", func() bool { return b.view(t).Sources[0].State == status.Failing })
 	require.NoError(t, server.Restart(t.Context()))
 	eventually(t, "it recovers again", func() bool {
 		s := b.view(t).Sources[0]
-		return s.State != statuspage.Failing && len(s.Slots) > slots+1
+		return s.State != status.Failing && len(s.Slots) > slots+1
 	})
 }
 

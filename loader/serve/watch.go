@@ -9,57 +9,52 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
-// memory is what this process remembers of its sources: what stands in no table,
-// such as an error that kept a run from beginning. It implements scheduler.Watcher.
+// memory is what this process remembers of its sources. It implements scheduler.Watcher.
 type memory struct {
 	metrics *metrics
 	// succeeded is told of each run that did.
-	succeeded func(*config.Source)
+	succeeded func()
 
 	mu      sync.Mutex
-	sources map[string]*recollection
+	sources map[string]status.Memory
 }
 
-// recollection is what is remembered of one source.
-type recollection struct {
-	// failedSince is when the first of the attempts failed that have failed since the
-	// last success; zero = the last one succeeded.
-	failedSince time.Time
-	err         error
-	retryAt     time.Time
-	// progress of the run under way.
-	progress loader.Progress
-}
-
-func newMemory(m *metrics, succeeded func(*config.Source)) *memory {
-	return &memory{metrics: m, succeeded: succeeded, sources: map[string]*recollection{}}
-}
-
-// of returns a source's recollection; the lock must be held.
-func (m *memory) of(src *config.Source) *recollection {
-	r := m.sources[src.Nickname]
-	if r == nil {
-		r = &recollection{}
-		m.sources[src.Nickname] = r
-	}
-	return r
+func newMemory(m *metrics, succeeded func()) *memory {
+	return &memory{metrics: m, succeeded: succeeded, sources: map[string]status.Memory{}}
 }
 
 // recall returns what is remembered of a source.
-func (m *memory) recall(src *config.Source) recollection {
+func (m *memory) recall(src *config.Source) status.Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return *m.of(src)
+	return m.sources[src.Nickname]
+}
+
+func (m *memory) change(src *config.Source, how func(*status.Memory)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	source := m.sources[src.Nickname]
+	how(&source)
+	m.sources[src.Nickname] = source
+}
+
+// asked remembers what the databases said of a source.
+func (m *memory) asked(src *config.Source, s *status.Source) {
+	m.change(src, func(source *status.Memory) {
+		source.Waiting, source.AwaySince = s.Waiting, time.Time{}
+		if s.Err != nil {
+			source.AwaySince = s.Failure.Since
+		}
+	})
 }
 
 // Progress implements scheduler.Watcher.
 func (m *memory) Progress(src *config.Source, p loader.Progress) {
 	m.metrics.count(src, p.Counters, false)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.of(src).progress = p
+	m.change(src, func(source *status.Memory) { source.Expected = p.Expected })
 }
 
 // Timed implements scheduler.Watcher.
@@ -70,22 +65,21 @@ func (m *memory) Timed(src *config.Source, step pipeline.Step, took time.Duratio
 // Ended implements scheduler.Watcher.
 func (m *memory) Ended(src *config.Source, s loader.Summary, err error, retry time.Time) {
 	m.metrics.ended(src, s, err)
-	m.mu.Lock()
-	r := m.of(src)
-	r.retryAt, r.progress = retry, loader.Progress{}
-	switch {
-	case err == nil:
-		r.failedSince, r.err = time.Time{}, nil
-	case fault.Is(err, fault.Busy) || fault.Is(err, fault.Interrupted):
-	default:
-		if r.failedSince.IsZero() {
-			r.failedSince = time.Now()
+	m.change(src, func(source *status.Memory) {
+		source.RetryAt, source.Expected = retry, 0
+		switch {
+		case err == nil:
+			source.Err, source.FailingSince = nil, time.Time{}
+		case fault.Is(err, fault.Busy) || fault.Is(err, fault.Interrupted):
+		default:
+			if source.Err == nil {
+				source.FailingSince = time.Now()
+			}
+			source.Err = err
 		}
-		r.err = err
-	}
-	m.mu.Unlock()
+	})
 	if err == nil {
-		m.succeeded(src)
+		m.succeeded()
 	}
 }
 

@@ -5,6 +5,10 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/candu-loader/candu-loader/loader/human"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 // chart is a bar chart. Across it counts in percent, down in pixels: so it takes any
@@ -81,13 +85,13 @@ func (b *bar) stack(plot int, top float64, classes []string, values ...float64) 
 }
 
 // mark puts a sign on top of the bar of a run that did not succeed.
-func (b *bar) mark(runStatus string, share float64) {
-	sign := map[string]string{"failed": "×", "interrupted": "!"}[runStatus]
+func (b *bar) mark(end ledger.RunStatus, share float64) {
+	sign := map[ledger.RunStatus]string{ledger.RunFailed: "×", ledger.RunInterrupted: "!"}[end]
 	if sign == "" {
 		return
 	}
 	y := plotRuns*(1-share) - 2
-	b.Mark = &barMark{Text: sign, Class: "bar-" + runStatus, X: b.Middle, Y: pixels(y)}
+	b.Mark = &barMark{Text: sign, Class: "bar-" + class(end), X: b.Middle, Y: pixels(y)}
 }
 
 // ticks labels the first, the middle and the last of n bars.
@@ -131,6 +135,9 @@ func roundUpSeconds(value float64) float64 {
 
 const plotDays, plotRuns = 132, 64
 
+// shownRuns is for how many runs the charts have a place.
+const shownRuns = 20
+
 // headroom leaves room for a mark on top of the highest bar.
 const headroom = 1.15
 
@@ -139,11 +146,13 @@ type days struct {
 	Chart chart
 	Rows  []dayRow
 	Most  string
+	// AsOf is when they were counted, if more came since.
+	AsOf *moment
 }
 
 type dayRow struct{ Date, ISO, Views, Interactions, All string }
 
-func newDays(source []Day) *days {
+func newDays(source []ledger.Day, asOf *moment) *days {
 	if len(source) == 0 {
 		return nil
 	}
@@ -156,20 +165,20 @@ func newDays(source []Day) *days {
 	}
 	peak := most.Views + most.Interactions
 	top := math.Max(roundUp(float64(peak)), 2)
-	out := &days{Chart: newChart(plotDays, top, compact), Most: "none"}
+	out := &days{Chart: newChart(plotDays, top, compact), Most: "none", AsOf: asOf}
 	if peak > 0 {
-		out.Most = number(peak) + " on " + dayText(most.Date)
+		out.Most = human.Number(peak) + " on " + dayText(most.Date)
 	}
 	for i, d := range source {
-		b := bar{Key: d.Date, Title: fmt.Sprintf("%s: %s, %s", dayText(d.Date), plural(d.Views, "view"), plural(d.Interactions, "interaction"))}
+		b := bar{Key: d.Date, Title: fmt.Sprintf("%s: %s, %s", dayText(d.Date), human.Count(d.Views, "view"), human.Count(d.Interactions, "interaction"))}
 		b.place(i, len(source))
 		b.stack(plotDays, top, []string{"views", "interactions"}, float64(d.Views), float64(d.Interactions))
 		out.Chart.Bars = append(out.Chart.Bars, b)
-		out.Rows = append(out.Rows, dayRow{dayText(d.Date), d.Date, number(d.Views), number(d.Interactions), number(d.Views + d.Interactions)})
+		out.Rows = append(out.Rows, dayRow{dayText(d.Date), d.Date, human.Number(d.Views), human.Number(d.Interactions), human.Number(d.Views + d.Interactions)})
 	}
 	out.Chart.Ticks = ticks(len(source), func(i int) string { return dayText(source[i].Date) })
 	out.Chart.Label = fmt.Sprintf("Events per day from %s to %s: %s in all, most %s.",
-		dayText(source[0].Date), dayText(source[len(source)-1].Date), number(all), out.Most)
+		dayText(source[0].Date), dayText(source[len(source)-1].Date), human.Number(all), out.Most)
 	return out
 }
 
@@ -177,13 +186,13 @@ func newDays(source []Day) *days {
 func dayText(date string) string {
 	t, err := time.Parse(time.DateOnly, date)
 	if err != nil {
-		return cut(date, 12)
+		return human.Cut(date, 12)
 	}
 	return t.Format("2 Jan")
 }
 
 // runCharts draws the runs' durations and rates, the oldest at the left.
-func runCharts(runs []Run, stamp func(Run) string) []namedChart {
+func runCharts(runs []status.Run, stamp func(status.Run) string) []namedChart {
 	if len(runs) == 0 {
 		return nil
 	}
@@ -191,12 +200,12 @@ func runCharts(runs []Run, stamp func(Run) string) []namedChart {
 	for _, r := range runs {
 		longest, fastest = math.Max(longest, r.Seconds), math.Max(fastest, r.EventsPerSecond)
 	}
-	seconds := func(r Run) float64 { return r.Seconds }
-	perSecond := func(r Run) float64 { return r.EventsPerSecond }
+	seconds := func(r status.Run) float64 { return r.Seconds }
+	perSecond := func(r status.Run) float64 { return r.EventsPerSecond }
 	duration := runChart(runs, roundUpSeconds(longest*headroom), seconds, axisSeconds, stamp)
-	duration.Label = fmt.Sprintf("Duration of the last %s: the longest took %s, the last %s.", plural(int64(len(runs)), "run"), took(longest), took(runs[0].Seconds))
+	duration.Label = fmt.Sprintf("Duration of the last %s: the longest took %s, the last %s.", human.Count(int64(len(runs)), "run"), took(longest), took(runs[0].Seconds))
 	speed := runChart(runs, roundUp(fastest*headroom), perSecond, compact, stamp)
-	speed.Label = fmt.Sprintf("Events per second of the last %s: at most %s, in the last %s.", plural(int64(len(runs)), "run"), rate(fastest), rate(runs[0].EventsPerSecond))
+	speed.Label = fmt.Sprintf("Events per second of the last %s: at most %s, in the last %s.", human.Count(int64(len(runs)), "run"), rate(fastest), rate(runs[0].EventsPerSecond))
 	return []namedChart{{"Duration", "longest " + took(longest), duration}, {"Events per second", "fastest " + rate(fastest), speed}}
 }
 
@@ -205,15 +214,15 @@ type namedChart struct {
 	Chart      chart
 }
 
-func runChart(runs []Run, top float64, value func(Run) float64, axis func(float64) string, stamp func(Run) string) chart {
+func runChart(runs []status.Run, top float64, value func(status.Run) float64, axis func(float64) string, stamp func(status.Run) string) chart {
 	c := newChart(plotRuns, top, axis)
 	for i := range runs {
 		run := runs[len(runs)-1-i]
 		b := bar{Key: strconv.FormatInt(run.ID, 10), Title: fmt.Sprintf("#%d %s %s, %s: %s, %s events/s",
-			run.ID, cut(run.Kind, 40), cut(run.Status, 40), stamp(run), took(run.Seconds), rate(run.EventsPerSecond))}
+			run.ID, human.Cut(string(run.Kind), 40), human.Cut(string(run.Status), 40), stamp(run), took(run.Seconds), rate(run.EventsPerSecond))}
 		// A fixed number of places: two runs must not look like a whole day each.
-		b.place(maxRuns-min(len(runs), maxRuns)+i, max(len(runs), maxRuns))
-		b.stack(plotRuns, top, []string{"bar-" + status(run.Status)}, value(run))
+		b.place(shownRuns-min(len(runs), shownRuns)+i, max(len(runs), shownRuns))
+		b.stack(plotRuns, top, []string{"bar-" + class(run.Status)}, value(run))
 		b.mark(run.Status, value(run)/top)
 		c.Bars = append(c.Bars, b)
 	}
@@ -233,12 +242,11 @@ func axisSeconds(seconds float64) string {
 	}
 }
 
-// status keeps classes to the known words.
-func status(word string) string {
-	switch word {
-	case "running", "succeeded", "failed", "interrupted":
-		return word
-	default:
-		return "other"
+// class keeps classes to the known words.
+func class(end ledger.RunStatus) string {
+	switch end {
+	case ledger.RunRunning, ledger.RunSucceeded, ledger.RunFailed, ledger.RunInterrupted:
+		return string(end)
 	}
+	return "other"
 }

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/candu-loader/candu-loader/loader/human"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 // document is a View in the words of the templates.
@@ -30,17 +33,18 @@ type section struct {
 	ID, Nickname, Schema string
 	State                stateView
 	Sentence             string
-	Trouble              []trouble
+	Failure              *trouble
 	// Brief is Lag for where there is little room.
-	Lag, Brief, Waiting string
-	Watermark, Complete *moment
-	Schedule, Zone      string
-	Next, Retry         *moment
-	LastRun             *runRow
-	Active              []activeRow
-	Days                *days
-	RunCharts           []namedChart
-	Runs                []runRow
+	Lag, Brief, Waiting         string
+	Watermark, Complete, Caught *moment
+	HeldBack                    string
+	Schedule, Zone              string
+	Next, Retry                 *moment
+	LastRun                     *runRow
+	Active                      []activeRow
+	Days                        *days
+	RunCharts                   []namedChart
+	Runs                        []runRow
 	// Errors is true if a run has one: an empty column only takes room.
 	Errors     bool
 	Slots      []slotMark
@@ -55,31 +59,32 @@ type section struct {
 type stateView struct{ Name, Word, Icon string }
 
 // stateOf gives every state a word and a symbol, for colour alone says nothing to many.
-func stateOf(s State) stateView {
+func stateOf(s status.State) stateView {
 	switch s {
-	case Failing:
+	case status.Failing:
 		return stateView{"failing", "Failing", "cross"}
-	case Late:
+	case status.Late:
 		return stateView{"late", "Late", "bang"}
-	case Running:
+	case status.Running:
 		return stateView{"running", "Running", "turn"}
-	case Fresh:
+	case status.Fresh:
 		return stateView{"fresh", "Fresh", "check"}
-	case New:
+	case status.New:
 		return stateView{"new", "New", "ring"}
-	default:
-		return stateView{"new", cut(string(s), 20), "ring"}
 	}
+	return stateView{"new", human.Cut(string(s), 20), "ring"}
 }
 
 func newDocument(v View) document {
 	d := document{
 		Style: link("style.css"), Script: link("page.js"), Icon: link("icon.svg"),
-		Summary: summary(v.Sources), Version: cut(v.Version, 60),
-		Trouble:  troubles(v.Trouble, v.At, time.UTC),
+		Summary: summary(v.Sources), Version: human.Cut(v.Version, 60),
 		Overview: len(v.Sources) > 1,
 	}
 	d.Title = title(v)
+	for _, f := range v.Trouble {
+		d.Trouble = append(d.Trouble, *troubleOf(&f, v.At, time.UTC))
+	}
 	d.At = &moment{ISO: v.At.UTC().Format(time.RFC3339), Text: v.At.UTC().Format("2 Jan 2006 15:04:05 MST")}
 	sources := slices.Clone(v.Sources)
 	slices.SortStableFunc(sources, func(a, b Source) int { return gravity(a.State) - gravity(b.State) })
@@ -93,7 +98,7 @@ func newDocument(v View) document {
 func title(v View) string {
 	worst, count := "", 0
 	for _, s := range v.Sources {
-		if s.State == Failing || s.State == Late {
+		if s.State == status.Failing || s.State == status.Late {
 			count++
 		}
 	}
@@ -106,35 +111,36 @@ func title(v View) string {
 	return worst + summary(v.Sources) + " – candu-loader"
 }
 
-func gravity(s State) int {
-	if i := slices.Index(states, s); i >= 0 {
+func gravity(s status.State) int {
+	if i := slices.Index(status.States, s); i >= 0 {
 		return i
 	}
-	return len(states)
+	return len(status.States)
 }
 
 func newSection(s Source, now time.Time) section {
-	loc := location(s.Timezone)
+	loc := s.Location()
 	out := section{
 		ID: anchor(s.Nickname), Nickname: s.Nickname, Schema: s.Schema, State: stateOf(s.State),
-		Sentence: s.Sentence, Trouble: troubles(s.Trouble, now, loc),
+		Sentence: s.Sentence, Failure: troubleOf(s.Failure, now, loc),
 		Watermark: stamp(s.WatermarkAt, now, loc), Complete: stamp(s.CompleteUntil, now, loc),
-		Schedule: cut(s.Schedule, 120), Zone: loc.String(),
+		Caught: stamp(s.CaughtUpAt, now, loc), HeldBack: human.Cut(s.HeldBackBy, 300),
+		Schedule: human.Cut(s.Schedule, 120), Zone: loc.String(),
 		Next: stamp(s.NextSlot, now, loc), Retry: stamp(s.RetryAt, now, loc),
-		Active: activeRows(s, now, loc), Days: newDays(s.Days),
-		Runs: runRows(s.Runs, now, loc), Slots: slotMarks(s, now, loc),
-		Rejects: rejectsRows(s, now, loc), Command: runCommand(s),
+		Active: activeRows(s, now, loc), Days: newDays(s.Days, stamp(s.DaysAsOf, now, loc)),
+		Runs: runRows(s.LastRuns, now, loc), Slots: slotMarks(s, now, loc),
+		Rejects: rejectsRows(s, now, loc), Command: s.RunCommand(),
 	}
-	out.RunCharts = runCharts(s.Runs, func(r Run) string { return clock(r.StartedAt, now, loc) + " " + zone(r.StartedAt.In(loc)) })
+	out.RunCharts = runCharts(s.LastRuns, func(r status.Run) string { return clock(r.StartedAt, now, loc) })
 	out.SlotsLabel, out.Legend = slotsLabel(out.Slots), legend(out.Slots)
 	if s.LagSeconds != nil {
 		lag := time.Duration(*s.LagSeconds * float64(time.Second))
-		out.Lag, out.Brief = span(lag), brief(lag)
+		out.Lag, out.Brief = human.Words(lag), human.Duration(lag)
 	}
-	if s.PendingRows != nil {
-		out.Waiting = number(*s.PendingRows)
+	if s.WaitingRows != nil {
+		out.Waiting = human.Number(*s.WaitingRows)
 	}
-	out.Errors = slices.ContainsFunc(s.Runs, func(r Run) bool { return r.Error != "" })
+	out.Errors = slices.ContainsFunc(s.LastRuns, func(r status.Run) bool { return r.Error != "" })
 	if len(out.Runs) > 0 {
 		out.LastRun = &out.Runs[0]
 	}
@@ -143,7 +149,7 @@ func newSection(s Source, now time.Time) section {
 		rejected += r.Count
 	}
 	if rejected > 0 {
-		out.RejectsAll = number(rejected)
+		out.RejectsAll = human.Number(rejected)
 	}
 	return out
 }
@@ -157,7 +163,7 @@ func anchor(nickname string) string {
 		}
 		return '-'
 	}
-	slug := strings.Map(keep, cut(nickname, 40))
+	slug := strings.Map(keep, human.Cut(nickname, 40))
 	if slug == nickname {
 		return "source-" + slug
 	}
@@ -166,12 +172,11 @@ func anchor(nickname string) string {
 	return fmt.Sprintf("source-%s.%x", slug, sum.Sum64())
 }
 
-func troubles(list []Trouble, now time.Time, loc *time.Location) []trouble {
-	var out []trouble
-	for _, t := range list {
-		out = append(out, trouble{Text: t.Text, Hint: hintParts(t.Hint), Since: stamp(&t.Since, now, loc)})
+func troubleOf(f *status.Failure, now time.Time, loc *time.Location) *trouble {
+	if f == nil {
+		return nil
 	}
-	return out
+	return &trouble{Text: f.Error, Hint: hintParts(f.Hint), Since: stamp(&f.Since, now, loc)}
 }
 
 // activeRow is a run under way.
@@ -186,10 +191,10 @@ type activeRow struct {
 
 func activeRows(s Source, now time.Time, loc *time.Location) []activeRow {
 	var out []activeRow
-	for _, run := range s.Active {
+	for _, run := range s.Running {
 		row := activeRow{
-			Key: fmt.Sprintf("active-%d", run.ID), Label: fmt.Sprintf("%s #%d", capital(cut(run.Kind, 40)), run.ID),
-			Range: rangeText(run, now, loc), Rows: progressText(run), Sent: number(run.Sent),
+			Key: fmt.Sprintf("active-%d", run.ID), Label: fmt.Sprintf("%s #%d", capital(human.Cut(string(run.Kind), 40)), run.ID),
+			Range: rangeText(run, now, loc), Rows: run.Progress(), Sent: human.Number(run.Sent),
 			Started: stamp(&run.StartedAt, now, loc),
 		}
 		if run.Expected > 0 {
@@ -202,7 +207,7 @@ func activeRows(s Source, now time.Time, loc *time.Location) []activeRow {
 	return out
 }
 
-func rangeText(run Active, now time.Time, loc *time.Location) string {
+func rangeText(run status.Run, now time.Time, loc *time.Location) string {
 	switch {
 	case run.RangeFrom != nil && run.RangeTo != nil:
 		return stamp(run.RangeFrom, now, loc).Text + " to " + stamp(run.RangeTo, now, loc).Text
@@ -216,7 +221,7 @@ func rangeText(run Active, now time.Time, loc *time.Location) string {
 }
 
 // eta guesses from the rate so far, which says nothing in the first seconds.
-func eta(run Active, now time.Time, loc *time.Location) string {
+func eta(run status.Run, now time.Time, loc *time.Location) string {
 	elapsed := now.Sub(run.StartedAt)
 	left := run.Expected - run.RowsRead
 	if run.RowsRead <= 0 || left < 0 || elapsed < 5*time.Second {
@@ -227,7 +232,7 @@ func eta(run Active, now time.Time, loc *time.Location) string {
 		return "less than a minute left"
 	}
 	end := now.Add(rest)
-	return fmt.Sprintf("about %s left, done at about %s %s", span(rest), clock(end, now, loc), zone(end.In(loc)))
+	return fmt.Sprintf("about %s left, done at about %s", human.Words(rest), clock(end, now, loc))
 }
 
 func capital(s string) string {
@@ -235,4 +240,22 @@ func capital(s string) string {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// summary counts the sources by state, the gravest first.
+func summary(sources []Source) string {
+	count := map[status.State]int{}
+	for _, s := range sources {
+		count[s.State]++
+	}
+	var parts []string
+	for _, state := range status.States {
+		if count[state] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
+		}
+	}
+	if len(sources) == 0 {
+		return "No sources in the config"
+	}
+	return human.Join(": ", human.Count(int64(len(sources)), "source"), strings.Join(parts, ", "))
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/status"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
@@ -28,8 +30,9 @@ func TestPageSaysWhatMatters(t *testing.T) {
 	var missing []string // require.Contains would print the page.
 	for _, want := range []string{
 		"3 sources: 1 failing, 1 late, 1 fresh", "v1.4.0", "31 Jan 2026 09:02:30 UTC",
-		"Failing since 07:02: complete until 06:59; tried again at 09:05.", "48,213",
+		"Failing since 07:02: complete until 06:59; retrying at 09:05.", "48,213",
 		"<code>GRANT SELECT ON public.interactions TO candu_reader;</code>", "<code>candu-loader check --config config.yaml</code>",
+		"Caught up at <time datetime=\"2026-01-31T06:59:00Z\">06:59 UTC</time>, and complete only until <time datetime=\"2026-01-31T04:30:00Z\">04:30 UTC</time>: a transaction", ", as of <time datetime=\"2026-01-31T08:40:00Z\">",
 		"<code>candu-loader rejects list Candu_Prod --reason missing_identity</code>", "serve was not running",
 		`<time datetime="2026-01-31T09:05:00Z">09:05 UTC</time> <span class="ago">in 2 minutes</span>`,
 	} {
@@ -50,7 +53,7 @@ func TestWhatIsToBeTypedIsCode(t *testing.T) {
 		"The export is behind: select another replica, or update the grant": "",
 		"": "",
 	} {
-		html := render(t, statuspage.View{Trouble: []statuspage.Trouble{{Text: "x", Hint: hint}}})
+		html := render(t, statuspage.View{Trouble: []status.Failure{{Error: "x", Hint: hint}}})
 		var codes []string
 		for _, code := range regexp.MustCompile("<code>(.*?)</code>").FindAllStringSubmatch(html, -1) {
 			codes = append(codes, code[1])
@@ -85,6 +88,10 @@ func poison(v reflect.Value, text string) {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
+	case reflect.Pointer:
+		if !v.IsNil() {
+			poison(v.Elem(), text)
+		}
 	case reflect.Slice:
 		for i := range v.Len() {
 			poison(v.Index(i), text)
@@ -114,7 +121,9 @@ func TestTextIsEscaped(t *testing.T) {
 
 func TestNothingGivenNothingBroken(t *testing.T) {
 	require.Contains(t, render(t, statuspage.View{}), "no source in the config")
-	html := render(t, statuspage.View{Sources: []statuspage.Source{{}, {Nickname: "x", Runs: []statuspage.Run{{}}, Slots: []statuspage.Slot{{}}, Active: []statuspage.Active{{}}, Days: []statuspage.Day{{}}, Rejects: []statuspage.Rejects{{}}, Trouble: []statuspage.Trouble{{}}}}})
+	html := render(t, statuspage.View{Sources: []statuspage.Source{{}, {Days: []ledger.Day{{}}, Source: status.Source{
+		Nickname: "x", LastRuns: []status.Run{{}}, Slots: []ledger.Slot{{}}, Running: []status.Run{{}}, Rejects: []ledger.RejectsOfReason{{}}, Failure: &status.Failure{},
+	}}}})
 	require.NotContains(t, html, "NaN")
 	require.NotContains(t, html, "Inf")
 }

@@ -43,8 +43,8 @@ func TestRefreshTakesOverWhatChanged(t *testing.T) {
 	changed := healthyView()
 	changed.Sources[0].State = "failing"
 	changed.Sources[0].Sentence = "Failing since 09:01."
-	changed.Sources[0].Runs = append(changed.Sources[0].Runs[:1:1], changed.Sources[0].Runs...)
-	changed.Sources[0].Runs[0].ID = 499
+	changed.Sources[0].LastRuns = append(changed.Sources[0].LastRuns[:1:1], changed.Sources[0].LastRuns...)
+	changed.Sources[0].LastRuns[0].ID = 499
 	server.set(changed, false)
 	eval[int](b, comeBack)
 	b.until(`document.querySelector('#source-Candu_Prod .sentence').textContent === "Failing since 09:01."`)

@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/candu-loader/candu-loader/loader/human"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 // runRow is a line of the table of runs.
@@ -21,14 +25,14 @@ type runRow struct {
 // shown is how much of an error a table has room for.
 const shown = 120
 
-func runRows(runs []Run, now time.Time, loc *time.Location) []runRow {
+func runRows(runs []status.Run, now time.Time, loc *time.Location) []runRow {
 	var out []runRow
 	for _, r := range runs {
 		row := runRow{
-			Key: fmt.Sprintf("run-%d", r.ID), ID: fmt.Sprintf("#%d", r.ID), Kind: cut(r.Kind, 40), Duration: took(r.Seconds),
-			Status: cut(r.Status, 40), Class: status(r.Status), Icon: runIcon(r.Status), Started: stamp(&r.StartedAt, now, loc),
-			Sent: number(r.Sent), Already: number(r.AlreadyDelivered), Rejected: number(r.Rejected), Speed: rate(r.EventsPerSecond),
-			Error: cut(r.Error, shown),
+			Key: fmt.Sprintf("run-%d", r.ID), ID: fmt.Sprintf("#%d", r.ID), Kind: human.Cut(string(r.Kind), 40), Duration: took(r.Seconds),
+			Status: human.Cut(string(r.Status), 40), Class: class(r.Status), Icon: runIcon(r.Status), Started: stamp(&r.StartedAt, now, loc),
+			Sent: human.Number(r.Sent), Already: human.Number(r.AlreadyDelivered), Rejected: human.Number(r.Rejected), Speed: rate(r.EventsPerSecond),
+			Error: human.Cut(r.Error, shown),
 		}
 		if row.Error != r.Error {
 			row.Full = r.Error
@@ -38,19 +42,18 @@ func runRows(runs []Run, now time.Time, loc *time.Location) []runRow {
 	return out
 }
 
-func runIcon(status string) string {
-	switch status {
-	case "succeeded":
+func runIcon(end ledger.RunStatus) string {
+	switch end {
+	case ledger.RunSucceeded:
 		return "check"
-	case "failed":
+	case ledger.RunFailed:
 		return "cross"
-	case "interrupted":
+	case ledger.RunInterrupted:
 		return "bang"
-	case "running":
+	case ledger.RunRunning:
 		return "turn"
-	default:
-		return "ring"
 	}
+	return "ring"
 }
 
 // slotMark is a slot in the strip.
@@ -65,24 +68,24 @@ type slotMark struct {
 // slotKind is how a slot ended: a word, a shape and a colour.
 type slotKind struct{ Word, Class, Icon string }
 
-func slotKindOf(s Slot) slotKind {
+func slotKindOf(s ledger.Slot) slotKind {
 	switch s.Status {
-	case "missed":
+	case ledger.SlotMissed:
 		return slotKind{"missed", "missed", "ring"}
-	case "skipped_overlap":
+	case ledger.SlotSkippedOverlap:
 		return slotKind{"skipped, the run before was not over", "skipped", "dash"}
-	case "running":
+	case ledger.SlotRunning:
 		return slotKind{"running", "running", "turn"}
 	}
 	switch s.RunStatus {
-	case "failed":
+	case ledger.RunFailed:
 		return slotKind{"failed", "failed", "cross"}
-	case "interrupted":
+	case ledger.RunInterrupted:
 		return slotKind{"interrupted", "interrupted", "bang"}
-	case "running":
+	case ledger.RunRunning:
 		return slotKind{"running", "running", "turn"}
 	}
-	if s.Status == "caught_up" {
+	if s.Status == ledger.SlotCaughtUp {
 		return slotKind{"caught up by a later run", "caught", "late"}
 	}
 	return slotKind{"ran", "ran", "check"}
@@ -90,8 +93,8 @@ func slotKindOf(s Slot) slotKind {
 
 // slotMarks returns the marks, the oldest first: time goes to the right.
 func slotMarks(s Source, now time.Time, loc *time.Location) []slotMark {
-	finished := map[int64]Run{}
-	for _, r := range s.Runs {
+	finished := map[int64]status.Run{}
+	for _, r := range s.LastRuns {
 		finished[r.ID] = r
 	}
 	var out []slotMark
@@ -101,13 +104,13 @@ func slotMarks(s Source, now time.Time, loc *time.Location) []slotMark {
 			continue
 		}
 		m.Run = slotRun(slot, finished, now, loc)
-		m.Title = join(", ", m.At.Text+": "+m.Word, m.Run, cut(slot.Note, 300))
+		m.Title = human.Join(", ", m.At.Text+": "+m.Word, m.Run, human.Cut(slot.Note, 300))
 		out = append(out, m)
 	}
 	return out
 }
 
-func slotRun(slot Slot, finished map[int64]Run, now time.Time, loc *time.Location) string {
+func slotRun(slot ledger.Slot, finished map[int64]status.Run, now time.Time, loc *time.Location) string {
 	if slot.RunID == nil {
 		return ""
 	}
@@ -130,7 +133,7 @@ func slotsLabel(marks []slotMark) string {
 		}
 		parts = append(parts, fmt.Sprintf("%d %s", n, kind.Word))
 	}
-	return "Last " + plural(int64(len(marks)), "slot") + ": " + strings.Join(parts, "; ") + "."
+	return "Last " + human.Count(int64(len(marks)), "slot") + ": " + strings.Join(parts, "; ") + "."
 }
 
 // legend explains the marks that there are.
@@ -160,8 +163,8 @@ func rejectsRows(s Source, now time.Time, loc *time.Location) []rejectsRow {
 	var out []rejectsRow
 	for _, r := range s.Rejects {
 		row := rejectsRow{
-			Key: "rejects-" + cut(r.Reason, 60), Reason: cut(r.Reason, 80), Count: number(r.Count), LastSeen: stamp(&r.LastSeenAt, now, loc),
-			Command: "candu-loader rejects list " + shellWord(s.Nickname) + " --reason " + shellWord(r.Reason),
+			Key: "rejects-" + human.Cut(r.Reason, 60), Reason: human.Cut(r.Reason, 80), Count: human.Number(r.Count), LastSeen: stamp(&r.LastSeenAt, now, loc),
+			Command: "candu-loader rejects list " + human.Quote(s.Nickname) + " --reason " + human.Quote(r.Reason),
 		}
 		for _, e := range r.Examples {
 			row.Examples = append(row.Examples, exampleRow{ID: e.InteractionID, Detail: e.Detail, LastSeen: stamp(&e.LastSeenAt, now, loc)})

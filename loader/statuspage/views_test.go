@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/status"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
@@ -20,15 +22,15 @@ func at(clock string) time.Time {
 
 func view(sources ...statuspage.Source) statuspage.View {
 	for i := range sources {
-		sources[i].Sentence = statuspage.Sentence(sources[i], now)
+		sources[i].Sentence = status.Sentence(&sources[i].Source, now)
 	}
 	return statuspage.View{At: now, Version: "v1.4.0", Sources: sources}
 }
 
 func emptyView() statuspage.View {
 	return view(
-		statuspage.Source{Nickname: "Candu_Prod", Schema: "candu", State: statuspage.New, Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00"))},
-		statuspage.Source{Nickname: "Candu_Staging", Schema: "candu_staging", State: statuspage.New, Timezone: "UTC"},
+		statuspage.Source{Source: status.Source{Nickname: "Candu_Prod", Schema: "candu", State: status.New, Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00"))}},
+		statuspage.Source{Source: status.Source{Nickname: "Candu_Staging", Schema: "candu_staging", State: status.New, Timezone: "UTC"}},
 	)
 }
 
@@ -36,44 +38,47 @@ func healthyView() statuspage.View {
 	slow := fresh("Candu_EU", 3)
 	slow.Timezone, slow.Schedule = "Europe/Berlin", "*/15 6-22 * * 1-5"
 	loading := fresh("Candu_US", 7)
-	loading.State = statuspage.Running
-	loading.Active = []statuspage.Active{
-		{ID: 412, Kind: "scheduled", StartedAt: at("09:00"), RowsRead: 120_000, Sent: 119_000, Expected: 1_000_000},
-		{
-			ID: 409, Kind: "backfill", StartedAt: at("08:31"), RangeFrom: new(now.AddDate(0, -3, 0)), RangeTo: new(now.AddDate(0, -1, 0)),
-			RowsRead: 2_345_678, Sent: 2_300_000, Expected: 4_000_000,
-		},
-		{ID: 411, Kind: "repair", StartedAt: at("08:59"), RowsRead: 1200, Sent: 3},
+	loading.State = status.Running
+	loading.Running = []status.Run{
+		underWay(412, ledger.Scheduled, "09:00", 120_000, 119_000, 1_000_000),
+		underWay(409, ledger.Backfill, "08:31", 2_345_678, 2_300_000, 4_000_000),
+		underWay(411, ledger.Repair, "08:59", 1200, 3, 0),
 	}
+	loading.Running[1].RangeFrom, loading.Running[1].RangeTo = new(now.AddDate(0, -3, 0)), new(now.AddDate(0, -1, 0))
 	loading.Rejects = rejects()
 	return view(fresh("Candu_Prod", 1), slow, loading)
+}
+
+func underWay(id int64, kind ledger.RunKind, started string, read, sent, expected int64) status.Run {
+	run := status.Run{Expected: expected}
+	run.ID, run.Kind, run.Status, run.StartedAt, run.RowsRead, run.Sent = id, kind, ledger.RunRunning, at(started), read, sent
+	return run
 }
 
 func failingView() statuspage.View {
 	s := fresh("Candu_Prod", 1)
 	const text = `ERROR: permission denied for table interactions (SQLSTATE 42501) at postgres://reader@db-1.internal:5432/candu`
-	s.State, s.CompleteUntil, s.WatermarkAt, s.LagSeconds, s.PendingRows = statuspage.Failing, new(at("06:59")), new(at("06:58")), new(7_410.0), new(int64(48_213))
+	s.State, s.CompleteUntil, s.WatermarkAt, s.WaitingRows = status.Failing, new(at("06:59")), new(at("06:58")), new(int64(48_213))
+	s.CaughtUpAt, s.LagSeconds = new(at("06:59")), new(7_410.0)
 	s.RetryAt = new(at("09:05"))
-	s.Trouble = []statuspage.Trouble{
-		{Text: text, Hint: `Let the reader read: GRANT SELECT ON public.interactions TO candu_reader;`, Since: at("07:02")},
-		{Text: "Rejected rows: 12 since yesterday", Hint: "See them with `candu-loader rejects list Candu_Prod`; mend the rows, then `candu-loader rejects retry Candu_Prod`.", Since: at("03:00")},
-	}
-	s.Runs[2].FinishedAt = new(at("07:02"))
+	s.Failure = &status.Failure{Error: text, Hint: `Let the reader read: GRANT SELECT ON public.interactions TO candu_reader;`, Since: at("07:02")}
 	for i := range 3 {
-		s.Runs[i].Status, s.Runs[i].Error, s.Runs[i].Sent, s.Runs[i].EventsPerSecond = "failed", text, 0, 0
+		s.LastRuns[i].Status, s.LastRuns[i].Error, s.LastRuns[i].Sent, s.LastRuns[i].EventsPerSecond = "failed", text, 0, 0
 		s.Slots[i].RunStatus = "failed"
 	}
-	s.Runs[1].Error += ". " + text + ". " + text
-	s.Runs[5].Status, s.Runs[5].Error = "interrupted", "SIGTERM"
+	s.LastRuns[1].Error += ". " + text + ". " + text
+	s.LastRuns[5].Status, s.LastRuns[5].Error = "interrupted", "SIGTERM"
 	s.Slots[5].RunStatus = "interrupted"
-	s.Slots[9] = statuspage.Slot{At: s.Slots[9].At, Status: "missed", Note: "serve was not running"}
-	s.Slots[12] = statuspage.Slot{At: s.Slots[12].At, Status: "skipped_overlap", Note: "run #380 was not over"}
+	s.Slots[9] = ledger.Slot{At: s.Slots[9].At, Status: "missed", Note: "serve was not running"}
+	s.Slots[12] = ledger.Slot{At: s.Slots[12].At, Status: "skipped_overlap", Note: "run #380 was not over"}
 	s.Slots[15].Status = "caught_up"
 	s.Rejects = rejects()
 	late := fresh("Candu_EU", 4)
-	late.State, late.CompleteUntil, late.LagSeconds, late.PendingRows = statuspage.Late, new(at("06:59")), new(7_410.0), new(int64(12_345))
+	late.State, late.CompleteUntil, late.WaitingRows = status.Late, new(at("04:30")), new(int64(12_345))
+	late.CaughtUpAt, late.LagSeconds, late.HeldBackBy = new(at("06:59")), new(7_410.0), "a transaction that began then was still open in the export's database"
+	late.DaysAsOf = new(at("08:40"))
 	v := view(fresh("Candu_US", 2), late, s)
-	v.Trouble = []statuspage.Trouble{{Text: "config.yaml was changed and refused: sources[1].schedule: expected 5 fields, got 4", Hint: "candu-loader check --config config.yaml", Since: at("08:47")}}
+	v.Trouble = []status.Failure{{Error: "config.yaml was changed and refused: sources[1].schedule: expected 5 fields, got 4", Hint: "candu-loader check --config config.yaml", Since: at("08:47")}}
 	return v
 }
 
@@ -86,7 +91,7 @@ func twentyView() statuspage.View {
 			s = failingView().Sources[2]
 			s.Nickname = "Customer_05"
 		case 9:
-			s.State, s.CompleteUntil, s.LagSeconds = statuspage.Late, new(at("06:59")), new(7_410.0)
+			s.State, s.CompleteUntil, s.CaughtUpAt, s.LagSeconds = status.Late, new(at("06:59")), new(at("06:59")), new(7_410.0)
 		case 12:
 			s = emptyView().Sources[0]
 			s.Nickname = "Customer 13 / Übergröße GmbH & Co. KG – staging"
@@ -98,41 +103,44 @@ func twentyView() statuspage.View {
 
 // fresh is a source that does well; seed makes its numbers its own.
 func fresh(nickname string, seed int) statuspage.Source {
-	s := statuspage.Source{
-		Nickname: nickname, Schema: "candu", State: statuspage.Fresh, WatermarkAt: new(at("08:58")), CompleteUntil: new(at("08:59")),
-		LagSeconds: new(210.0), PendingRows: new(int64(42 * seed)), Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00")),
-	}
+	s := statuspage.Source{Source: status.Source{
+		Nickname: nickname, Schema: "candu", State: status.Fresh, WatermarkAt: new(at("08:58")), CompleteUntil: new(at("08:59")), CaughtUpAt: new(at("08:59")),
+		LagSeconds: new(210.0), Waiting: status.Waiting{WaitingRows: new(int64(42 * seed))}, Schedule: "0 * * * *", Timezone: "UTC", NextSlot: new(at("10:00")),
+	}}
 	for i := range 30 {
 		day := now.AddDate(0, 0, i-29)
 		views := int64(float64(40_000*seed) * (1.2 + math.Sin(float64(i)/3+float64(seed))))
 		if day.Weekday() == time.Sunday {
 			views /= 4
 		}
-		s.Days = append(s.Days, statuspage.Day{Date: day.Format(time.DateOnly), Views: views, Interactions: views * 3 / 10})
+		s.Days = append(s.Days, ledger.Day{Date: day.Format(time.DateOnly), Views: views, Interactions: views * 3 / 10})
 	}
 	for i := range 20 {
 		start := at("09:00").Add(-time.Duration(i) * time.Hour)
 		sent := int64(2_000*seed) + int64(i*i%7)*700
 		seconds := 4 + float64(i*i%5)*3.3
-		s.Runs = append(s.Runs, statuspage.Run{
-			ID: int64(400 - i), Kind: "scheduled", Status: "succeeded", SlotAt: new(start), StartedAt: start,
-			FinishedAt: new(start.Add(time.Duration(seconds * float64(time.Second)))), RowsRead: sent, Sent: sent,
-			AlreadyDelivered: int64(i % 4), Seconds: seconds, EventsPerSecond: float64(sent) / seconds,
+		s.LastRuns = append(s.LastRuns, status.Run{
+			RunRecord: ledger.RunRecord{
+				ID: int64(400 - i), Kind: ledger.Scheduled, Status: ledger.RunSucceeded, SlotAt: new(start), StartedAt: start,
+				FinishedAt: new(start.Add(time.Duration(seconds * float64(time.Second)))),
+				Counters:   ledger.Counters{RowsRead: sent, Sent: sent, AlreadyDelivered: int64(i % 4)},
+			},
+			Seconds: seconds, EventsPerSecond: float64(sent) / seconds,
 		})
 	}
 	for i := range 50 {
-		s.Slots = append(s.Slots, statuspage.Slot{At: at("09:00").Add(-time.Duration(i) * time.Hour), Status: "ran", RunID: new(int64(400 - i)), RunStatus: "succeeded"})
+		s.Slots = append(s.Slots, ledger.Slot{At: at("09:00").Add(-time.Duration(i) * time.Hour), Status: "ran", RunID: new(int64(400 - i)), RunStatus: "succeeded"})
 	}
 	return s
 }
 
-func rejects() []statuspage.Rejects {
-	return []statuspage.Rejects{
-		{Reason: "missing_identity", Count: 1_204, LastSeenAt: at("08:58"), Examples: []statuspage.Reject{
+func rejects() []ledger.RejectsOfReason {
+	return []ledger.RejectsOfReason{
+		{Reason: "missing_identity", Count: 1_204, LastSeenAt: at("08:58"), Examples: []ledger.RejectExample{
 			{InteractionID: "0190f1b2-5c7e-7a11-9d2e-0242ac120002", Detail: "user_id is missing", LastSeenAt: at("08:58")},
 			{InteractionID: "0190f1b2-5c7e-7a11-9d2e-0242ac120003", Detail: "user_id is missing", LastSeenAt: at("08:41")},
 		}},
-		{Reason: "invalid_tutorial_id", Count: 3, LastSeenAt: at("03:12"), Examples: []statuspage.Reject{
+		{Reason: "invalid_tutorial_id", Count: 3, LastSeenAt: at("03:12"), Examples: []ledger.RejectExample{
 			{InteractionID: "0190f1b2-5c7e-7a11-9d2e-0242ac120004", Detail: `tutorial_id "twelve" is not a whole number of 64 bits`, LastSeenAt: at("03:12")},
 		}},
 	}

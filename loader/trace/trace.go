@@ -175,8 +175,8 @@ func (x *explainer) explain(ctx context.Context) error {
 	if err := x.findOutcome(ctx); err != nil {
 		return err
 	}
-	history, err := x.Ledger.History(ctx, 1)
-	x.out.Running = history.Running
+	var err error
+	x.out.Running, err = x.Ledger.Running(ctx)
 	return err
 }
 

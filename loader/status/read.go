@@ -1,0 +1,162 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+)
+
+// Databases answer what is to be known of a source.
+type Databases interface {
+	// State reads where the source stands. A schema that needs migration has
+	// [ledger.ErrNotMigrated] as the cause.
+	State(ctx context.Context) (ledger.State, error)
+	// History reads what happened of late.
+	History(ctx context.Context) (ledger.History, error)
+	// Waiting counts about how many rows of the export the watermark has not reached.
+	Waiting(ctx context.Context, state ledger.State) (int64, error)
+}
+
+// Memory is what a process knows of a source that it runs and no table tells. The zero value is
+// that of a process that runs nothing.
+type Memory struct {
+	// Err is why the last attempt at a run failed, FailingSince when the first one did since the
+	// last that succeeded.
+	Err          error
+	FailingSince time.Time
+	// RetryAt is when it is tried again; the zero time = it is not.
+	RetryAt time.Time
+	// AwaySince is since when the databases can't be asked; the zero time = they could be.
+	AwaySince time.Time
+	// Expected is about how many rows the scheduled run under way has to read.
+	Expected int64
+	// Waiting is what was counted last. It is shown for a minute, for counting asks the export.
+	Waiting Waiting
+}
+
+// waitingFor is for how long the number of rows that wait is shown.
+const waitingFor = time.Minute
+
+// Read asks for everything about one source. What keeps it from asking is the source's Failure,
+// and its Err. lagOver is the lag from which on a source is late; 0 = it never is.
+func Read(ctx context.Context, src *config.Source, db Databases, memory Memory, lagOver time.Duration) Source {
+	now := time.Now()
+	s := Source{
+		Nickname: src.Nickname, Schema: src.Schema, Timezone: src.Location.String(),
+		// In JSON an empty list is [], not null.
+		Running: []Run{}, LastRuns: []Run{}, Rejects: []ledger.RejectsOfReason{}, Slots: []ledger.Slot{},
+	}
+	if src.Schedule != nil {
+		next := src.Schedule.Next(now)
+		s.Schedule, s.NextSlot = src.Schedule.Text(), &next
+	}
+	if memory.RetryAt.After(now) {
+		s.RetryAt = &memory.RetryAt
+	}
+	history, err := s.ask(ctx, db, memory, now)
+	s.Err, s.Failure = err, failure(history, memory)
+	if err != nil {
+		since := memory.AwaySince
+		if since.IsZero() {
+			since = now
+		}
+		s.Failure = &Failure{Since: since, Error: err.Error(), Hint: fault.HintOf(err)}
+	}
+	s.State = s.state(lagOver)
+	s.Sentence = Sentence(&s, now)
+	return s
+}
+
+// ask asks the databases.
+func (s *Source) ask(ctx context.Context, db Databases, memory Memory, now time.Time) (ledger.History, error) {
+	state, err := db.State(ctx)
+	if errors.Is(err, ledger.ErrNotMigrated) {
+		return ledger.History{}, nil
+	}
+	if err != nil {
+		return ledger.History{}, err
+	}
+	s.Migrated, s.SchemaVersion, s.MessageNamespace = true, state.Version, state.MessageNamespace.String()
+	s.WatermarkAt, s.WatermarkID, s.WatermarkAgeSeconds = state.WatermarkAt, state.WatermarkID, age(state.WatermarkAt, now)
+	s.CaughtUpAt, s.LagSeconds = state.CaughtUpAt, Lag(state.CaughtUpAt, now)
+	s.CompleteUntil, s.HeldBackBy, s.Announced = state.CompleteUntil, state.HeldBack, state.Alerts
+
+	history, err := db.History(ctx)
+	if err != nil {
+		return history, err
+	}
+	for _, r := range history.Running {
+		run := runOf(r, now)
+		if r.Kind == ledger.Scheduled {
+			run.Expected = memory.Expected
+		}
+		s.Running = append(s.Running, run)
+	}
+	for _, r := range history.Recent {
+		s.LastRuns = append(s.LastRuns, runOf(r, now))
+	}
+	if history.LastSuccess != nil {
+		run := runOf(*history.LastSuccess, now)
+		s.LastSuccess = &run
+	}
+	s.Rejects, s.Slots = append(s.Rejects, history.Rejects...), append(s.Slots, history.Slots...)
+
+	if s.Waiting = memory.Waiting; now.Sub(s.CountedAt) > waitingFor {
+		s.Waiting = Waiting{CountedAt: now}
+		if n, err := db.Waiting(ctx, state); err == nil {
+			s.WaitingRows = &n
+		} else {
+			s.WaitingError = err.Error() // It keeps the next run from running, too, and is the failure then.
+		}
+	}
+	return history, nil
+}
+
+func runOf(r ledger.RunRecord, now time.Time) Run {
+	run := Run{RunRecord: r}
+	end := now
+	if r.FinishedAt != nil {
+		end = *r.FinishedAt
+	}
+	if run.Seconds = end.Sub(r.StartedAt).Seconds(); run.Seconds > 0 {
+		run.EventsPerSecond = float64(r.Sent) / run.Seconds
+	}
+	return run
+}
+
+// failure says since when and why runs fail, nil if the last one did not. What the process
+// remembers, such as an error that kept a run from beginning, counts only if nobody has
+// succeeded since.
+func failure(h ledger.History, memory Memory) *Failure {
+	var f *Failure
+	if h.Failing != nil {
+		f = &Failure{Since: h.Failing.Since, Error: h.Failing.Error}
+	}
+	succeeded := h.LastSuccess != nil && h.LastSuccess.FinishedAt != nil && h.LastSuccess.FinishedAt.After(memory.FailingSince)
+	if memory.Err == nil || succeeded {
+		return f
+	}
+	since := memory.FailingSince
+	if f != nil && f.Since.Before(since) {
+		since = f.Since
+	}
+	return &Failure{Since: since, Error: memory.Err.Error(), Hint: fault.HintOf(memory.Err)}
+}
+
+func (s *Source) state(lagOver time.Duration) State {
+	switch {
+	case s.Failure != nil:
+		return Failing
+	case lagOver > 0 && s.LagSeconds != nil && *s.LagSeconds > lagOver.Seconds():
+		return Late
+	case len(s.Running) > 0:
+		return Running
+	case len(s.LastRuns) > 0:
+		return Fresh
+	}
+	return New
+}
