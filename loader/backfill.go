@@ -56,7 +56,7 @@ func (l *Loader) Backfill(ctx context.Context, src *config.Source, opts Backfill
 		kind = ledger.Repair
 	}
 	b.summary.Summary = Summary{Source: src.Nickname, Schema: src.Schema, Kind: kind, Status: ledger.RunFailed}
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return b.summary, err
 	}

@@ -17,7 +17,7 @@ import (
 // Without the export it tells what the ledger knows.
 func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (trace.Explanation, error) {
 	none := trace.Explanation{Source: src.Nickname, Schema: src.Schema, Asked: id, InteractionID: id}
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return none, err
 	}
@@ -30,7 +30,7 @@ func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (tr
 		return none, err
 	}
 	c.ReadsFrom = pages.Start(c.State, src.Lookback)
-	if c.Export, c.ExportError = l.Source(ctx, src); c.ExportError == nil {
+	if c.Export, c.ExportError = l.source(ctx, src); c.ExportError == nil {
 		defer c.Export.Close()
 		c.Encoder = segment.NewEncoder(src.Integrations)
 		c.Rules = rules(src, c.Export.Table(), c.State, c.Encoder)

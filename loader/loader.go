@@ -54,9 +54,9 @@ func (l *Loader) Close() {
 	l.gateway.Close()
 }
 
-// Ledger connects to the warehouse, if nobody did yet, and returns the source's
+// ledger connects to the warehouse, if nobody did yet, and returns the source's
 // ledger.
-func (l *Loader) Ledger(ctx context.Context, src *config.Source) (*ledger.Ledger, error) {
+func (l *Loader) ledger(ctx context.Context, src *config.Source) (*ledger.Ledger, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.warehouse == nil {
@@ -80,12 +80,12 @@ func (l *Loader) identity(src *config.Source) ledger.Identity {
 	}
 }
 
-// Source opens the export of a source and looks at its table.
-func (l *Loader) Source(ctx context.Context, src *config.Source) (*source.Source, error) {
+// source opens the export of a source and looks at its table.
+func (l *Loader) source(ctx context.Context, src *config.Source) (*source.Source, error) {
 	return l.sourceFor(ctx, src, 0)
 }
 
-// sourceFor is Source with another time limit for each statement; 0 = the usual one.
+// sourceFor is source with another time limit for each statement; 0 = the usual one.
 func (l *Loader) sourceFor(ctx context.Context, src *config.Source, timeout time.Duration) (*source.Source, error) {
 	return source.Open(ctx, source.Config{
 		URL: src.Interactions.URL, Timeout: timeout, PageSize: src.PageSize, Log: l.log.With("source", src.Nickname),

@@ -107,11 +107,11 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 	p := &previewer{days: map[PreviewDay]int64{}, rejects: map[event.Reason]*PreviewReject{}}
 	p.preview = Preview{Source: src.Nickname, Schema: src.Schema, Days: []PreviewDay{}, Rejects: []PreviewReject{}, Samples: []json.RawMessage{}}
 	var err error
-	if p.export, err = l.Source(ctx, src); err != nil {
+	if p.export, err = l.source(ctx, src); err != nil {
 		return p.preview, err
 	}
 	defer p.export.Close()
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return p.preview, err
 	}

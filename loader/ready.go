@@ -46,7 +46,7 @@ func (l *Loader) Ready(ctx context.Context) []Readiness {
 }
 
 func (l *Loader) pingWarehouse(ctx context.Context, src *config.Source) error {
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return err
 	}

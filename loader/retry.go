@@ -12,7 +12,7 @@ import (
 // Rejects calls each for every reject of a source in the order of the rows' ids;
 // reason "" means any.
 func (l *Loader) Rejects(ctx context.Context, src *config.Source, reason string, each func(ledger.Reject) error) error {
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return err
 	}

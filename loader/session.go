@@ -50,7 +50,7 @@ func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.
 	started := time.Now()
 	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: opts.Kind, Status: ledger.RunFailed}
 	// The export first: without it nothing is written.
-	export, err := l.Source(ctx, src)
+	export, err := l.source(ctx, src)
 	if err != nil {
 		return summary, err
 	}
@@ -148,7 +148,7 @@ func (s *session) warnDead() {
 // openRun opens the ledger and begins a run, after a migration if that is what is
 // missing.
 func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.RunOptions) (*ledger.Run, error) {
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return nil, err
 	}

@@ -20,26 +20,20 @@ func (l *Loader) Status(ctx context.Context, src *config.Source, memory status.M
 type databases struct {
 	loader *Loader
 	src    *config.Source
+	book   *ledger.Ledger
 }
 
-func (d *databases) State(ctx context.Context) (ledger.State, error) {
-	book, err := d.loader.Ledger(ctx, d.src)
-	if err != nil {
-		return ledger.State{}, err
+func (d *databases) State(ctx context.Context) (state ledger.State, err error) {
+	if d.book, err = d.loader.ledger(ctx, d.src); err != nil {
+		return state, err
 	}
-	return book.State(ctx)
+	return d.book.State(ctx)
 }
 
-func (d *databases) History(ctx context.Context) (ledger.History, error) {
-	book, err := d.loader.Ledger(ctx, d.src)
-	if err != nil {
-		return ledger.History{}, err
-	}
-	return book.History(ctx)
-}
+func (d *databases) History(ctx context.Context) (ledger.History, error) { return d.book.History(ctx) }
 
 func (d *databases) Waiting(ctx context.Context, state ledger.State) (int64, error) {
-	export, err := d.loader.Source(ctx, d.src)
+	export, err := d.loader.source(ctx, d.src)
 	if err != nil {
 		return 0, err
 	}
@@ -49,7 +43,7 @@ func (d *databases) Waiting(ctx context.Context, state ledger.State) (int64, err
 
 // Slots returns the accounting of a source's slots for a holder, see [ledger.Holder].
 func (l *Loader) Slots(ctx context.Context, src *config.Source, holder string) (*ledger.Slots, error) {
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +52,7 @@ func (l *Loader) Slots(ctx context.Context, src *config.Source, holder string) (
 
 // Days counts the mirrored events of [from, to) by day, see [ledger.Ledger.Days].
 func (l *Loader) Days(ctx context.Context, src *config.Source, from, to time.Time) ([]ledger.Day, error) {
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +62,7 @@ func (l *Loader) Days(ctx context.Context, src *config.Source, from, to time.Tim
 // Announce stores what is announced of a source if nobody did since before was read; false =
 // somebody did.
 func (l *Loader) Announce(ctx context.Context, src *config.Source, before, after []byte) (bool, error) {
-	book, err := l.Ledger(ctx, src)
+	book, err := l.ledger(ctx, src)
 	if err != nil {
 		return false, err
 	}

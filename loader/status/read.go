@@ -15,7 +15,7 @@ type Databases interface {
 	// State reads where the source stands. A schema that needs migration has
 	// [ledger.ErrNotMigrated] as the cause.
 	State(ctx context.Context) (ledger.State, error)
-	// History reads what happened of late.
+	// History reads what happened of late, after State.
 	History(ctx context.Context) (ledger.History, error)
 	// Waiting counts about how many rows of the export the watermark has not reached.
 	Waiting(ctx context.Context, state ledger.State) (int64, error)
