@@ -2,10 +2,10 @@ package main
 
 import (
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/candu-loader/candu-loader/loader/config"
@@ -30,40 +30,24 @@ func (a *app) completeNicknames(cmd *cobra.Command) {
 }
 
 // nicknames returns those of the config that begin as begun does and are not there
-// yet, with the schema as description. Whatever is wrong, it says nothing: the user is typing.
+// yet, with the schema as description. It reads no more of the config than that: secrets
+// are seldom in the environment of the one who types. Whatever is wrong, it says nothing.
 func (a *app) nicknames(given []string, begun string) []cobra.Completion {
-	text, err := os.ReadFile(a.configPath)
-	if err != nil {
-		return nil
+	var file struct {
+		Sources []struct{ Nickname, Schema string }
 	}
-	cfg, err := config.Parse(a.configPath, text, standIn(text))
-	if err != nil {
+	text, err := os.ReadFile(a.configPath)
+	if err != nil || yaml.Unmarshal(text, &file) != nil {
 		return nil
 	}
 	var found []cobra.Completion
-	for _, src := range cfg.Sources {
+	for _, src := range file.Sources {
+		if src.Schema == "" {
+			src.Schema, _ = config.SchemaName(src.Nickname)
+		}
 		if strings.HasPrefix(strings.ToLower(src.Nickname), strings.ToLower(begun)) && !slices.Contains(given, src.Nickname) {
 			found = append(found, cobra.CompletionWithDesc(src.Nickname, "schema "+src.Schema))
 		}
 	}
 	return found
-}
-
-// variable matches a variable without a default.
-var variable = regexp.MustCompile(`\$\{(\w+)\}`)
-
-// standIn looks variables up for a completion: secrets are seldom in the environment
-// of the one who types, so one that must be set and is not gets a value which does for a
-// URL and for a key. Nothing connects to it.
-func standIn(text []byte) func(name string) (string, bool) {
-	needed := map[string]bool{}
-	for _, match := range variable.FindAllSubmatch(text, -1) {
-		needed[string(match[1])] = true
-	}
-	return func(name string) (string, bool) {
-		if value, ok := os.LookupEnv(name); ok || !needed[name] {
-			return value, ok
-		}
-		return "postgres://localhost/completion", true
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -82,6 +83,18 @@ func (a *app) report(err error) {
 	}
 }
 
+// memoryOfRun is the memory that a run may have before the garbage collector works harder
+// rather than let the process grow. At the 1,000 events a second that Segment takes a run needs
+// 45 MiB with or without it; without it one that nothing slows down takes over 100.
+const memoryOfRun = 45 << 20
+
+// limitMemory allows for as many runs as may be under way, unless $GOMEMLIMIT does.
+func limitMemory(sources int) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(min(sources, loader.RunsAtOnce)) * memoryOfRun)
+	}
+}
+
 // action is what a command does with a loader and the sources that were named.
 type action func(ctx context.Context, l *loader.Loader, sources []*config.Source) error
 
@@ -93,6 +106,7 @@ func (a *app) with(do action) func(*cobra.Command, []string) error {
 		if err != nil {
 			return err
 		}
+		limitMemory(len(sources))
 		l := loader.New(cfg, a.log)
 		defer l.Close()
 		return do(ctx, l, sources)

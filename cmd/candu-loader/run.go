@@ -57,7 +57,6 @@ func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Sourc
 	if limit < 0 {
 		return usage("--limit %d: expected 0 or more", limit)
 	}
-	limitMemory(len(sources))
 	progress := a.openProgress()
 	runs := l.RunAll(ctx, sources, loader.RunsOptions{Limit: limit, Progress: progress.update, Ended: progress.end})
 	progress.close()

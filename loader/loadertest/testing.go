@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 )
@@ -39,7 +38,9 @@ func Main(m *testing.M) int {
 func Shared(tb testing.TB) *Server {
 	tb.Helper()
 	server := shared.Load()
-	require.NotNil(tb, server, "TestMain must call loadertest.Main")
+	if server == nil {
+		tb.Fatal("TestMain must call loadertest.Main")
+	}
 	return server
 }
 
@@ -78,17 +79,17 @@ func admin(tb testing.TB, server *Server, sql string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, server.URL("postgres", "postgres"))
-	require.NoError(tb, err)
+	check(tb, err)
 	_, err = conn.Exec(ctx, sql)
-	require.NoError(tb, err)
-	require.NoError(tb, conn.Close(ctx))
+	check(tb, err)
+	check(tb, conn.Close(ctx))
 }
 
 // Pool connects for one test.
 func Pool(tb testing.TB, url string) *pgxpool.Pool {
 	tb.Helper()
 	pool, err := pgxpool.New(context.Background(), url)
-	require.NoError(tb, err)
+	check(tb, err)
 	tb.Cleanup(pool.Close)
 	return pool
 }
@@ -97,7 +98,15 @@ func Pool(tb testing.TB, url string) *pgxpool.Pool {
 func Segment(tb testing.TB, options fakesegment.Options) (*fakesegment.Server, string) {
 	tb.Helper()
 	fake := fakesegment.New(options)
-	require.NoError(tb, fake.Start(context.Background(), "127.0.0.1:0"))
+	check(tb, fake.Start(context.Background(), "127.0.0.1:0"))
 	tb.Cleanup(fake.Close)
 	return fake, fake.URL()
+}
+
+// check is require.NoError: the demo has this package too, and nothing of testify.
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
 }

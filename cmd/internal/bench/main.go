@@ -31,7 +31,6 @@ func main() {
 	flag.BoolVar(&b.quick, "quick", false, "a tenth of the rows, one round, and nothing that takes longer")
 	flag.BoolVar(&b.strict, "strict", false, "a sink that looks at each event, instead of one that counts")
 	flag.StringVar(&b.out, "out", "", "file for the figures as JSON")
-	flag.StringVar(&b.profile, "profile", "", "file for a CPU profile of all runs of the loader, which must be built with the tag profile")
 	flag.Parse()
 	if b.quick {
 		b.rows, b.rounds, b.wide, b.huge = b.rows/10, 1, 0, 0
@@ -48,7 +47,7 @@ type bench struct {
 	bin                      string
 	rows, wide, huge, rounds int
 	strict, quick            bool
-	out, profile             string
+	out                      string
 	server                   *loadertest.Server
 	// folder is for configurations.
 	folder  string
@@ -84,11 +83,6 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	b.reportMedians()
 	b.report()
-	if b.profile != "" {
-		if err := mergeProfiles(b.folder, b.profile); err != nil {
-			return err
-		}
-	}
 	if b.out == "" {
 		return nil
 	}

@@ -80,9 +80,6 @@ func (w *world) measure(ctx context.Context, j job) (figure, error) {
 	}
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+b.server.URL(w.name, "postgres"), "CANDU_DEV_WRITE_KEY=k",
 		"SEGMENT_ENDPOINT="+url, fmt.Sprintf("MAX_EVENTS_PER_SECOND=%d", j.limit))
-	if b.profile != "" {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("CPU_PROFILE=%s/%d.prof", b.folder, len(b.figures)))
-	}
 	cmd.Stderr = os.Stderr
 	before, err := w.postgresCPU(ctx)
 	if err != nil {
