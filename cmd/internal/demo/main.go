@@ -95,14 +95,14 @@ func run(ctx context.Context, loader string) error {
 	fmt.Printf("\nThe fake Segment accepted %d events (%d screens, %d tracks), %d duplicates, %d invalid.\n",
 		stats.Accepted, stats.ByType["screen"], stats.ByType["track"], stats.Duplicates, stats.Invalid)
 
-	step("What an analyst asks, straight SQL on the mirror: the tutorials that were seen most")
+	step("What an analyst asks, in plain SQL on the mirror: the most viewed tutorials")
 	if err := query(ctx, conn, `
 		select tutorial_id, count(*) as views, count(distinct coalesce(user_id, anonymous_id)) as viewers
 		from candu_dev.tutorial_view
 		group by tutorial_id order by views desc, tutorial_id limit 5`); err != nil {
 		return err
 	}
-	step("... and those whose views lead to interactions most often")
+	step("... and those whose views lead to an interaction most often")
 	if err := query(ctx, conn, `
 		select v.tutorial_id, v.views, coalesce(i.interactions, 0) as interactions,
 			round(100.0 * coalesce(i.interactions, 0) / v.views, 1) || ' %' as interaction_rate
@@ -112,7 +112,7 @@ func run(ctx context.Context, loader string) error {
 		return err
 	}
 
-	step("A second run: everything was delivered, so it sends nothing")
+	step("A second run: it looks at the last rows once more, for others may have been committed late, and sends nothing")
 	if err := command("run"); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func run(ctx context.Context, loader string) error {
 	if err := command("status"); err != nil {
 		return err
 	}
-	step("Done. Postgres and the fake Segment are gone with this process.")
+	step("Done. Nothing is left: Postgres and the fake Segment end here")
 	return web.Shutdown(ctx)
 }
 
