@@ -282,10 +282,10 @@ func TestOperations_NamesMetricsThatExist(t *testing.T) {
 	files, err := sources()
 	require.NoError(t, err)
 	text := read(t, "docs/operations.md")
-	var code string
+	var code strings.Builder
 	for name, text := range files {
 		if strings.HasPrefix(name, "loader/serve/") && !strings.HasSuffix(name, "_test.go") {
-			code += text
+			code.WriteString(text)
 		}
 	}
 	_, table, found := strings.Cut(text, "| metric |")
@@ -298,11 +298,11 @@ func TestOperations_NamesMetricsThatExist(t *testing.T) {
 		}
 		for _, name := range span.FindAllStringSubmatch(cells[1], -1) {
 			documented = append(documented, name[1])
-			exists := strings.Contains(code, `"`+name[1]+`"`) // Without the code in the message.
+			exists := strings.Contains(code.String(), `"`+name[1]+`"`) // Without the code in the message.
 			require.True(t, exists, "no metric %q", name[1])
 		}
 	}
-	for _, name := range regexp.MustCompile(`(?:desc|counter)\("(\w+)"|Name: "(\w+)"`).FindAllStringSubmatch(code, -1) {
+	for _, name := range regexp.MustCompile(`(?:desc|counter)\("(\w+)"|Name: "(\w+)"`).FindAllStringSubmatch(code.String(), -1) {
 		require.Contains(t, documented, name[1]+name[2])
 	}
 }
