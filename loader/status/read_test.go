@@ -1,0 +1,108 @@
+package status_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/status"
+)
+
+// databases answer what they are told to.
+type databases struct {
+	state    ledger.State
+	stateErr error
+	history  ledger.History
+	waiting  error
+	counted  int
+}
+
+func (d *databases) State(context.Context) (ledger.State, error)     { return d.state, d.stateErr }
+func (d *databases) History(context.Context) (ledger.History, error) { return d.history, nil }
+func (d *databases) Waiting(context.Context, ledger.State) (int64, error) {
+	d.counted++
+	return 7, d.waiting
+}
+
+func read(t *testing.T, db *databases, memory status.Memory) status.Source {
+	t.Helper()
+	return status.Read(t.Context(), &config.Source{Nickname: "A", Location: time.UTC}, db, memory, time.Hour)
+}
+
+func ago(d time.Duration) *time.Time { return new(time.Now().Add(-d)) }
+
+func ended(by ledger.RunStatus, before time.Duration) *ledger.RunRecord {
+	return &ledger.RunRecord{ID: 1, Kind: ledger.Scheduled, Status: by, StartedAt: *ago(before + time.Minute), FinishedAt: ago(before)}
+}
+
+func TestRead_State(t *testing.T) {
+	t.Parallel()
+	run := []ledger.RunRecord{*ended(ledger.RunSucceeded, time.Minute)}
+	for want, db := range map[status.State]*databases{
+		status.New:     {},
+		status.Fresh:   {history: ledger.History{Recent: run}, state: ledger.State{CaughtUpAt: ago(time.Minute), WatermarkAt: ago(100 * time.Hour)}},
+		status.Late:    {history: ledger.History{Recent: run}, state: ledger.State{CaughtUpAt: ago(2 * time.Hour)}},
+		status.Running: {history: ledger.History{Recent: run, Running: run}, state: ledger.State{CaughtUpAt: ago(time.Minute)}},
+		status.Failing: {history: ledger.History{Recent: run, Failing: &ledger.Failing{Since: *ago(time.Minute)}}},
+	} {
+		s := read(t, db, status.Memory{})
+		require.Equal(t, want, s.State)
+		require.NotEmpty(t, s.Sentence)
+		require.True(t, s.Migrated)
+	}
+	s := read(t, &databases{stateErr: ledger.ErrNotMigrated}, status.Memory{})
+	require.Equal(t, status.New, s.State)
+	require.False(t, s.Migrated)
+	require.NoError(t, s.Err)
+}
+
+// What a process remembers of attempts that no table knows counts until somebody succeeds.
+func TestRead_Failure(t *testing.T) {
+	t.Parallel()
+	remembered := status.Memory{Err: fault.New(fault.Precondition, "no table").WithHint("make one"), FailingSince: *ago(time.Hour)}
+	require.Nil(t, read(t, &databases{}, status.Memory{}).Failure)
+
+	f := read(t, &databases{}, remembered).Failure
+	require.Equal(t, status.Failure{Since: remembered.FailingSince, Error: "no table", Hint: "make one"}, *f)
+
+	recorded := ledger.History{Failing: &ledger.Failing{Since: *ago(3 * time.Hour), Error: "refused"}}
+	f = read(t, &databases{history: recorded}, status.Memory{}).Failure
+	require.Equal(t, status.Failure{Since: recorded.Failing.Since, Error: "refused"}, *f)
+	f = read(t, &databases{history: recorded}, remembered).Failure
+	require.Equal(t, status.Failure{Since: recorded.Failing.Since, Error: "no table", Hint: "make one"}, *f, "the earlier moment, the later reason")
+
+	require.NotNil(t, read(t, &databases{history: ledger.History{LastSuccess: ended(ledger.RunSucceeded, 2*time.Hour)}}, remembered).Failure)
+	require.Nil(t, read(t, &databases{history: ledger.History{LastSuccess: ended(ledger.RunSucceeded, time.Minute)}}, remembered).Failure, "another replica succeeded")
+}
+
+func TestRead_DatabasesAway(t *testing.T) {
+	t.Parallel()
+	away := &databases{stateErr: errors.New("connection refused")}
+	s := read(t, away, status.Memory{})
+	require.EqualError(t, s.Err, "connection refused")
+	require.Equal(t, status.Failing, s.State)
+	require.WithinDuration(t, time.Now(), s.Failure.Since, time.Minute)
+	s = read(t, away, status.Memory{AwaySince: *ago(time.Hour)})
+	require.True(t, s.Failure.Since.Before(*ago(59 * time.Minute)))
+}
+
+func TestRead_CountsWhatWaitsOnceAMinute(t *testing.T) {
+	t.Parallel()
+	db := &databases{}
+	s := read(t, db, status.Memory{})
+	require.EqualValues(t, 7, *s.WaitingRows)
+	s = read(t, db, status.Memory{Waiting: s.Waiting})
+	require.EqualValues(t, 7, *s.WaitingRows)
+	require.Equal(t, 1, db.counted)
+	db.waiting = errors.New("no table")
+	s = read(t, db, status.Memory{Waiting: status.Waiting{CountedAt: *ago(2 * time.Minute)}})
+	require.Nil(t, s.WaitingRows)
+	require.Equal(t, "no table", s.WaitingError)
+	require.NoError(t, s.Err)
+}
