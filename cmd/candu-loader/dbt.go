@@ -14,9 +14,9 @@ func (a *app) buildDBTCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "dbt [NICKNAME...]",
 		Short: "Print a sources.yml for dbt",
-		Long: `Prints the mirror's tables as sources for dbt: descriptions, tests, and freshness by
-received_at. It needs no database. Freshness warns after two slots of the schedule
-without a new event, at least a day, and is an error after twice that.`,
+		Long: `Prints the mirror's tables as sources for dbt: descriptions, tests, and freshness by when
+a run last caught up. It needs no database. Freshness warns after two slots of the schedule
+without that, at least a day, and is an error after twice that.`,
 		Example: `  candu-loader dbt > models/candu/sources.yml
   candu-loader dbt Candu_Prod`,
 		RunE: a.with(func(_ context.Context, _ *loader.Loader, sources []*config.Source) error {

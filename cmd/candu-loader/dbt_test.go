@@ -43,17 +43,17 @@ func TestDBT_Parses(t *testing.T) {
 	var file struct {
 		Version int
 		Sources []struct {
-			Name          string
-			Schema        string
-			LoadedAtField string `yaml:"loaded_at_field"`
-			Freshness     map[string]struct {
-				Count  int
-				Period string
-			}
+			Name   string
+			Schema string
 			Tables []struct {
-				Name        string
-				Description string
-				Columns     []struct {
+				Name          string
+				Description   string
+				LoadedAtField string `yaml:"loaded_at_field"`
+				Freshness     map[string]struct {
+					Count  int
+					Period string
+				}
+				Columns []struct {
 					Name        string
 					Description string
 					Tests       []any
@@ -65,10 +65,10 @@ func TestDBT_Parses(t *testing.T) {
 	require.Equal(t, 2, file.Version)
 	require.Len(t, file.Sources, 2)
 	require.Equal(t, "candu_eu", file.Sources[1].Schema)
-	require.Equal(t, 48, file.Sources[0].Freshness["warn_after"].Count, "two slots of a daily schedule")
-	require.Equal(t, 24, file.Sources[1].Freshness["warn_after"].Count)
-	for _, source := range file.Sources {
-		require.Equal(t, "received_at", source.LoadedAtField)
+	for i, source := range file.Sources {
+		last := source.Tables[len(source.Tables)-1]
+		require.Equal(t, "caught_up_at", last.LoadedAtField)
+		require.Equal(t, []int{48, 24}[i], last.Freshness["warn_after"].Count, "two slots of a daily schedule, or the least")
 		var names []string
 		for _, table := range source.Tables {
 			names = append(names, table.Name)
@@ -83,6 +83,6 @@ func TestDBT_Parses(t *testing.T) {
 				}
 			}
 		}
-		require.Equal(t, []string{"tracks", "tutorial_interaction", "screens", "tutorial_view", "tutorial_daily"}, names)
+		require.Equal(t, []string{"tracks", "tutorial_interaction", "screens", "tutorial_view", "tutorial_daily", "loader_freshness"}, names)
 	}
 }

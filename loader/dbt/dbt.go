@@ -20,12 +20,10 @@ type (
 		Sources []dbtSource `yaml:"sources"`
 	}
 	dbtSource struct {
-		Name          string       `yaml:"name"`
-		Description   string       `yaml:"description"`
-		Schema        string       `yaml:"schema"`
-		LoadedAtField string       `yaml:"loaded_at_field"`
-		Freshness     dbtFreshness `yaml:"freshness"`
-		Tables        []dbtTable   `yaml:"tables"`
+		Name        string     `yaml:"name"`
+		Description string     `yaml:"description"`
+		Schema      string     `yaml:"schema"`
+		Tables      []dbtTable `yaml:"tables"`
 	}
 	dbtFreshness struct {
 		WarnAfter  dbtPeriod `yaml:"warn_after"`
@@ -36,10 +34,13 @@ type (
 		Period string `yaml:"period"`
 	}
 	dbtTable struct {
-		Name        string      `yaml:"name"`
-		Description string      `yaml:"description"`
-		Freshness   *dbtNone    `yaml:"freshness,omitempty"`
-		Columns     []dbtColumn `yaml:"columns"`
+		Name        string `yaml:"name"`
+		Description string `yaml:"description"`
+		// LoadedAtField and Freshness stand where the loader says when it last caught up: rows that
+		// nobody made are no reason to warn.
+		LoadedAtField string        `yaml:"loaded_at_field,omitempty"`
+		Freshness     *dbtFreshness `yaml:"freshness,omitempty"`
+		Columns       []dbtColumn   `yaml:"columns"`
 	}
 	dbtColumn struct {
 		Name        string `yaml:"name"`
@@ -48,13 +49,6 @@ type (
 		Tests       []any  `yaml:"tests,omitempty"`
 	}
 )
-
-// dbtNone is written as null, by which a table without a time of loading declines the
-// source's freshness.
-type dbtNone struct{}
-
-// MarshalYAML implements [yaml.InterfaceMarshaler].
-func (*dbtNone) MarshalYAML() (any, error) { return nil, nil }
 
 // Sources returns a sources.yml for dbt with the schemas of those sources. It asks
 // no database.
@@ -67,13 +61,16 @@ func Sources(sources []*config.Source) ([]byte, error) {
 	for _, src := range sources {
 		warn := warnAfter(src)
 		source := dbtSource{
-			Name: src.Schema, Schema: src.Schema, LoadedAtField: "received_at",
+			Name: src.Schema, Schema: src.Schema,
 			Description: fmt.Sprintf("Candu's interactions as Segment accepted them for source %s, mirrored by candu-loader.", src.Nickname),
-			Freshness:   dbtFreshness{WarnAfter: dbtPeriod{warn, "hour"}, ErrorAfter: dbtPeriod{2 * warn, "hour"}},
 		}
 		for _, name := range []string{"tracks", "tutorial_interaction", "screens", "tutorial_view", "tutorial_daily"} {
 			source.Tables = append(source.Tables, dbtTableOf(relations[name]))
 		}
+		freshness := dbtTableOf(relations["loader_freshness"])
+		freshness.LoadedAtField = "caught_up_at"
+		freshness.Freshness = &dbtFreshness{WarnAfter: dbtPeriod{warn, "hour"}, ErrorAfter: dbtPeriod{2 * warn, "hour"}}
+		source.Tables = append(source.Tables, freshness)
 		file.Sources = append(file.Sources, source)
 	}
 	text, err := yaml.MarshalWithOptions(file, yaml.IndentSequence(true))
@@ -84,14 +81,12 @@ func Sources(sources []*config.Source) ([]byte, error) {
 }
 
 func dbtTableOf(relation ledger.Relation) dbtTable {
-	table := dbtTable{Name: relation.Name, Description: relation.Comment, Freshness: &dbtNone{}}
+	table := dbtTable{Name: relation.Name, Description: relation.Comment}
 	for _, c := range relation.Columns {
 		column := dbtColumn{Name: c.Name, Description: c.Comment, Quote: c.Name == "timestamp"}
 		switch c.Name {
 		case "id":
 			column.Tests = []any{"unique", "not_null"}
-		case "received_at":
-			table.Freshness = nil // As the source.
 		case "event":
 			column.Tests = accepted("tutorial_interaction")
 		case "event_text":
@@ -110,8 +105,8 @@ func accepted(value string) []any {
 	return []any{map[string]any{"accepted_values": map[string][]string{"values": {value}}}}
 }
 
-// warnAfter is after how many hours without a new event something is wrong: two slots
-// of the schedule, and not before a day, for users sleep.
+// warnAfter is after how many hours without catching up something is wrong: two slots
+// of the schedule, and not before a day.
 func warnAfter(src *config.Source) int {
 	const day = 24
 	if src.Schedule == nil {
