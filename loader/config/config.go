@@ -4,10 +4,10 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,95 +18,89 @@ import (
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
-// Defaults of the keys that have one.
+// The hosts of Segment's US region.
 const (
-	DefaultEndpoint           = "https://api.segment.io"
-	DefaultCDN                = "https://cdn.segment.com"
-	DefaultBatchSize          = 1000
-	DefaultConcurrency        = 4
-	DefaultMaxEventsPerSecond = 1000
-	DefaultRetryFor           = 15 * time.Minute
-	DefaultLookback           = 15 * time.Minute
-	DefaultPageSize           = 5000
-	DefaultCatchUp            = 24 * time.Hour
-	DefaultListen             = "127.0.0.1:8321"
-	defaultTable              = "public.candu_interactions"
+	trackingHost = "https://api.segment.io"
+	cdnHost      = "https://cdn.segment.com"
 )
 
 // Config is a configuration without a fault in it: defaults are filled in,
-// variables expanded, secrets read.
+// variables expanded, secrets read. The tags of its fields are explained at decoder.
 type Config struct {
 	// Path of the file.
 	Path      string
-	Warehouse Warehouse
-	Segment   Segment
-	Sources   []*Source
-	HTTP      HTTP
-	Alerts    Alerts
+	Warehouse Warehouse `yaml:"warehouse" required:"{url: \"${DATABASE_URL}\"}"`
+	Segment   Segment   `yaml:"segment"`
+	Sources   []*Source `yaml:"sources" required:"[{nickname: Candu_Prod, write_key: \"${CANDU_PROD_WRITE_KEY}\"}]"`
+	HTTP      HTTP      `yaml:"http"`
+	Alerts    Alerts    `yaml:"alerts"`
 }
 
 // Warehouse is the Postgres that holds the mirrored schemas.
 type Warehouse struct {
-	URL secret.URL
-	// MigrateURL reaches the server without a transaction pooler in between.
-	MigrateURL secret.URL
+	URL secret.URL `yaml:"url" file:"url_file" required:"${DATABASE_URL}"`
+	// MigrateURL reaches the server without a transaction pooler in between; default URL.
+	MigrateURL secret.URL `yaml:"migrate_url" file:"migrate_url_file"`
 	// Readers are roles that may read the mirror.
-	Readers []string
+	Readers []string `yaml:"readers"`
 }
 
 // Segment says how to deliver.
 type Segment struct {
 	// Endpoint is scheme and host of the tracking API.
-	Endpoint string
+	Endpoint string `yaml:"endpoint" default:"https://api.segment.io"`
 	// CDN is scheme and host of the service that knows write keys.
-	CDN                string
-	BatchSize          int
-	Concurrency        int
-	MaxEventsPerSecond int // 0 = no limit
-	RetryFor           time.Duration
+	CDN                string        `yaml:"cdn_endpoint" default:"https://cdn.segment.com"`
+	BatchSize          int           `yaml:"batch_size" default:"1000" unit:"events" min:"1" max:"2500"`
+	Concurrency        int           `yaml:"concurrency" default:"4" unit:"batches in flight" min:"1" max:"64"`
+	MaxEventsPerSecond int           `yaml:"max_events_per_second" default:"1000" unit:"events a second (0 = no limit)" min:"0" max:"2147483647"`
+	RetryFor           time.Duration `yaml:"retry_for" default:"15m" min:"0s"`
 }
 
 // Source is one Segment source and its export.
 type Source struct {
 	// Line of the source in the file.
 	Line     int
-	Nickname string
-	WriteKey secret.String
-	Schema   string
+	Nickname string        `yaml:"nickname" required:"Candu_Prod"`
+	WriteKey secret.String `yaml:"write_key" file:"write_key_file" required:"${CANDU_PROD_WRITE_KEY}   (in Segment: Connections > Sources > your source > Settings > API Keys)"`
+	// Schema is made of the nickname if the file gives none.
+	Schema string `yaml:"schema"`
+	// Location is the time zone of dates on the command line, and of what follows.
+	Location *time.Location `yaml:"timezone" default:"UTC"`
+	StartAt  StartAt        `yaml:"start_at"`
 	// Schedule is nil if the file gives none.
-	Schedule *schedule.Schedule
+	Schedule *schedule.Schedule `yaml:"schedule"`
 	// CatchUp is how late a slot may still become a run.
-	CatchUp time.Duration
+	CatchUp time.Duration `yaml:"catch_up" default:"24h" min:"0s"`
 	// RunDeadline ends a scheduled run that takes longer; 0 = none.
-	RunDeadline time.Duration
-	// Location is the time zone of the schedule and of dates on the command line.
-	Location *time.Location
+	RunDeadline time.Duration `yaml:"run_deadline" min:"1s"`
 	// MessageNamespace is uuid.Nil if the file gives none.
-	MessageNamespace uuid.UUID
-	Interactions     Interactions
-	StartAt          StartAt
-	Lookback         time.Duration
-	PageSize         int
+	MessageNamespace uuid.UUID     `yaml:"message_namespace"`
+	Interactions     Interactions  `yaml:"interactions"`
+	Lookback         time.Duration `yaml:"lookback" default:"15m" min:"0s"`
+	PageSize         int           `yaml:"page_size" default:"5000" unit:"rows" min:"1" max:"50000"`
 	// Integrations goes into every event; nil leaves it out.
-	Integrations map[string]any
+	Integrations map[string]any `yaml:"integrations"`
 }
 
 // Interactions says where the rows are.
 type Interactions struct {
-	URL   secret.URL
-	Table Table
+	// URL is the warehouse's if the file gives none.
+	URL   secret.URL `yaml:"url" file:"url_file"`
+	Table Table      `yaml:"table" default:"public.candu_interactions"`
 	// Columns maps canonical names to the table's, for the names that were given.
-	Columns map[string]string
-	// Mapped says which canonical names were given.
-	Mapped map[string]bool
-	Kinds  Kinds
+	Columns map[string]string `yaml:"columns"`
+	Kinds   Kinds             `yaml:"kinds"`
 }
 
 // Table is a relation's name, unquoted.
 type Table struct{ Schema, Name string }
 
 // Kinds are the spellings of the column kind.
-type Kinds struct{ View, Interaction []string }
+type Kinds struct {
+	View        []string `yaml:"view" default:"view"`
+	Interaction []string `yaml:"interaction" default:"interaction"`
+}
 
 // StartMode says where the first run of a source begins.
 type StartMode uint8
@@ -127,10 +121,10 @@ type StartAt struct {
 // HTTP is where serve answers, and to whom.
 type HTTP struct {
 	// Listen is HOST:PORT.
-	Listen string
+	Listen string `yaml:"listen" default:"127.0.0.1:8321"`
 	// User and Password are asked for if they are set.
-	User     string
-	Password secret.String
+	User     string        `yaml:"user"`
+	Password secret.String `file:"password_file"`
 }
 
 // Loopback tells whether only this machine can reach the address.
@@ -143,11 +137,11 @@ func (h HTTP) Loopback() bool {
 type Alerts struct {
 	// URLs are services in the form of shoutrrr
 	// (https://shoutrrr.nickfedor.com); they hold tokens.
-	URLs []secret.String
+	URLs []secret.String `yaml:"urls" file:"urls_file"`
 	// LagOver is the lag from which on a source is late; 0 = it never is.
-	LagOver time.Duration
+	LagOver time.Duration `yaml:"lag_over" min:"1s"`
 	// PingURL is asked with GET after each run that succeeded, "" = none.
-	PingURL secret.String
+	PingURL secret.String `yaml:"ping_url" file:"ping_url_file"`
 }
 
 // Load reads a file. env looks a variable up, as os.LookupEnv does. Every error
@@ -166,8 +160,9 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 
 // Parse is Load for a text; path stands in the messages.
 func Parse(path string, text []byte, env func(string) (string, bool)) (*Config, error) {
-	d := &decoder{path: path, env: env}
-	config := d.decode(text)
+	d := &decoder{path: path, env: env, lines: map[string]int{}}
+	config := &Config{Path: path}
+	d.decode(text, config)
 	if len(d.problems) > 0 {
 		d.problems.sort()
 		return nil, &fault.Error{Kind: fault.Config, Err: d.problems}
@@ -181,29 +176,17 @@ func (c *Config) Select(nicknames []string) ([]*Source, error) {
 		return c.Sources, nil
 	}
 	var selected []*Source
+	var known []string
+	for _, s := range c.Sources {
+		known = append(known, s.Nickname)
+	}
 	for _, nickname := range nicknames {
-		source := c.find(nickname)
-		if source == nil {
-			var known []string
-			for _, s := range c.Sources {
-				known = append(known, s.Nickname)
-			}
+		i := slices.Index(known, nickname)
+		if i < 0 {
 			return nil, fault.New(fault.Config, "no source %q in %s", nickname, c.Path).
 				WithHint("%sKnown: %s.", suggest(nickname, known), strings.Join(known, ", "))
 		}
-		selected = append(selected, source)
+		selected = append(selected, c.Sources[i])
 	}
 	return selected, nil
 }
-
-func (c *Config) find(nickname string) *Source {
-	for _, s := range c.Sources {
-		if s.Nickname == nickname {
-			return s
-		}
-	}
-	return nil
-}
-
-// String names the table as people write it.
-func (t Table) String() string { return fmt.Sprintf("%s.%s", t.Schema, t.Name) }

@@ -44,6 +44,7 @@ func TestLoad_Errors(t *testing.T) {
 			want, rerr := os.ReadFile(golden)
 			require.NoError(t, rerr)
 			require.Equal(t, string(want), err.Error()+"\n")
+			require.NotContains(t, err.Error(), "s3cr3t")
 		})
 	}
 }
@@ -71,6 +72,8 @@ func TestParse_AllKeys(t *testing.T) {
 	t.Parallel()
 	secretFile := filepath.Join(t.TempDir(), "key")
 	require.NoError(t, os.WriteFile(secretFile, []byte("from-file\n"), 0o600))
+	services := filepath.Join(t.TempDir(), "services")
+	require.NoError(t, os.WriteFile(services, []byte("ntfy://a\n\nslack://b\n"), 0o600))
 	cfg, err := config.Parse("x.yaml", []byte(`
 warehouse: {url: "host=db user=x password=hunter2", migrate_url: postgres://direct/db, readers: [analysts, "b i"]}
 segment: {endpoint: "http://127.0.0.1:8320/", batch_size: 250, concurrency: 8, max_events_per_second: 0, retry_for: 1d2h}
@@ -86,7 +89,8 @@ sources:
     page_size: 1
     integrations: {All: false, Mixpanel: {a: 1}}
   - {nickname: B, write_key: "a$${b}", schema: other}
-http: {listen: "[::1]:9000"}
+http: {listen: "[::1]:9000", user: operator, password_file: `+secretFile+`}
+alerts: {urls_file: `+services+`}
 `), environment(map[string]string{"EXPORT": "postgres://export/x: {y}"}))
 	require.NoError(t, err)
 	s := cfg.Sources[0]
@@ -95,10 +99,17 @@ http: {listen: "[::1]:9000"}
 	require.Equal(t, "postgres://export/x: {y}", s.Interactions.URL.Reveal(), "a variable's value is no YAML")
 	require.Equal(t, config.Table{Schema: "My Schema", Name: "rows"}, s.Interactions.Table)
 	require.Equal(t, []string{"i"}, s.Interactions.Kinds.Interaction)
-	require.Equal(t, map[string]bool{"id": true}, s.Interactions.Mapped)
+	require.Equal(t, map[string]string{"id": "Key"}, s.Interactions.Columns)
 	require.Equal(t, map[string]any{"All": false, "Mixpanel": map[string]any{"a": uint64(1)}}, s.Integrations)
 	require.Equal(t, "2026-03-28T23:00:00Z", s.StartAt.At.UTC().Format(time.RFC3339))
+	require.Equal(t, "15 3 * * 1-5 Europe/Berlin", s.Schedule.String(), "wherever timezone stands")
 	require.Equal(t, 26*time.Hour, cfg.Segment.RetryFor)
+	require.Equal(t, time.UTC, cfg.Sources[1].Location)
+	require.Equal(t, config.Kinds{View: []string{"view"}, Interaction: []string{"interaction"}}, cfg.Sources[1].Interactions.Kinds)
+	require.Equal(t, cfg.Warehouse.URL, cfg.Sources[1].Interactions.URL)
+	require.Equal(t, "from-file", cfg.HTTP.Password.Reveal())
+	require.Len(t, cfg.Alerts.URLs, 2)
+	require.Equal(t, "slack://b", cfg.Alerts.URLs[1].Reveal())
 	require.Equal(t, "http://127.0.0.1:8320", cfg.Segment.Endpoint)
 	require.Equal(t, "a${b}", cfg.Sources[1].WriteKey.Reveal())
 	require.Equal(t, "host=db user=x password=***", cfg.Warehouse.URL.String())

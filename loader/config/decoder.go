@@ -5,146 +5,258 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/candu-loader/candu-loader/loader/fault"
 )
 
-// decoder walks the tree of the file and collects what is wrong with it. It goes
-// on after a problem; values that could not be read stay at their default.
+// decoder fills a Config from the tree of the file, and collects what is wrong on the way. The
+// decoder of the YAML library ends with the first thing that is wrong; this one goes on, and
+// leaves the value at its default.
+//
+// The tags of a field say what the file may hold:
+//
+//	yaml      its key
+//	file      the key of a file that holds the value instead
+//	default   its value if the key is not there
+//	required  it must be there and not be empty; the remedy shows this value
+//	unit, min, max  what is counted, and its bounds
 type decoder struct {
 	path     string
 	env      func(string) (string, bool)
 	problems Problems
+	// lines are where the keys and the items of lists stand that the file gives, by their path.
+	lines map[string]int
+	// location is the time zone of the source that is being read.
+	location *time.Location
 }
 
-// value is a node and the path of its key.
-type value struct {
-	node ast.Node
-	key  string
+// field is one of a struct that the file may fill.
+type field struct {
+	to        reflect.Value
+	key, file string
+	tag       reflect.StructTag
 }
 
-// line returns where the value stands.
-func (v value) line() int {
-	if v.node == nil || v.node.GetToken() == nil {
-		return 0
+func fieldsOf(to reflect.Value) []field {
+	var fields []field
+	for i := 0; to.Kind() == reflect.Struct && i < to.NumField(); i++ {
+		tag := to.Type().Field(i).Tag
+		if key, file := tag.Get("yaml"), tag.Get("file"); key+file != "" {
+			fields = append(fields, field{to.Field(i), key, file, tag})
+		}
 	}
-	return v.node.GetToken().Position.Line
+	return fields
 }
 
-func (d *decoder) problem(v value, hint, format string, args ...any) {
-	column := 0
-	if v.node != nil && v.node.GetToken() != nil {
-		column = v.node.GetToken().Position.Column
-	}
-	d.problems = append(d.problems, Problem{File: d.path, Line: v.line(), Column: column, Key: v.key, Text: fmt.Sprintf(format, args...), Hint: hint})
-}
-
-// root parses the text; nil if it is no YAML or empty.
-func (d *decoder) root(text []byte) ast.Node {
+// decode fills c.
+func (d *decoder) decode(text []byte, c *Config) {
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		var syntax *yaml.SyntaxError
-		if errors.As(err, &syntax) && syntax.Token != nil {
-			d.problems = append(d.problems, Problem{
-				File: d.path, Line: syntax.Token.Position.Line, Text: syntax.Message,
-				Hint: "The file must be YAML; look at the indentation and at quotes around values with `: ` or `#`.",
-			})
-			return nil
+		p := Problem{File: d.path, Text: strings.TrimSpace(err.Error()), Hint: "The file must be YAML; look at the indentation and at quotes around values with `: ` or `#`."}
+		if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok && syntax.Token != nil {
+			p.Line, p.Text = syntax.Token.Position.Line, syntax.Message
 		}
-		d.problem(value{}, "The file must be YAML.", "%s", strings.TrimSpace(err.Error()))
-		return nil
+		d.problems = Problems{p}
+		return
 	}
 	for _, doc := range file.Docs {
-		if doc.Body != nil && doc.Body.Type() != ast.CommentType {
-			return doc.Body
+		if doc.Body != nil {
+			to := reflect.ValueOf(c).Elem()
+			d.preset(to)
+			d.mapping("", doc.Body, to)
+			d.rules(c)
+			return
 		}
 	}
-	d.problem(value{}, "config.yaml of the repository is a commented example.", "the file is empty")
-	return nil
+	d.problem("", "config.yaml of the repository is a commented example.", "the file is empty")
 }
 
-// keys calls the function of each key that is there. An unknown key and a key
-// that stands twice are problems. It returns which keys were there.
-func (d *decoder) keys(v value, known map[string]func(value)) map[string]value {
-	present := map[string]value{}
-	for _, pair := range d.pairs(v) {
-		name := pair.Key.GetToken().Value
-		key := name
-		if v.key != "" {
-			key = v.key + "." + name
+// preset gives the fields of a struct their defaults.
+func (d *decoder) preset(to reflect.Value) {
+	for _, f := range fieldsOf(to) {
+		d.preset(f.to)
+		if text := f.tag.Get("default"); text != "" {
+			if err := d.set(f, text); err != nil {
+				panic(err) // Any use of the package finds it.
+			}
 		}
-		at := value{node: pair.Key, key: key}
-		read, ok := known[name]
-		if !ok {
-			names := slices.Sorted(maps.Keys(known))
-			d.problem(at, suggest(name, names)+"Known here: "+strings.Join(names, ", ")+".", "unknown key")
-			continue
-		}
-		if before, twice := present[name]; twice {
-			d.problem(at, "Take one of them out.", "stands twice, first in line %d", before.line())
-			continue
-		}
-		present[name] = at
-		if isNull(pair.Value) {
-			continue // As if it were not there.
-		}
-		read(value{node: pair.Value, key: key})
 	}
-	return present
 }
 
-// pairs returns the entries of a mapping; anything else is a problem.
-func (d *decoder) pairs(v value) []*ast.MappingValueNode {
-	switch node := unwrap(v.node).(type) {
-	case *ast.MappingNode:
-		return node.Values
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{node}
+// mapping fills the fields of a struct.
+func (d *decoder) mapping(path string, node ast.Node, to reflect.Value) {
+	fields := fieldsOf(to)
+	var known []string
+	for _, f := range fields {
+		known = append(known, f.key, f.file)
+	}
+	slices.Sort(known)
+	values, ok := d.entries(path, node, slices.DeleteFunc(known, func(key string) bool { return key == "" }))
+	if !ok {
+		return
+	}
+	for _, f := range fields {
+		at, file := join(path, f.key), join(path, f.file)
+		if values[f.key] != nil {
+			d.value(at, values[f.key], f)
+		}
+		if values[f.file] != nil {
+			if values[f.key] != nil {
+				d.problem(at, "Take one of them out.", "stands beside %s", f.file)
+			}
+			d.file(file, values[f.file], f)
+		}
+		example, required := f.tag.Lookup("required")
+		switch {
+		case !required || !f.empty() || d.hasProblem(at) || d.hasProblem(file):
+		case d.lines[at] > 0:
+			d.problem(at, fmt.Sprintf("For example  %s: %s", f.key, example), "is empty")
+		default:
+			d.problem(at, fmt.Sprintf("Add:  %s: %s", f.key, example), "is missing")
+		}
+	}
+}
+
+func (f field) empty() bool {
+	return f.to.IsZero() || (f.to.Kind() == reflect.String && strings.TrimSpace(f.to.String()) == "")
+}
+
+// value fills a field from a node.
+func (d *decoder) value(path string, node ast.Node, f field) {
+	switch to := f.to.Addr().Interface().(type) {
+	case *[]*Source:
+		for i, item := range d.items(path, node) {
+			at := itemPath(path, i)
+			*to = append(*to, &Source{Line: d.lines[at]})
+			source := reflect.ValueOf((*to)[i]).Elem()
+			d.preset(source)
+			d.mapping(at, item, source)
+		}
+		return
+	case *map[string]string:
+		*to = map[string]string{}
+		columns, _ := d.entries(path, node, canonical)
+		for _, name := range slices.Sorted(maps.Keys(columns)) {
+			if text, ok := d.text(join(path, name), columns[name]); ok && text != "" {
+				(*to)[name] = text
+			}
+		}
+		return
+	case *map[string]any:
+		if err := yaml.NodeToValue(node, to); err != nil {
+			d.problem(path, "For example {All: true}", "expected keys and values")
+		}
+		return
+	}
+	if len(fieldsOf(f.to)) > 0 {
+		d.mapping(path, node, f.to)
+		return
+	}
+	items := []ast.Node{node}
+	if f.to.Kind() == reflect.Slice {
+		f.to.SetZero()
+		items = d.items(path, node)
+	}
+	for _, item := range items {
+		if text, ok := d.text(path, item); ok {
+			d.check(path, d.set(f, text))
+		}
+	}
+}
+
+// file fills a field from the file that a key names: without the line end at its end, or line by
+// line.
+func (d *decoder) file(path string, node ast.Node, f field) {
+	name, ok := d.text(path, node)
+	if !ok {
+		return
+	}
+	content, err := os.ReadFile(name)
+	text := strings.TrimRight(string(content), "\r\n")
+	switch {
+	case err != nil:
+		d.problem(path, "The file must be there and readable for the loader's user.", "%s", err)
+	case text == "":
+		d.problem(path, "Write the secret into it.", "file %q is empty", name)
+	case f.to.Kind() == reflect.Slice:
+		for line := range strings.Lines(text) {
+			d.check(path, d.set(f, strings.TrimSpace(line)))
+		}
 	default:
-		d.problem(v, "", "expected keys and values, found %s", describe(node))
-		return nil
+		d.check(path, d.set(f, text))
 	}
+}
+
+// entries returns the values of a mapping that are not null; ok is false if it is none. A key
+// that is not known or stands twice is a problem.
+func (d *decoder) entries(path string, node ast.Node, known []string) (values map[string]ast.Node, ok bool) {
+	var pairs []*ast.MappingValueNode
+	switch node := unwrap(node).(type) {
+	case *ast.MappingNode:
+		pairs = node.Values
+	case *ast.MappingValueNode:
+		pairs = append(pairs, node)
+	default:
+		d.problem(path, "", "expected keys and values, found %s", kindOf(node))
+		return nil, false
+	}
+	values = map[string]ast.Node{}
+	for _, pair := range pairs {
+		name, line := pair.Key.GetToken().Value, pair.Key.GetToken().Position.Line
+		at := join(path, name)
+		if d.lines[at] > 0 {
+			d.problem(at, "Take one of them out.", "stands twice, again in line %d", line)
+			continue
+		}
+		d.lines[at] = line
+		if !slices.Contains(known, name) {
+			d.problem(at, suggest(name, known)+"Known here: "+strings.Join(known, ", ")+".", "unknown key")
+		} else if value := unwrap(pair.Value); value != nil && value.Type() != ast.NullType {
+			values[name] = value
+		}
+	}
+	return values, true
 }
 
 // items returns the entries of a list; a single scalar is a list of one.
-func (d *decoder) items(v value) []value {
-	node := unwrap(v.node)
-	list, ok := node.(*ast.SequenceNode)
-	if !ok {
-		if _, scalar := node.(ast.ScalarNode); scalar {
-			return []value{v}
-		}
-		d.problem(v, "", "expected a list, found %s", describe(node))
+func (d *decoder) items(path string, node ast.Node) []ast.Node {
+	items := []ast.Node{node}
+	if list, ok := node.(*ast.SequenceNode); ok {
+		items = list.Values
+	} else if _, scalar := node.(ast.ScalarNode); !scalar {
+		d.problem(path, "", "expected a list, found %s", kindOf(node))
 		return nil
 	}
-	items := make([]value, len(list.Values))
-	for i, item := range list.Values {
-		items[i] = value{node: item, key: fmt.Sprintf("%s[%d]", v.key, i)}
+	for i, item := range items {
+		d.lines[itemPath(path, i)] = item.GetToken().Position.Line
 	}
 	return items
 }
 
 // text returns a scalar with its variables expanded; ok is false if it is none,
 // or one of them is unset.
-func (d *decoder) text(v value) (text string, ok bool) {
-	switch node := unwrap(v.node).(type) {
-	case *ast.StringNode:
-		return d.expand(v, node.Value)
+func (d *decoder) text(path string, node ast.Node) (text string, ok bool) {
+	switch node := unwrap(node).(type) {
 	case *ast.LiteralNode:
-		return d.expand(v, node.Value.Value)
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return node.GetToken().Value, true
+		return d.expand(path, node.Value.Value)
 	case *ast.NullNode:
 		return "", true
+	case *ast.AliasNode:
+		d.problem(path, "Write the value out.", "expected a text, found alias")
+		return "", false
+	case ast.ScalarNode:
+		return d.expand(path, node.GetToken().Value)
 	default:
-		d.problem(v, "", "expected a text, found %s", describe(node))
+		d.problem(path, "", "expected a text, found %s", kindOf(node))
 		return "", false
 	}
 }
@@ -154,7 +266,7 @@ var variableName = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$`)
 
 // expand replaces ${NAME} and ${NAME:-default}; $${ stands for ${. It works on
 // one value, after parsing, so what a variable holds can't become YAML.
-func (d *decoder) expand(v value, text string) (string, bool) {
+func (d *decoder) expand(path, text string) (string, bool) {
 	ok := true
 	expanded := variable.ReplaceAllStringFunc(text, func(match string) string {
 		if match == "$${" {
@@ -162,7 +274,7 @@ func (d *decoder) expand(v value, text string) (string, bool) {
 		}
 		parts := variableName.FindStringSubmatch(match[2 : len(match)-1])
 		if parts == nil {
-			d.problem(v, "Write ${NAME} or ${NAME:-default}.", "%q is no variable", match)
+			d.problem(path, "Write ${NAME} or ${NAME:-default}.", "%q is no variable", match)
 			ok = false
 			return ""
 		}
@@ -174,123 +286,61 @@ func (d *decoder) expand(v value, text string) (string, bool) {
 		case hasDefault:
 			return parts[2]
 		}
-		d.problem(v, fmt.Sprintf("export %s=..., or give a default: ${%[1]s:-...}.", parts[1]), "the environment variable %s is not set", parts[1])
+		d.problem(path, fmt.Sprintf("export %s=..., or give a default: ${%[1]s:-...}.", parts[1]), "the environment variable %s is not set", parts[1])
 		ok = false
 		return ""
 	})
 	return expanded, ok
 }
 
-func (d *decoder) setText(to *string) func(value) {
-	return func(v value) {
-		if text, ok := d.text(v); ok {
-			*to = text
-		}
+// hasProblem tells whether a key, or one below it, has a problem already.
+func (d *decoder) hasProblem(path string) bool {
+	return slices.ContainsFunc(d.problems, func(p Problem) bool {
+		below, found := strings.CutPrefix(p.Key, path)
+		return path != "" && found && (below == "" || below[0] == '.' || below[0] == '[')
+	})
+}
+
+// check makes a problem of an error and its hint, at the key, or at the key of the file that
+// holds its value. One a key is enough.
+func (d *decoder) check(path string, err error) {
+	if d.lines[path] == 0 && d.lines[path+"_file"] > 0 {
+		path += "_file"
+	}
+	if err != nil && !d.hasProblem(path) {
+		d.problem(path, fault.HintOf(err), "%s", err)
 	}
 }
 
-func (d *decoder) setInt(to *int, least, most int, unit string) func(value) {
-	return func(v value) {
-		text, ok := d.text(v)
-		if !ok {
-			return
-		}
-		n, err := strconv.Atoi(text)
-		if err != nil || n < least || n > most {
-			d.problem(v, "", "%q: expected a whole number of %s from %d to %d", text, unit, least, most)
-			return
-		}
-		*to = n
+// problem adds one at a key, or at the nearest one around it that the file has.
+func (d *decoder) problem(path, hint, format string, args ...any) {
+	at := path
+	for at != "" && d.lines[at] == 0 {
+		at = at[:max(0, strings.LastIndexAny(at, ".["))]
 	}
+	d.problems = append(d.problems, Problem{File: d.path, Line: d.lines[at], Key: path, Text: fmt.Sprintf(format, args...), Hint: hint})
 }
 
-var days = regexp.MustCompile(`^([0-9]+)d`)
-
-func (d *decoder) setDuration(to *time.Duration, least time.Duration) func(value) {
-	return func(v value) {
-		text, ok := d.text(v)
-		if !ok {
-			return
-		}
-		normal := days.ReplaceAllStringFunc(text, func(match string) string {
-			n, _ := strconv.Atoi(match[:len(match)-1]) // It is digits; too many overflow below.
-			return strconv.Itoa(n*24) + "h"
-		})
-		duration, err := time.ParseDuration(normal)
-		if err != nil {
-			d.problem(v, "For example 30s, 15m, 2h or 1d.", "%q: expected a duration with its unit", text)
-			return
-		}
-		if duration < least {
-			d.problem(v, "For example 30s, 15m, 2h or 1d.", "%q: expected a duration of at least %s", text, least)
-			return
-		}
-		*to = duration
+// join is the path of a key, "" if there is none.
+func join(path, key string) string {
+	if path == "" || key == "" {
+		return key
 	}
+	return path + "." + key
 }
 
-func (d *decoder) setTexts(to *[]string) func(value) {
-	return func(v value) {
-		*to = nil
-		for _, item := range d.items(v) {
-			if text, ok := d.text(item); ok {
-				*to = append(*to, text)
-			}
-		}
-	}
-}
+func itemPath(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
-// setFile reads a secret from a file, without the line end at its end.
-func (d *decoder) setFile(to *string) func(value) {
-	return func(v value) {
-		path, ok := d.text(v)
-		if !ok {
-			return
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			d.problem(v, "The file must be there and readable for the loader's user.", "%s", err)
-			return
-		}
-		*to = strings.TrimRight(string(text), "\r\n")
-		if *to == "" {
-			d.problem(v, "Write the secret into it.", "file %q is empty", path)
-		}
-	}
-}
-
-// unwrap looks through tags and anchors.
+// unwrap looks through an anchor and a tag.
 func unwrap(node ast.Node) ast.Node {
-	for {
-		switch inner := node.(type) {
-		case *ast.TagNode:
-			node = inner.Value
-		case *ast.AnchorNode:
-			node = inner.Value
-		default:
-			return node
-		}
+	if anchor, ok := node.(*ast.AnchorNode); ok {
+		node = anchor.Value
 	}
+	if tag, ok := node.(*ast.TagNode); ok {
+		node = tag.Value
+	}
+	return node
 }
 
-func isNull(node ast.Node) bool {
-	_, null := node.(*ast.NullNode)
-	return null || node == nil
-}
-
-func describe(node ast.Node) string {
-	switch node := node.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode:
-		return "keys and values"
-	case *ast.SequenceNode:
-		return "a list"
-	case *ast.NullNode, nil:
-		return "nothing"
-	case *ast.AliasNode:
-		return "an alias"
-	case ast.ScalarNode:
-		return fmt.Sprintf("%q", node.GetToken().Value)
-	default:
-		return "something else"
-	}
-}
+// kindOf says in YAML's words what a node is; what stands in it may be a secret.
+func kindOf(node ast.Node) string { return node.Type().YAMLName() }

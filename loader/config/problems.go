@@ -11,8 +11,8 @@ import (
 // Problem is one thing that is wrong in the file.
 type Problem struct {
 	File string
-	// Line and Column begin at 1; 0 = the whole file.
-	Line, Column int
+	// Line begins at 1; 0 = the whole file.
+	Line int
 	// Key is the path of the key, for example sources[0].lookback.
 	Key string
 	// Text says what is wrong and what was expected, Hint what to do.

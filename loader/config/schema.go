@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 )
@@ -29,20 +28,21 @@ func SchemaName(nickname string) (string, error) {
 		name = strings.TrimRight(name[:MaxSchemaLength], "_")
 	}
 	if name == "" {
-		return "", fmt.Errorf("nickname %q has no letter or digit to make a schema's name of", nickname)
+		return "", invalid("Add:  schema: <name>", "nickname %q has no letter or digit to make a schema's name of", nickname)
 	}
 	return name, nil
 }
 
-// checkSchema says what is wrong with a schema's name that was given, or "".
-func checkSchema(name string) string {
+// checkSchema says what is wrong with a schema's name.
+func checkSchema(name string) error {
+	const example = "For example candu_prod"
 	switch {
 	case !schemaName.MatchString(name):
-		return "expected lower-case letters, digits and _, not beginning with a digit"
+		return invalid(example, "%q: expected lower-case letters, digits and _, not beginning with a digit", name)
 	case len(name) > MaxSchemaLength:
-		return fmt.Sprintf("has %d characters, at most %d are allowed", len(name), MaxSchemaLength)
+		return invalid(example, "%q has %d characters, at most %d are allowed", name, len(name), MaxSchemaLength)
 	case strings.HasPrefix(name, "pg_") || name == "public" || name == "information_schema":
-		return "is not for the loader: it needs a schema of its own"
+		return invalid(example, "%q is not for the loader: it needs a schema of its own", name)
 	}
-	return ""
+	return nil
 }

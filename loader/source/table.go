@@ -41,11 +41,8 @@ var Names = [numColumns]string{
 type Spec struct {
 	Schema, Table string
 	// Columns maps canonical names to the table's; a missing one is called as
-	// the canonical one.
+	// the canonical one. kind may be missing in the table only if it is not among them.
 	Columns map[string]string
-	// Explicit names the canonical columns that the config maps by hand. kind may
-	// be missing in the table only if it is not among them.
-	Explicit map[string]bool
 }
 
 // Relation returns the quoted name of the relation.
@@ -157,7 +154,7 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 	canonical, name := Names[column], t.column(Names[column])
 	i := slices.IndexFunc(rows, func(r queries.ExportColumnsRow) bool { return r.Name == name })
 	if i < 0 {
-		if column == colKind && !t.Explicit[canonical] {
+		if column == colKind && t.Spec.Columns[canonical] == "" {
 			t.HasKind = false
 			return ""
 		}

@@ -1,0 +1,124 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/candu-loader/candu-loader/loader/secret"
+)
+
+// rules checks what one value alone does not tell, and fills in what follows from others.
+func (d *decoder) rules(c *Config) {
+	w := &c.Warehouse
+	d.check("warehouse.url", checkPostgres(w.URL))
+	d.check("warehouse.migrate_url", checkPostgres(w.MigrateURL))
+	if w.MigrateURL == "" {
+		w.MigrateURL = w.URL
+	}
+	c.Segment.Endpoint = strings.TrimRight(c.Segment.Endpoint, "/")
+	c.Segment.CDN = strings.TrimRight(c.Segment.CDN, "/")
+	d.check("segment.endpoint", checkHost(c.Segment.Endpoint, trackingHost))
+	d.check("segment.cdn_endpoint", checkHost(c.Segment.CDN, cdnHost))
+	for i, s := range c.Sources {
+		path := itemPath("sources", i)
+		d.source(path, s, w.URL)
+		for _, other := range c.Sources[:i] {
+			switch {
+			case s.Nickname != "" && s.Nickname == other.Nickname:
+				d.problem(path, "Give each source a nickname of its own.", "nickname %q is taken by the source in line %d", s.Nickname, other.Line)
+			case s.Schema != "" && s.Schema == other.Schema:
+				d.problem(path, "Set `schema:` in one of them.", "%q and %q (line %d) would share schema %q", s.Nickname, other.Nickname, other.Line, s.Schema)
+			}
+		}
+	}
+	d.http(&c.HTTP)
+	d.alerts(&c.Alerts)
+}
+
+func (d *decoder) source(path string, s *Source, warehouse secret.URL) {
+	if s.Schema != "" {
+		d.check(path+".schema", checkSchema(s.Schema))
+	} else if s.Nickname != "" {
+		var err error
+		if s.Schema, err = SchemaName(s.Nickname); err == nil && checkSchema(s.Schema) != nil {
+			err = invalid("Add:  schema: <name>", "as a schema, %s", checkSchema(s.Schema))
+		}
+		d.check(path+".nickname", err)
+	}
+	if s.Interactions.URL == "" {
+		s.Interactions.URL = warehouse
+	} else {
+		d.check(path+".interactions.url", checkPostgres(s.Interactions.URL))
+	}
+	for _, spelling := range s.Interactions.Kinds.View {
+		if slices.Contains(s.Interactions.Kinds.Interaction, spelling) {
+			d.check(path+".interactions.kinds.interaction", invalid("Take it out of one of them.", "%q stands for view and for interaction", spelling))
+		}
+	}
+}
+
+func (d *decoder) http(h *HTTP) {
+	if _, _, err := net.SplitHostPort(h.Listen); err != nil {
+		d.check("http.listen", invalid("For example 127.0.0.1:8321", "%q: expected HOST:PORT", h.Listen))
+	}
+	user, password := d.lines["http.user"] > 0, d.lines["http.password_file"] > 0
+	switch {
+	case strings.Contains(h.User, ":"):
+		d.check("http.user", invalid("Take a name without a colon (RFC 7617).", "%q has a colon", h.User))
+	case user && !password:
+		d.check("http.user", invalid("Add:  password_file: /run/secrets/candu-loader-http", "stands without password_file"))
+	case password && !user:
+		d.check("http.password", invalid("Add:  user: operator", "stands without user"))
+	case user && h.User == "":
+		d.check("http.user", invalid("Write a name, or take user and password_file out.", "is empty"))
+	}
+}
+
+// alerts checks URLs that may hold tokens, so they are not repeated.
+func (d *decoder) alerts(a *Alerts) {
+	a.URLs = slices.DeleteFunc(a.URLs, func(s secret.String) bool { return s == "" })
+	for _, service := range a.URLs {
+		if u, err := url.Parse(service.Reveal()); err != nil || u.Scheme == "" {
+			d.check("alerts.urls", invalid("For example slack://hook:...@webhook or generic+https://example.com/hook; the README lists more.", "one is not a URL of a service"))
+		}
+	}
+	if u, err := url.Parse(a.PingURL.Reveal()); a.PingURL != "" && (err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "") {
+		d.check("alerts.ping_url", invalid("For example https://hc-ping.com/<uuid>", "is not an http or https URL"))
+	}
+}
+
+// checkPostgres refuses what no driver would take. The value may be a secret, so it
+// is not repeated.
+func checkPostgres(u secret.URL) error {
+	s := u.Reveal()
+	if s == "" || strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://") || strings.Contains(s, "=") {
+		return nil
+	}
+	return invalid("For example postgres://loader@db.example.com/warehouse", "is not a Postgres URL")
+}
+
+// checkHost allows Segment's own host and loopback. Candu is a source of
+// Segment's US region alone: the EU endpoint answers 200 and drops the events
+// (https://segment.com/docs/guides/regional-segment/).
+func checkHost(endpoint, only string) error {
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return invalid("Write "+only, "%q is not a URL of scheme and host", endpoint)
+	case strings.HasSuffix(u.Hostname(), "segmentapis.com"):
+		return invalid("Write "+only, "%q is Segment's EU endpoint; Candu is a source of the US region, the events would be dropped", endpoint)
+	case u.Path != "" || u.RawQuery != "":
+		return invalid(fmt.Sprintf("Write %s://%s; the path is added.", u.Scheme, u.Host), "%q has a path, expected scheme and host alone", endpoint)
+	case endpoint != only && !loopback(u.Hostname()):
+		return invalid("Write "+only, "%q is neither Segment's host nor this machine", endpoint)
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
