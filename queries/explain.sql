@@ -22,7 +22,7 @@ select 'tutorial_interaction'::text, i.id::text, i.loader_interaction_id, i."tim
 from tutorial_interaction as i where i.loader_interaction_id = @interaction_id::text
 order by uuid_ts desc;
 
--- name: ExplainReject :one
+-- name: ExplainReject :many
 select * from loader_rejects where interaction_id = @interaction_id;
 
 -- name: ExplainRunsAt :many
@@ -32,5 +32,5 @@ select * from loader_runs
 where started_at <= @at::timestamptz and (finished_at is null or finished_at >= @at::timestamptz)
 order by id;
 
--- name: ExplainRun :one
+-- name: ExplainRun :many
 select * from loader_runs where id = @id;

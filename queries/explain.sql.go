@@ -116,55 +116,81 @@ func (q *Queries) ExplainByMessage(ctx context.Context, db DBTX, messageID strin
 	return items, nil
 }
 
-const explainReject = `-- name: ExplainReject :one
+const explainReject = `-- name: ExplainReject :many
 select interaction_id, reason, detail, interaction, run_id, first_seen_at, last_seen_at, attempts from loader_rejects where interaction_id = $1
 `
 
-func (q *Queries) ExplainReject(ctx context.Context, db DBTX, interactionID string) (LoaderReject, error) {
-	row := db.QueryRow(ctx, explainReject, interactionID)
-	var i LoaderReject
-	err := row.Scan(
-		&i.InteractionID,
-		&i.Reason,
-		&i.Detail,
-		&i.Interaction,
-		&i.RunID,
-		&i.FirstSeenAt,
-		&i.LastSeenAt,
-		&i.Attempts,
-	)
-	return i, err
+func (q *Queries) ExplainReject(ctx context.Context, db DBTX, interactionID string) ([]LoaderReject, error) {
+	rows, err := db.Query(ctx, explainReject, interactionID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LoaderReject
+	for rows.Next() {
+		var i LoaderReject
+		if err := rows.Scan(
+			&i.InteractionID,
+			&i.Reason,
+			&i.Detail,
+			&i.Interaction,
+			&i.RunID,
+			&i.FirstSeenAt,
+			&i.LastSeenAt,
+			&i.Attempts,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const explainRun = `-- name: ExplainRun :one
+const explainRun = `-- name: ExplainRun :many
 select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version from loader_runs where id = $1
 `
 
-func (q *Queries) ExplainRun(ctx context.Context, db DBTX, id int64) (LoaderRun, error) {
-	row := db.QueryRow(ctx, explainRun, id)
-	var i LoaderRun
-	err := row.Scan(
-		&i.ID,
-		&i.Kind,
-		&i.SlotAt,
-		&i.Status,
-		&i.StartedAt,
-		&i.FinishedAt,
-		&i.RangeFrom,
-		&i.RangeTo,
-		&i.RowsRead,
-		&i.Sent,
-		&i.AlreadyDelivered,
-		&i.Rejected,
-		&i.Batches,
-		&i.Retries,
-		&i.WatermarkBefore,
-		&i.WatermarkAfter,
-		&i.Error,
-		&i.Host,
-		&i.Version,
-	)
-	return i, err
+func (q *Queries) ExplainRun(ctx context.Context, db DBTX, id int64) ([]LoaderRun, error) {
+	rows, err := db.Query(ctx, explainRun, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LoaderRun
+	for rows.Next() {
+		var i LoaderRun
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.SlotAt,
+			&i.Status,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.RangeFrom,
+			&i.RangeTo,
+			&i.RowsRead,
+			&i.Sent,
+			&i.AlreadyDelivered,
+			&i.Rejected,
+			&i.Batches,
+			&i.Retries,
+			&i.WatermarkBefore,
+			&i.WatermarkAfter,
+			&i.Error,
+			&i.Host,
+			&i.Version,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const explainRunsAt = `-- name: ExplainRunsAt :many

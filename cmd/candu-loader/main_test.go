@@ -15,7 +15,6 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/fault"
-	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
@@ -98,7 +97,7 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &result), out)
-	require.Equal(t, ledger.RunSucceeded, result.Sources[0].Status)
+	require.Equal(t, "succeeded", result.Sources[0].Status)
 	require.Equal(t, "precondition", result.Sources[1].Error.Kind)
 	require.Contains(t, log, "hint: Check interactions.url")
 

@@ -13,7 +13,7 @@ func TestRelations_AsInTheDatabase(t *testing.T) {
 	b := setup(t)
 	b.migrate(t)
 	want := map[string]string{}
-	require.NoError(t, b.ledger.InTx(t.Context(), func(tx pgx.Tx) error {
+	require.NoError(t, b.ledger.inTx(t.Context(), "looking", func(tx pgx.Tx) error {
 		rows, err := tx.Query(t.Context(), `
 			select c.relname || coalesce('.' || a.attname, ''), coalesce(col_description(c.oid, a.attnum), obj_description(c.oid))
 			from pg_class c

@@ -13,15 +13,7 @@ import (
 // LastID returns the greatest messageId of the mirror, "" if it is empty.
 // A row whose messageId is greater has not been delivered.
 func (l *Ledger) LastID(ctx context.Context) (string, error) {
-	var last string
-	err := l.InTx(ctx, func(tx pgx.Tx) (err error) {
-		last, err = l.q.MirrorLast(ctx, tx)
-		return err
-	})
-	if err != nil {
-		return "", l.explain(err, "reading the last id of schema %q", l.id.Schema)
-	}
-	return last, nil
+	return ask(ctx, l, "reading the last id", plain(l.q.MirrorLast), struct{}{})
 }
 
 // Delivered returns which of the messageIds are in the mirror, as whatever kind of
@@ -73,15 +65,9 @@ func (l *Ledger) KnownRejects(ctx context.Context, interactionIDs []string) (map
 	if len(interactionIDs) == 0 {
 		return known, nil
 	}
-	err := l.InTx(ctx, func(tx pgx.Tx) error {
-		rows, err := l.q.RejectsKnown(ctx, tx, interactionIDs)
-		for _, row := range rows {
-			known[row.InteractionID] = KnownReject{Reason: row.Reason, Attempts: row.Attempts}
-		}
-		return err
-	})
-	if err != nil {
-		return nil, l.explain(err, "asking schema %q for rejects", l.id.Schema)
+	rows, err := ask(ctx, l, "looking for rejects", l.q.RejectsKnown, interactionIDs)
+	for _, row := range rows {
+		known[row.InteractionID] = KnownReject{Reason: row.Reason, Attempts: row.Attempts}
 	}
-	return known, nil
+	return known, err
 }

@@ -126,11 +126,7 @@ func (l *Ledger) History(ctx context.Context) (History, error) {
 
 // Running reads the runs under way.
 func (l *Ledger) Running(ctx context.Context) ([]RunRecord, error) {
-	var running []queries.LoaderRun
-	err := l.inTx(ctx, "reading the runs under way", func(tx pgx.Tx) (err error) {
-		running, err = l.q.RunsRunning(ctx, tx)
-		return err
-	})
+	running, err := ask(ctx, l, "reading the runs under way", plain(l.q.RunsRunning), struct{}{})
 	return recordsOf(running), err
 }
 
@@ -167,15 +163,8 @@ func (l *Ledger) rejectsByReason(ctx context.Context, tx pgx.Tx) ([]RejectsOfRea
 
 // Server tells what the warehouse's server says of itself.
 func (l *Ledger) Server(ctx context.Context) (postgres.Server, error) {
-	var row queries.ExportServerRow
-	err := l.InTx(ctx, func(tx pgx.Tx) (err error) {
-		row, err = l.q.ExportServer(ctx, tx)
-		return err
-	})
-	if err != nil {
-		return postgres.Server{}, l.explain(err, "asking the warehouse")
-	}
-	return postgres.Server(row), nil
+	row, err := ask(ctx, l, "asking the server", plain(l.q.ExportServer), struct{}{})
+	return postgres.Server(row), err
 }
 
 // Reject is a row of loader_rejects.
@@ -221,18 +210,8 @@ func (l *Ledger) EachReject(ctx context.Context, reason string, do func(page []R
 // Rejects returns a page of rejects in the order of the rows' ids, after the one
 // given; reason "" means any.
 func (l *Ledger) Rejects(ctx context.Context, after, reason string, limit int32) ([]Reject, error) {
-	var rejects []Reject
-	err := l.InTx(ctx, func(tx pgx.Tx) error {
-		rows, err := l.q.RejectsList(ctx, tx, queries.RejectsListParams{After: after, Reason: orNil(reason), Count: limit})
-		for _, r := range rows {
-			rejects = append(rejects, rejectOf(r))
-		}
-		return err
-	})
-	if err != nil {
-		return nil, l.explain(err, "reading the rejects of schema %q", l.id.Schema)
-	}
-	return rejects, nil
+	rows, err := ask(ctx, l, "reading the rejects", l.q.RejectsList, queries.RejectsListParams{After: after, Reason: orNil(reason), Count: limit})
+	return each(rows, rejectOf), err
 }
 
 // Ping asks the warehouse for an answer.

@@ -75,19 +75,38 @@ func New(pool *pgxpool.Pool, id Identity) *Ledger {
 // Schema returns the schema's name.
 func (l *Ledger) Schema() string { return l.id.Schema }
 
-// InTx runs fn in a transaction that sees the schema's tables by their plain
-// names. fn must not keep tx.
-func (l *Ledger) InTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.begin}, fn)
-}
-
-// inTx is InTx for a step that is named in the error. A schema that was never
-// migrated, or not to the end, has [ErrNotMigrated] as its cause.
+// inTx runs fn in a transaction that sees the schema's tables by their plain names; the error
+// names what was being done. Of a schema that was never migrated, or not to the end, it has
+// [ErrNotMigrated] as its cause. fn must not keep tx.
 func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
-	if err := l.InTx(ctx, fn); err != nil {
+	err := pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.begin}, fn)
+	if err != nil {
 		return l.explain(err, "%s of schema %q", doing, l.id.Schema)
 	}
 	return nil
+}
+
+// ask runs one query in a transaction of its own.
+func ask[P, T any](ctx context.Context, l *Ledger, doing string, query func(context.Context, queries.DBTX, P) (T, error), params P) (answer T, err error) {
+	err = l.inTx(ctx, doing, func(tx pgx.Tx) (err error) {
+		answer, err = query(ctx, tx, params)
+		return err
+	})
+	return answer, err
+}
+
+// plain makes a query of one that has no parameters.
+func plain[T any](query func(context.Context, queries.DBTX) (T, error)) func(context.Context, queries.DBTX, struct{}) (T, error) {
+	return func(ctx context.Context, db queries.DBTX, _ struct{}) (T, error) { return query(ctx, db) }
+}
+
+// each converts what a query returned; nil stays nil.
+func each[A, B any](rows []A, convert func(A) B) []B {
+	var out []B
+	for _, row := range rows {
+		out = append(out, convert(row))
+	}
+	return out
 }
 
 // State is what the schema knows about itself.
@@ -125,11 +144,7 @@ func stateOf(s queries.LoaderState, version int64) State {
 // State reads where the source stands. A schema that was never migrated is a
 // [fault.Precondition].
 func (l *Ledger) State(ctx context.Context) (State, error) {
-	var row queries.StateGetRow
-	err := l.inTx(ctx, "reading the state", func(tx pgx.Tx) (err error) {
-		row, err = l.q.StateGet(ctx, tx)
-		return err
-	})
+	row, err := ask(ctx, l, "reading the state", plain(l.q.StateGet), struct{}{})
 	if err != nil {
 		return State{}, err
 	}
@@ -153,6 +168,9 @@ func notMigrated(text string, cause error) error {
 // explain gives an error of the database its kind, and the remedy where the
 // cause is known.
 func (l *Ledger) explain(err error, format string, args ...any) error {
+	if known, ok := errors.AsType[*fault.Error](err); ok {
+		return known // It says what is wrong, whatever was being done.
+	}
 	text := fmt.Sprintf(format, args...)
 	switch {
 	case postgres.Missing(err) || postgres.MissingColumn(err) || errors.Is(err, pgx.ErrNoRows):

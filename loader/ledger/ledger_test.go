@@ -50,7 +50,7 @@ func (b *testBundle) open(tb testing.TB) *Run {
 
 func (b *testBundle) one(t *testing.T, sql string) (value string) {
 	t.Helper()
-	require.NoError(t, b.ledger.InTx(t.Context(), func(tx pgx.Tx) error {
+	require.NoError(t, b.ledger.inTx(t.Context(), "looking", func(tx pgx.Tx) error {
 		return tx.QueryRow(t.Context(), "select coalesce(("+sql+")::text, 'NULL')").Scan(&value)
 	}))
 	return value
@@ -58,7 +58,7 @@ func (b *testBundle) one(t *testing.T, sql string) (value string) {
 
 func (b *testBundle) exec(t *testing.T, sql string) {
 	t.Helper()
-	require.NoError(t, b.ledger.InTx(t.Context(), func(tx pgx.Tx) error {
+	require.NoError(t, b.ledger.inTx(t.Context(), "looking", func(tx pgx.Tx) error {
 		_, err := tx.Exec(t.Context(), sql)
 		return err
 	}))

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/queries"
 )
@@ -14,11 +12,7 @@ import (
 
 // SwapAlerts stores what was announced if nobody did meanwhile; false = somebody did.
 func (l *Ledger) SwapAlerts(ctx context.Context, before, after []byte) (bool, error) {
-	var swapped int64
-	err := l.inTx(ctx, "recording alerts", func(tx pgx.Tx) (err error) {
-		swapped, err = l.q.AlertsSwap(ctx, tx, queries.AlertsSwapParams{Before: before, After: after})
-		return err
-	})
+	swapped, err := ask(ctx, l, "recording alerts", l.q.AlertsSwap, queries.AlertsSwapParams{Before: before, After: after})
 	return swapped == 1, err
 }
 
@@ -31,13 +25,8 @@ type Day struct {
 
 // Days counts the mirrored events of [from, to) by day; days without one are left out.
 func (l *Ledger) Days(ctx context.Context, from, to time.Time) ([]Day, error) {
-	var days []Day
-	err := l.inTx(ctx, "counting days", func(tx pgx.Tx) error {
-		rows, err := l.q.DaysCount(ctx, tx, queries.DaysCountParams{Since: event.IDPrefix(from), Until: event.IDPrefix(to)})
-		for _, r := range rows {
-			days = append(days, Day{Date: r.Day, Views: r.Views, Interactions: r.Interactions})
-		}
-		return err
-	})
-	return days, err
+	rows, err := ask(ctx, l, "counting days", l.q.DaysCount, queries.DaysCountParams{Since: event.IDPrefix(from), Until: event.IDPrefix(to)})
+	return each(rows, func(r queries.DaysCountRow) Day {
+		return Day{Date: r.Day, Views: r.Views, Interactions: r.Interactions}
+	}), err
 }

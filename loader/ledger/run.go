@@ -155,7 +155,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	}
 	lease := cmp.Or(opts.Lease, opts.Kind.Lease())
 	var row queries.RunOpenRow
-	err = l.InTx(ctx, func(tx pgx.Tx) error {
+	err = l.inTx(ctx, "beginning a run", func(tx pgx.Tx) error {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
 			Lease: lease, Holder: opts.Holder, Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
@@ -174,13 +174,10 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		return l.verify(row.LoaderState)
 	})
 	if errors.Is(err, errHeld) {
-		return nil, busy(l.id.Schema, lease, deref(row.HeldBy), row.HeldSince)
+		return nil, busy(l.id.Schema, lease, cmp.Or(orEmpty(row.HeldBy), "another loader"), row.HeldSince)
 	}
 	if err != nil {
-		if _, ok := errors.AsType[*fault.Error](err); ok {
-			return nil, err
-		}
-		return nil, l.explain(err, "beginning a run in schema %q", l.id.Schema)
+		return nil, err
 	}
 	run := &Run{
 		ledger: l, lease: lease, token: *row.Token, ID: *row.RunID,
@@ -219,12 +216,8 @@ func (r *Run) Keep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		var held int64
 		attempt, cancel := context.WithTimeout(ctx, RenewEvery)
-		err := r.ledger.InTx(attempt, func(tx pgx.Tx) (err error) {
-			held, err = r.ledger.q.LeaseRenew(attempt, tx, queries.LeaseRenewParams{Ttl: leaseTTL(), Lease: r.lease, Token: r.token})
-			return err
-		})
+		held, err := ask(attempt, r.ledger, "renewing the lease", r.ledger.q.LeaseRenew, queries.LeaseRenewParams{Ttl: leaseTTL(), Lease: r.lease, Token: r.token})
 		cancel()
 		if err == nil && held == 0 {
 			return r.lost()
@@ -234,11 +227,7 @@ func (r *Run) Keep(ctx context.Context) error {
 
 // Start records where the first run of a source begins, once.
 func (r *Run) Start(ctx context.Context, at time.Time) error {
-	err := r.ledger.InTx(ctx, func(tx pgx.Tx) error { return r.ledger.q.StartSet(ctx, tx, at) })
-	if err != nil {
-		return r.ledger.explain(err, "setting the start of schema %q", r.ledger.id.Schema)
-	}
-	return nil
+	return r.ledger.inTx(ctx, "setting the start", func(tx pgx.Tx) error { return r.ledger.q.StartSet(ctx, tx, at) })
 }
 
 // End is how a run ended.
@@ -268,48 +257,26 @@ type Reached struct {
 // Finish ends the run and frees the lease. If the lease is another's by now,
 // nothing is written and the error is of kind [fault.Busy].
 func (r *Run) Finish(ctx context.Context, end End) error {
-	var rows int64
-	err := r.ledger.InTx(ctx, func(tx pgx.Tx) (err error) {
-		c := end.Counters
-		var reached Reached
-		var ago pgtype.Interval
-		if end.Reached != nil {
-			reached, ago = *end.Reached, interval(time.Since(end.Reached.At))
-		}
-		rows, err = r.ledger.q.RunFinish(ctx, tx, queries.RunFinishParams{
-			ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status), Idle: idleTimeout,
-			RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
-			Batches: c.Batches, Retries: c.Retries,
-			WatermarkAfter: end.WatermarkAfter, Error: orNil(end.Err),
-			ReachedAgo: ago, CompleteUntil: reached.CompleteUntil, HeldBackBy: orNil(reached.HeldBack),
-		})
+	c := end.Counters
+	params := queries.RunFinishParams{
+		ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status), Idle: idleTimeout,
+		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected, Batches: c.Batches, Retries: c.Retries,
+		WatermarkAfter: end.WatermarkAfter, Error: orNil(end.Err),
+	}
+	if reached := end.Reached; reached != nil {
+		params.ReachedAgo, params.CompleteUntil, params.HeldBackBy = interval(time.Since(reached.At)), reached.CompleteUntil, orNil(reached.HeldBack)
+	}
+	rows, err := ask(ctx, r.ledger, "finishing a run", r.ledger.q.RunFinish, params)
+	if err != nil || rows > 0 {
 		return err
-	})
-	if err != nil {
-		return r.ledger.explain(err, "finishing run %d in schema %q", r.ID, r.ledger.id.Schema)
 	}
-	if rows == 0 {
-		// Either somebody else has the lease, or the answer to an earlier try got
-		// lost and the run is finished already.
-		return r.finished(ctx)
+	// Either somebody else has the lease, or the answer to an earlier try got lost and the run is
+	// finished already.
+	status, err := ask(ctx, r.ledger, "reading a run", r.ledger.q.RunStatus, r.ID)
+	if err == nil && status != string(RunSucceeded) && status != string(RunFailed) {
+		err = r.lost()
 	}
-	return nil
-}
-
-func (r *Run) finished(ctx context.Context) error {
-	var status RunStatus
-	err := r.ledger.InTx(ctx, func(tx pgx.Tx) error {
-		text, err := r.ledger.q.RunStatus(ctx, tx, r.ID)
-		status = RunStatus(text)
-		return err
-	})
-	if err != nil {
-		return r.ledger.explain(err, "reading run %d in schema %q", r.ID, r.ledger.id.Schema)
-	}
-	if status == RunSucceeded || status == RunFailed {
-		return nil
-	}
-	return r.lost()
+	return err
 }
 
 func leaseTTL() pgtype.Interval { return interval(LeaseTTL) }
@@ -323,11 +290,4 @@ func orNil(s string) *string {
 		return nil
 	}
 	return &s
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return "another loader"
-	}
-	return *s
 }

@@ -56,53 +56,33 @@ type SlotsView struct {
 
 // Look reads where the accounting of slots stands.
 func (s *Slots) Look(ctx context.Context) (SlotsView, error) {
-	var row queries.SlotsLookRow
-	err := s.ledger.inTx(ctx, "reading the slots", func(tx pgx.Tx) (err error) {
-		row, err = s.ledger.q.SlotsLook(ctx, tx)
-		return err
-	})
+	row, err := ask(ctx, s.ledger, "reading the slots", plain(s.ledger.q.SlotsLook), struct{}{})
 	return SlotsView{Schedule: row.SlotsSchedule, Settled: row.Settled, Abandoned: row.Abandoned, Now: row.Now}, err
 }
 
 // Begin begins the accounting with a schedule, from since on, in place of the
 // schedule before. If another replica did it already, nothing is changed.
 func (s *Slots) Begin(ctx context.Context, before *string, schedule string, since time.Time) error {
-	return s.ledger.inTx(ctx, "setting the schedule", func(tx pgx.Tx) error {
-		_, err := s.ledger.q.SlotsBegin(ctx, tx, queries.SlotsBeginParams{Before: before, Schedule: schedule, Since: since})
-		return err
-	})
+	_, err := ask(ctx, s.ledger, "setting the schedule", s.ledger.q.SlotsBegin, queries.SlotsBeginParams{Before: before, Schedule: schedule, Since: since})
+	return err
 }
 
 // Take records slots with a status and returns those that were not recorded
 // before. With SlotRunning they belong to the holder for [LeaseTTL].
 func (s *Slots) Take(ctx context.Context, slots []time.Time, status SlotStatus, note string) ([]time.Time, error) {
-	var taken []time.Time
-	err := s.ledger.inTx(ctx, "recording slots", func(tx pgx.Tx) (err error) {
-		taken, err = s.ledger.q.SlotsTake(ctx, tx, queries.SlotsTakeParams{
-			Slots: slots, Status: string(status), Note: orNil(note), Holder: s.holder, Ttl: leaseTTL(),
-		})
-		return err
+	return ask(ctx, s.ledger, "recording slots", s.ledger.q.SlotsTake, queries.SlotsTakeParams{
+		Slots: slots, Status: string(status), Note: orNil(note), Holder: s.holder, Ttl: leaseTTL(),
 	})
-	return taken, err
 }
 
 // Adopt takes over the slots whose holder died, and returns them.
 func (s *Slots) Adopt(ctx context.Context) ([]time.Time, error) {
-	var adopted []time.Time
-	err := s.ledger.inTx(ctx, "taking over slots", func(tx pgx.Tx) (err error) {
-		adopted, err = s.ledger.q.SlotsAdopt(ctx, tx, queries.SlotsAdoptParams{Holder: s.holder, Ttl: leaseTTL()})
-		return err
-	})
-	return adopted, err
+	return ask(ctx, s.ledger, "taking over slots", s.ledger.q.SlotsAdopt, queries.SlotsAdoptParams{Holder: s.holder, Ttl: leaseTTL()})
 }
 
 // Renew keeps slots for their holder; false if another has one of them by now.
 func (s *Slots) Renew(ctx context.Context, slots []time.Time) (bool, error) {
-	var held int64
-	err := s.ledger.inTx(ctx, "renewing slots", func(tx pgx.Tx) (err error) {
-		held, err = s.ledger.q.SlotsRenew(ctx, tx, queries.SlotsRenewParams{Slots: slots, Holder: s.holder, Ttl: leaseTTL()})
-		return err
-	})
+	held, err := ask(ctx, s.ledger, "renewing slots", s.ledger.q.SlotsRenew, queries.SlotsRenewParams{Slots: slots, Holder: s.holder, Ttl: leaseTTL()})
 	return held == int64(len(slots)), err
 }
 
@@ -134,10 +114,10 @@ func (s *Slots) End(ctx context.Context, ends ...SlotsEnd) error {
 
 // Release leaves slots that did not end to whoever looks next.
 func (s *Slots) Release(ctx context.Context, slots []time.Time, runID *int64, note string) error {
-	return s.ledger.inTx(ctx, "releasing slots", func(tx pgx.Tx) error {
-		_, err := s.ledger.q.SlotsRelease(ctx, tx, queries.SlotsReleaseParams{Slots: slots, RunID: runID, Note: orNil(note), Holder: s.holder})
-		return err
+	_, err := ask(ctx, s.ledger, "releasing slots", s.ledger.q.SlotsRelease, queries.SlotsReleaseParams{
+		Slots: slots, RunID: runID, Note: orNil(note), Holder: s.holder,
 	})
+	return err
 }
 
 func orEmpty(s *string) string {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -23,15 +21,8 @@ type Fingerprint struct {
 // Fingerprints computes, in the server, counts and fingerprints of the mirror per
 // day and kind; from and to bound the time of the events, nil = open.
 func (l *Ledger) Fingerprints(ctx context.Context, from, to *time.Time) ([]Fingerprint, error) {
-	var prints []Fingerprint
-	err := l.inTx(ctx, "computing fingerprints", func(tx pgx.Tx) error {
-		rows, err := l.q.VerifyMirror(ctx, tx, queries.VerifyMirrorParams{RangeFrom: from, RangeTo: to})
-		for _, row := range rows {
-			prints = append(prints, Fingerprint(row))
-		}
-		return err
-	})
-	return prints, err
+	rows, err := ask(ctx, l, "computing fingerprints", l.q.VerifyMirror, queries.VerifyMirrorParams{RangeFrom: from, RangeTo: to})
+	return each(rows, func(row queries.VerifyMirrorRow) Fingerprint { return Fingerprint(row) }), err
 }
 
 // DayRow is what the mirror has of one row of the export on one day.
@@ -48,15 +39,8 @@ type DayRow struct {
 // DayRows reads a page of the mirror's rows of [from, to), in the order of the bytes
 // of the export's ids, after the one given.
 func (l *Ledger) DayRows(ctx context.Context, from, to time.Time, after string, limit int32) ([]DayRow, error) {
-	var page []DayRow
-	err := l.inTx(ctx, "reading a day", func(tx pgx.Tx) error {
-		rows, err := l.q.VerifyMirrorRows(ctx, tx, queries.VerifyMirrorRowsParams{DayFrom: &from, DayTo: &to, After: after, Count: limit})
-		for _, row := range rows {
-			page = append(page, DayRow(row))
-		}
-		return err
-	})
-	return page, err
+	rows, err := ask(ctx, l, "reading a day", l.q.VerifyMirrorRows, queries.VerifyMirrorRowsParams{DayFrom: &from, DayTo: &to, After: after, Count: limit})
+	return each(rows, func(row queries.VerifyMirrorRowsRow) DayRow { return DayRow(row) }), err
 }
 
 // Copy is one place of the mirror where a row of the export stands.
@@ -73,12 +57,9 @@ func (l *Ledger) Copies(ctx context.Context, interactionIDs []string) (map[strin
 	if len(interactionIDs) == 0 {
 		return found, nil
 	}
-	err := l.inTx(ctx, "looking for rows", func(tx pgx.Tx) error {
-		rows, err := l.q.VerifyElsewhere(ctx, tx, interactionIDs)
-		for _, row := range rows {
-			found[row.InteractionID] = append(found[row.InteractionID], Copy(row))
-		}
-		return err
-	})
+	rows, err := ask(ctx, l, "looking for rows", l.q.VerifyElsewhere, interactionIDs)
+	for _, row := range rows {
+		found[row.InteractionID] = append(found[row.InteractionID], Copy(row))
+	}
 	return found, err
 }
