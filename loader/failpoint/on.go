@@ -1,12 +1,13 @@
 //go:build failpoint
 
-// Package failpoint lets the torture suite kill the loader at named places, and switch
+// Package failpoint lets the torture suite kill or stop the loader at named places, and switch
 // off one of its safeguards to see that the suite notices. Only a build with the tag failpoint does
 // so; in every other build it is nothing at all.
 package failpoint
 
 import (
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,23 +16,43 @@ import (
 )
 
 var (
-	place, count, _ = strings.Cut(os.Getenv("CANDU_FAILPOINT_KILL"), ":")
-	left            = func() *atomic.Int64 {
-		var n atomic.Int64
-		if times, err := strconv.ParseInt(count, 10, 64); err == nil {
-			n.Store(times)
-		}
-		return &n
-	}()
+	kill    = newPoint(os.Getenv("CANDU_FAILPOINT_KILL"))
+	stop    = newPoint(os.Getenv("CANDU_FAILPOINT_STOP"))
 	without = strings.Split(os.Getenv("CANDU_FAILPOINT_WITHOUT"), ",")
 )
 
-// At kills the process when it comes by the place of $CANDU_FAILPOINT_KILL
-// ("place:n") for the n-th time, as nothing can be caught.
+// point is the n-th time that the process comes by a place.
+type point struct {
+	place string
+	left  atomic.Int64
+}
+
+// newPoint reads "place:n".
+func newPoint(text string) *point {
+	place, count, _ := strings.Cut(text, ":")
+	p := &point{place: place}
+	if n, err := strconv.ParseInt(count, 10, 64); err == nil {
+		p.left.Store(n)
+	}
+	return p
+}
+
+func (p *point) reached(name string) bool { return name == p.place && p.left.Add(-1) == 0 }
+
+// At kills the process at the place of $CANDU_FAILPOINT_KILL ("place:n"), as nothing can be
+// caught, and stops it at that of $CANDU_FAILPOINT_STOP, until somebody sends it SIGCONT.
 func At(name string) {
-	if name == place && left.Add(-1) == 0 {
+	switch {
+	case kill.reached(name):
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 		select {}
+	case stop.reached(name):
+		// The signal may reach another thread first, and this one must not pass meanwhile.
+		goesOn := make(chan os.Signal, 1)
+		signal.Notify(goesOn, syscall.SIGCONT)
+		_ = syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
+		<-goesOn
+		signal.Stop(goesOn)
 	}
 }
 

@@ -69,7 +69,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		return nil, fmt.Errorf("making the server's directory: %w", err)
 	}
 	s := &Server{dir: dir, bin: bin, options: options}
-	if err = s.initialize(ctx); err == nil {
+	if err = s.initialize(); err == nil {
 		err = s.launch(ctx)
 	}
 	if err != nil {
@@ -79,8 +79,8 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	return s, nil
 }
 
-// initialize makes the server's files and chooses its port.
-func (s *Server) initialize(ctx context.Context) (err error) {
+// initialize makes the server's log and chooses its port.
+func (s *Server) initialize() (err error) {
 	if s.log, err = os.CreateTemp("", "candu-pg-log-"); err != nil {
 		return fmt.Errorf("making the server's log: %w", err)
 	}
@@ -92,31 +92,24 @@ func (s *Server) initialize(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := s.own(s.dir); err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "postgres",
-		"--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale", "--no-instructions")
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-	s.demote(cmd)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("running initdb: %w: %s", err, out)
-	}
-	return nil
+	return s.own(s.dir)
 }
 
-// guard runs the server and ends it when our end of its standard input closes,
-// which it does even if we are killed. Programs in the background get /dev/null as their
-// input, hence the third descriptor.
-const guard = `exec 3<&0
+// lifetime makes the server's files, runs it, and ends it when our end of its standard
+// input closes, which it does even if we are killed. Programs in the background get /dev/null
+// as their input, hence the third descriptor. A server that begins ignores the signal.
+const lifetime = `exec 3<&0
+initdb=$1; shift
+[ -e "$DIR/data/PG_VERSION" ] || "$initdb" -D "$DIR/data" -U postgres --auth=trust --no-sync \
+	--encoding=UTF8 --no-locale --no-instructions 3<&- || { rm -rf "$DIR"; exit 1; }
 "$@" 3<&- & p=$!
-(cat <&3 >/dev/null; kill -QUIT $p) 2>/dev/null &
+(cat <&3 >/dev/null; while kill -QUIT $p; do sleep 1; done) 2>/dev/null &
 wait $p
 [ -e "$DIR/keep" ] || rm -rf "$DIR"`
 
 // launch starts the server on its directory.
 func (s *Server) launch(ctx context.Context) error {
-	args := []string{"-c", guard, "sh", filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.dir, "data"),
+	args := []string{"-c", lifetime, "sh", filepath.Join(s.bin, "initdb"), filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.dir, "data"),
 		"-k", s.dir, "-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=4GB", "-c", "log_min_messages=fatal",
 		"-c", "max_prepared_transactions=10", "-c", "checkpoint_timeout=30min"}
 	if s.port != 0 {
@@ -148,7 +141,7 @@ func (s *Server) launch(ctx context.Context) error {
 
 // await waits until the server answers.
 func (s *Server) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

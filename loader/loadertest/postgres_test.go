@@ -3,14 +3,15 @@
 package loadertest_test
 
 import (
-	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -18,23 +19,21 @@ import (
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
-// ownerEnv makes the test program start a server and wait to be killed.
+// ownerEnv makes a test own what it starts until it is killed.
 const ownerEnv = "CANDU_LOADERTEST_OWNER"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(ownerEnv) != "" {
-		own()
-	}
-	os.Exit(loadertest.Main(m))
-}
+func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
 
-// own starts a server, prints its URL, and does nothing for ever.
-func own() {
-	server, err := loadertest.Start(context.Background(), loadertest.Options{TCP: true})
-	if err != nil {
-		panic(err)
-	}
-	_, _ = os.Stdout.WriteString(server.URL("postgres", "postgres") + "\n")
+// own starts what tests start, says where it is, and does nothing for ever.
+func own(t *testing.T) {
+	t.Helper()
+	program := exec.CommandContext(t.Context(), "sleep", "1000")
+	program.Stdout = os.Stdout // It ends when both have ended.
+	loadertest.Guard(t, program)
+	require.NoError(t, program.Start())
+	require.NoError(t, program.Process.Signal(syscall.SIGSTOP))
+	_, err := fmt.Printf("%s %s\n", loadertest.Database(t), t.TempDir())
+	require.NoError(t, err)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
@@ -54,23 +53,52 @@ func start(t *testing.T, options loadertest.Options) *loadertest.Server {
 	return server
 }
 
-func TestServer_DiesWithItsOwner(t *testing.T) {
+// However tests end, a server, a folder and a program that is stopped end with them. The second
+// signal is what go test sends to a test that takes too long.
+func TestMain_LeavesNothing(t *testing.T) {
 	t.Parallel()
-	owner := exec.CommandContext(t.Context(), os.Args[0])
-	owner.Env = append(os.Environ(), ownerEnv+"=1", "CANDU_TEST_DATABASE_URL=")
-	_, err := owner.StdinPipe()
-	require.NoError(t, err)
-	out, err := owner.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, owner.Start())
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
-	address := line[:len(line)-1]
-	require.NoError(t, ping(t.Context(), address))
+	if os.Getenv(ownerEnv) != "" {
+		own(t)
+	}
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGQUIT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			owner := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMain_LeavesNothing$")
+			owner.Env = append(os.Environ(), ownerEnv+"=1", "CANDU_TEST_DATABASE_URL=")
+			_, err := owner.StdinPipe()
+			require.NoError(t, err)
+			out, err := owner.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, owner.Start())
+			var address, dir string
+			_, err = fmt.Fscanln(out, &address, &dir)
+			require.NoError(t, err)
+			require.NoError(t, ping(t.Context(), address))
+			require.DirExists(t, dir)
+			parsed, err := url.Parse(address)
+			require.NoError(t, err)
+			server := parsed.Query().Get("host")
+			require.DirExists(t, server)
 
-	require.NoError(t, owner.Process.Kill()) // SIGKILL: it can't tidy up.
-	_ = owner.Wait()
-	require.Eventually(t, func() bool { return ping(t.Context(), address) != nil }, 20*time.Second, 10*time.Millisecond)
+			require.NoError(t, owner.Process.Signal(signal))
+			ended := make(chan error)
+			go func() {
+				_, err := io.Copy(io.Discard, out)
+				ended <- err
+			}()
+			require.NoError(t, loadertest.Receive(t, ended, "the program to end"))
+			_ = owner.Wait()
+			loadertest.Eventually(t, func() bool { return ping(t.Context(), address) != nil }, "the server to end")
+			for _, path := range []string{server, filepath.Dir(dir)} {
+				loadertest.Eventually(t, func() bool { return !exists(path) }, "%s to go", path)
+			}
+		})
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func TestServer_LeavesNoDirectory(t *testing.T) {

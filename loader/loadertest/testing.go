@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -23,15 +22,26 @@ var shared atomic.Pointer[Server]
 // Main runs a package's tests with a Postgres for all of them. For TestMain:
 //
 //	func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
-func Main(m *testing.M) int {
-	server, err := Start(context.Background(), Options{})
+func Main(m *testing.M) int { return Within(Options{}, m.Run) }
+
+// Within is Main for tests that need another server, or something made before them. What the
+// tests leave in temporary folders, and what they gave to [Guard], ends with this process.
+func Within(options Options, run func() int) int {
+	g, err := startGuard()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer g.end()
+	guarding.Store(g)
+	server, err := Start(context.Background(), options)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer server.Stop()
 	shared.Store(server)
-	return m.Run()
+	return run()
 }
 
 // Shared returns the server that Main started.
@@ -55,13 +65,19 @@ func Database(tb testing.TB) string {
 func DatabaseOn(tb testing.TB, server *Server) string {
 	tb.Helper()
 	name := "t_" + strings.ReplaceAll(uuid.NewString()[:13], "-", "")
-	admin(tb, server, "create database "+name)
+	admin(tb, server, func(version int) string {
+		if version < 15 {
+			return "create database " + name
+		}
+		// The default writes each page of it into the log: three times as long.
+		return "create database " + name + " strategy file_copy"
+	})
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			tb.Logf("the test's database: %s", server.URL(name, "postgres"))
 			return
 		}
-		admin(tb, server, "drop database if exists "+name+" with (force)")
+		admin(tb, server, func(int) string { return "drop database if exists " + name + " with (force)" })
 	})
 	return server.URL(name, "postgres")
 }
@@ -70,17 +86,21 @@ func DatabaseOn(tb testing.TB, server *Server) string {
 func Role(tb testing.TB, server *Server, name string) string {
 	tb.Helper()
 	name += "_" + uuid.NewString()[:8]
-	admin(tb, server, "create role "+pgx.Identifier{name}.Sanitize()+" login")
+	admin(tb, server, func(int) string { return "create role " + pgx.Identifier{name}.Sanitize() + " login" })
 	return name
 }
 
-func admin(tb testing.TB, server *Server, sql string) {
+// admin runs what the server of that version is told.
+func admin(tb testing.TB, server *Server, sql func(version int) string) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, server.URL("postgres", "postgres"))
 	check(tb, err)
-	_, err = conn.Exec(ctx, sql)
+	version := 0
+	_, err = fmt.Sscan(conn.PgConn().ParameterStatus("server_version"), &version)
+	check(tb, err)
+	_, err = conn.Exec(ctx, sql(version))
 	check(tb, err)
 	check(tb, conn.Close(ctx))
 }
