@@ -155,6 +155,9 @@ func (run *Run) Progress() string {
 	return ""
 }
 
+// Percent is how much of the expected rows a run under way has read.
+func (run *Run) Percent() int64 { return min(run.RowsRead, run.Expected) * 100 / max(run.Expected, 1) }
+
 // loading is what runs do that move the watermark.
 const loading = "Loading"
 

@@ -144,13 +144,10 @@ const headroom = 1.15
 // days is the chart of the last days' events and its table.
 type days struct {
 	Chart chart
-	Rows  []dayRow
 	Most  string
 	// AsOf is when they were counted, if more came since.
 	AsOf *moment
 }
-
-type dayRow struct{ Date, ISO, Views, Interactions, All string }
 
 func newDays(source []ledger.Day, asOf *moment) *days {
 	if len(source) == 0 {
@@ -174,7 +171,6 @@ func newDays(source []ledger.Day, asOf *moment) *days {
 		b.place(i, len(source))
 		b.stack(plotDays, top, []string{"views", "interactions"}, float64(d.Views), float64(d.Interactions))
 		out.Chart.Bars = append(out.Chart.Bars, b)
-		out.Rows = append(out.Rows, dayRow{dayText(d.Date), d.Date, human.Number(d.Views), human.Number(d.Interactions), human.Number(d.Views + d.Interactions)})
 	}
 	out.Chart.Ticks = ticks(len(source), func(i int) string { return dayText(source[i].Date) })
 	out.Chart.Label = fmt.Sprintf("Events per day from %s to %s: %s in all, most %s.",
@@ -232,14 +228,10 @@ func runChart(runs []status.Run, top float64, value func(status.Run) float64, ax
 
 // axisSeconds is took with fewer characters.
 func axisSeconds(seconds float64) string {
-	switch {
-	case seconds >= 3600:
-		return compact(seconds/3600) + " h"
-	case seconds >= 60:
-		return compact(seconds/60) + " min"
-	default:
-		return strconv.FormatFloat(seconds, 'f', -1, 64) + " s"
+	if seconds < 60 {
+		return strconv.FormatFloat(seconds, 'f', -1, 64) + "s"
 	}
+	return human.Seconds(seconds)
 }
 
 // class keeps classes to the known words.

@@ -11,49 +11,126 @@ import (
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
-// document is a View in the words of the templates.
+// document is a View in the order of the page.
 type document struct {
-	Style, Script, Icon string
-	Title, Summary      string
-	At                  *moment
-	Version             string
-	Trouble             []trouble
-	Overview            bool
-	Sources             []section
+	View
+	Title, Summary string
+	Trouble        []trouble
+	Sections       []section
 }
 
-type trouble struct {
-	Text  string
-	Hint  []hintPart
-	Since *moment
+func newDocument(v View) document {
+	d := document{View: v, Summary: summary(v.Sources)}
+	d.Title = title(v, d.Summary)
+	for _, f := range v.Trouble {
+		d.Trouble = append(d.Trouble, *troubleOf(&f, v.At, time.UTC))
+	}
+	for _, s := range v.Sources {
+		d.Sections = append(d.Sections, newSection(s, v.At))
+	}
+	slices.SortStableFunc(d.Sections, func(a, b section) int { return gravity(a.State) - gravity(b.State) })
+	return d
 }
 
-// section is a source.
+// ISO and Time are when the page was made.
+func (d document) ISO() string  { return d.At.UTC().Format(time.RFC3339) }
+func (d document) Time() string { return d.At.UTC().Format("2 Jan 2006 15:04:05 MST") }
+
+// section is a source, its times in its zone.
 type section struct {
-	ID, Nickname, Schema string
-	State                stateView
-	Sentence             string
-	Failure              *trouble
-	// Brief is Lag for where there is little room.
-	Lag, Brief, Waiting         string
-	Watermark, Complete, Caught *moment
-	HeldBack                    string
-	Schedule, Zone              string
-	Next, Retry                 *moment
-	LastRun                     *runRow
-	Active                      []activeRow
-	Days                        *days
-	RunCharts                   []namedChart
-	Runs                        []runRow
-	// Errors is true if a run has one: an empty column only takes room.
-	Errors     bool
-	Slots      []slotMark
-	SlotsLabel string
-	Legend     []slotKind
-	Rejects    []rejectsRow
-	RejectsAll string
-	// Command starts the source by hand; only one that never ran shows it.
-	Command string
+	Source
+	ID    string
+	Days  *days
+	Runs  []namedChart
+	Marks []slotMark
+
+	now time.Time
+	loc *time.Location
+}
+
+func newSection(s Source, now time.Time) section {
+	out := section{Source: s, ID: anchor(s.Nickname), now: now, loc: s.Location()}
+	out.Days = newDays(s.Days, out.moment(s.DaysAsOf))
+	out.Runs = runCharts(s.LastRuns, func(r status.Run) string { return clock(r.StartedAt, now, out.loc) })
+	out.Marks = slotMarks(s, now, out.loc)
+	return out
+}
+
+func (s section) moment(t *time.Time) *moment { return stamp(t, s.now, s.loc) }
+
+// At is a time, or the address of one, as the page shows it; nil of no time.
+func (s section) At(t any) *moment {
+	switch t := t.(type) {
+	case *time.Time:
+		return s.moment(t)
+	case time.Time:
+		return s.moment(&t)
+	}
+	return nil
+}
+
+// Trouble is why the source is failing, nil if it is not.
+func (s section) Trouble() *trouble { return troubleOf(s.Failure, s.now, s.loc) }
+
+// Lag is how long ago the source caught up, nil if it never did.
+func (s section) Lag() *time.Duration {
+	if s.LagSeconds == nil {
+		return nil
+	}
+	return new(time.Duration(*s.LagSeconds * float64(time.Second)))
+}
+
+// Rejected is how many rows are rejected in all.
+func (s section) Rejected() (n int64) {
+	for _, r := range s.Rejects {
+		n += r.Count
+	}
+	return n
+}
+
+// HasErrors is true if a run has one: an empty column only takes room.
+func (s section) HasErrors() bool {
+	return slices.ContainsFunc(s.LastRuns, func(r status.Run) bool { return r.Error != "" })
+}
+
+// Range is what a run under way is bounded by, "" if by nothing.
+func (s section) Range(run status.Run) string {
+	switch {
+	case run.RangeFrom != nil && run.RangeTo != nil:
+		return s.moment(run.RangeFrom).Text + " to " + s.moment(run.RangeTo).Text
+	case run.RangeFrom != nil:
+		return "from " + s.moment(run.RangeFrom).Text
+	case run.RangeTo != nil:
+		return "until " + s.moment(run.RangeTo).Text
+	}
+	return ""
+}
+
+// ETA guesses from the rate so far, which says nothing in the first seconds.
+func (s section) ETA(run status.Run) string {
+	elapsed := s.now.Sub(run.StartedAt)
+	left := run.Expected - run.RowsRead
+	if run.RowsRead <= 0 || left < 0 || elapsed < 5*time.Second {
+		return ""
+	}
+	rest := time.Duration(float64(elapsed) / float64(run.RowsRead) * float64(left))
+	if rest < time.Minute {
+		return "less than a minute left"
+	}
+	return fmt.Sprintf("about %s left, done at about %s", human.Words(rest), clock(s.now.Add(rest), s.now, s.loc))
+}
+
+// trouble is a failure as the page shows it.
+type trouble struct {
+	*status.Failure
+	At *moment
+}
+
+func troubleOf(f *status.Failure, now time.Time, loc *time.Location) *trouble {
+	if f == nil {
+		return nil
+	}
+	return &trouble{f, stamp(&f.Since, now, loc)}
 }
 
 type stateView struct{ Name, Word, Icon string }
@@ -75,40 +152,21 @@ func stateOf(s status.State) stateView {
 	return stateView{"new", human.Cut(string(s), 20), "ring"}
 }
 
-func newDocument(v View) document {
-	d := document{
-		Style: link("style.css"), Script: link("page.js"), Icon: link("icon.svg"),
-		Summary: summary(v.Sources), Version: human.Cut(v.Version, 60),
-		Overview: len(v.Sources) > 1,
-	}
-	d.Title = title(v)
-	for _, f := range v.Trouble {
-		d.Trouble = append(d.Trouble, *troubleOf(&f, v.At, time.UTC))
-	}
-	d.At = &moment{ISO: v.At.UTC().Format(time.RFC3339), Text: v.At.UTC().Format("2 Jan 2006 15:04:05 MST")}
-	sources := slices.Clone(v.Sources)
-	slices.SortStableFunc(sources, func(a, b Source) int { return gravity(a.State) - gravity(b.State) })
-	for _, s := range sources {
-		d.Sources = append(d.Sources, newSection(s, v.At))
-	}
-	return d
-}
-
 // title says the worst first: a tab has room for two words.
-func title(v View) string {
-	worst, count := "", 0
+func title(v View, summary string) string {
+	bad := 0
 	for _, s := range v.Sources {
 		if s.State == status.Failing || s.State == status.Late {
-			count++
+			bad++
 		}
 	}
-	if count > 0 {
-		worst = fmt.Sprintf("(%d) ", count)
+	switch {
+	case len(v.Trouble) > 0:
+		summary = "(!) " + summary
+	case bad > 0:
+		summary = fmt.Sprintf("(%d) %s", bad, summary)
 	}
-	if len(v.Trouble) > 0 {
-		worst = "(!) "
-	}
-	return worst + summary(v.Sources) + " – candu-loader"
+	return summary + " – candu-loader"
 }
 
 func gravity(s status.State) int {
@@ -116,42 +174,6 @@ func gravity(s status.State) int {
 		return i
 	}
 	return len(status.States)
-}
-
-func newSection(s Source, now time.Time) section {
-	loc := s.Location()
-	out := section{
-		ID: anchor(s.Nickname), Nickname: s.Nickname, Schema: s.Schema, State: stateOf(s.State),
-		Sentence: s.Sentence, Failure: troubleOf(s.Failure, now, loc),
-		Watermark: stamp(s.WatermarkAt, now, loc), Complete: stamp(s.CompleteUntil, now, loc),
-		Caught: stamp(s.CaughtUpAt, now, loc), HeldBack: human.Cut(s.HeldBackBy, 300),
-		Schedule: human.Cut(s.Schedule, 120), Zone: loc.String(),
-		Next: stamp(s.NextSlot, now, loc), Retry: stamp(s.RetryAt, now, loc),
-		Active: activeRows(s, now, loc), Days: newDays(s.Days, stamp(s.DaysAsOf, now, loc)),
-		Runs: runRows(s.LastRuns, now, loc), Slots: slotMarks(s, now, loc),
-		Rejects: rejectsRows(s, now, loc), Command: s.RunCommand(),
-	}
-	out.RunCharts = runCharts(s.LastRuns, func(r status.Run) string { return clock(r.StartedAt, now, loc) })
-	out.SlotsLabel, out.Legend = slotsLabel(out.Slots), legend(out.Slots)
-	if s.LagSeconds != nil {
-		lag := time.Duration(*s.LagSeconds * float64(time.Second))
-		out.Lag, out.Brief = human.Words(lag), human.Duration(lag)
-	}
-	if s.WaitingRows != nil {
-		out.Waiting = human.Number(*s.WaitingRows)
-	}
-	out.Errors = slices.ContainsFunc(s.LastRuns, func(r status.Run) bool { return r.Error != "" })
-	if len(out.Runs) > 0 {
-		out.LastRun = &out.Runs[0]
-	}
-	var rejected int64
-	for _, r := range s.Rejects {
-		rejected += r.Count
-	}
-	if rejected > 0 {
-		out.RejectsAll = human.Number(rejected)
-	}
-	return out
 }
 
 // anchor makes an id of a nickname, which may have any characters. Two nicknames
@@ -170,76 +192,6 @@ func anchor(nickname string) string {
 	sum := fnv.New64a()
 	_, _ = sum.Write([]byte(nickname))
 	return fmt.Sprintf("source-%s.%x", slug, sum.Sum64())
-}
-
-func troubleOf(f *status.Failure, now time.Time, loc *time.Location) *trouble {
-	if f == nil {
-		return nil
-	}
-	return &trouble{Text: f.Error, Hint: hintParts(f.Hint), Since: stamp(&f.Since, now, loc)}
-}
-
-// activeRow is a run under way.
-type activeRow struct {
-	Key, Label, Range, Rows, Sent, ETA string
-	Started                            *moment
-	// Bar is true if it is known how much there is to read.
-	Bar       bool
-	Done, All int64
-	Percent   string
-}
-
-func activeRows(s Source, now time.Time, loc *time.Location) []activeRow {
-	var out []activeRow
-	for _, run := range s.Running {
-		row := activeRow{
-			Key: fmt.Sprintf("active-%d", run.ID), Label: fmt.Sprintf("%s #%d", capital(human.Cut(string(run.Kind), 40)), run.ID),
-			Range: rangeText(run, now, loc), Rows: run.Progress(), Sent: human.Number(run.Sent),
-			Started: stamp(&run.StartedAt, now, loc),
-		}
-		if run.Expected > 0 {
-			row.Bar, row.All, row.Done = true, run.Expected, min(run.RowsRead, run.Expected)
-			row.Percent = fmt.Sprintf("%d %%", row.Done*100/row.All)
-			row.ETA = eta(run, now, loc)
-		}
-		out = append(out, row)
-	}
-	return out
-}
-
-func rangeText(run status.Run, now time.Time, loc *time.Location) string {
-	switch {
-	case run.RangeFrom != nil && run.RangeTo != nil:
-		return stamp(run.RangeFrom, now, loc).Text + " to " + stamp(run.RangeTo, now, loc).Text
-	case run.RangeFrom != nil:
-		return "from " + stamp(run.RangeFrom, now, loc).Text
-	case run.RangeTo != nil:
-		return "until " + stamp(run.RangeTo, now, loc).Text
-	default:
-		return ""
-	}
-}
-
-// eta guesses from the rate so far, which says nothing in the first seconds.
-func eta(run status.Run, now time.Time, loc *time.Location) string {
-	elapsed := now.Sub(run.StartedAt)
-	left := run.Expected - run.RowsRead
-	if run.RowsRead <= 0 || left < 0 || elapsed < 5*time.Second {
-		return ""
-	}
-	rest := time.Duration(float64(elapsed) / float64(run.RowsRead) * float64(left))
-	if rest < time.Minute {
-		return "less than a minute left"
-	}
-	end := now.Add(rest)
-	return fmt.Sprintf("about %s left, done at about %s", human.Words(rest), clock(end, now, loc))
-}
-
-func capital(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // summary counts the sources by state, the gravest first.

@@ -5,25 +5,19 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+
+	"github.com/candu-loader/candu-loader/loader/human"
 )
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{"pass": pass}).ParseFS(files, "templates/*.html"))
-
-// pass gives a template more than one value: names and values in turn.
-func pass(pairs ...any) (map[string]any, error) {
-	if len(pairs)%2 != 0 {
-		return nil, fmt.Errorf("pass: a name without a value")
-	}
-	out := make(map[string]any, len(pairs)/2)
-	for i := 0; i < len(pairs); i += 2 {
-		name, ok := pairs[i].(string)
-		if !ok {
-			return nil, fmt.Errorf("pass: %v is not a name", pairs[i])
-		}
-		out[name] = pairs[i+1]
-	}
-	return out, nil
-}
+// The templates read Views as they are. What they can't say is a function here, or, where it
+// takes the time of the view or the source's zone, a method of section.
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"asset": link, "number": human.Number, "words": human.Words, "duration": human.Duration, "quote": human.Quote, "took": took, "rate": rate, "day": dayText,
+	"class": class, "icon": runIcon, "state": stateOf, "hint": hintParts,
+	"legend": legend, "slotsLabel": slotsLabel,
+	"sum": func(a, b int64) int64 { return a + b },
+	"cut": func(text any, n int) string { return human.Cut(fmt.Sprint(text), n) },
+}).ParseFS(files, "templates/*.html"))
 
 // Render writes the whole page. It writes nothing if it fails.
 func Render(w io.Writer, v View) error {

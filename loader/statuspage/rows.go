@@ -12,36 +12,6 @@ import (
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
-// runRow is a line of the table of runs.
-type runRow struct {
-	Key, ID, Kind, Duration        string
-	Status, Class, Icon            string
-	Started                        *moment
-	Sent, Already, Rejected, Speed string
-	// Error is cut; Full has all of it if that is more.
-	Error, Full string
-}
-
-// shown is how much of an error a table has room for.
-const shown = 120
-
-func runRows(runs []status.Run, now time.Time, loc *time.Location) []runRow {
-	var out []runRow
-	for _, r := range runs {
-		row := runRow{
-			Key: fmt.Sprintf("run-%d", r.ID), ID: fmt.Sprintf("#%d", r.ID), Kind: human.Cut(string(r.Kind), 40), Duration: took(r.Seconds),
-			Status: human.Cut(string(r.Status), 40), Class: class(r.Status), Icon: runIcon(r.Status), Started: stamp(&r.StartedAt, now, loc),
-			Sent: human.Number(r.Sent), Already: human.Number(r.AlreadyDelivered), Rejected: human.Number(r.Rejected), Speed: rate(r.EventsPerSecond),
-			Error: human.Cut(r.Error, shown),
-		}
-		if row.Error != r.Error {
-			row.Full = r.Error
-		}
-		out = append(out, row)
-	}
-	return out
-}
-
 func runIcon(end ledger.RunStatus) string {
 	switch end {
 	case ledger.RunSucceeded:
@@ -143,33 +113,6 @@ func legend(marks []slotMark) []slotKind {
 		if !slices.Contains(out, m.slotKind) {
 			out = append(out, m.slotKind)
 		}
-	}
-	return out
-}
-
-// rejectsRow are the rejects of one reason.
-type rejectsRow struct {
-	Key, Reason, Count, Command string
-	LastSeen                    *moment
-	Examples                    []exampleRow
-}
-
-type exampleRow struct {
-	ID, Detail string
-	LastSeen   *moment
-}
-
-func rejectsRows(s Source, now time.Time, loc *time.Location) []rejectsRow {
-	var out []rejectsRow
-	for _, r := range s.Rejects {
-		row := rejectsRow{
-			Key: "rejects-" + human.Cut(r.Reason, 60), Reason: human.Cut(r.Reason, 80), Count: human.Number(r.Count), LastSeen: stamp(&r.LastSeenAt, now, loc),
-			Command: "candu-loader rejects list " + human.Quote(s.Nickname) + " --reason " + human.Quote(r.Reason),
-		}
-		for _, e := range r.Examples {
-			row.Examples = append(row.Examples, exampleRow{ID: e.InteractionID, Detail: e.Detail, LastSeen: stamp(&e.LastSeenAt, now, loc)})
-		}
-		out = append(out, row)
 	}
 	return out
 }
