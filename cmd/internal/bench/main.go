@@ -23,17 +23,16 @@ import (
 
 func main() {
 	var b bench
-	flag.StringVar(&b.bin, "bin", "bin", "folder of the programs")
+	quick := flag.Bool("quick", false, "a tenth of the rows, one round, and nothing that takes longer")
 	flag.IntVar(&b.rows, "rows", 1_000_000, "rows of the export")
 	flag.IntVar(&b.wide, "wide", 100_000, "rows of 30 KB, 0 = none")
 	flag.IntVar(&b.huge, "huge", 10_000_000, "rows of a long history, 0 = none (the default takes some minutes and 12 GB)")
+	flag.IntVar(&b.limited, "limited", 20_000, "rows sent at 1,000 a second, 0 = none")
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds")
-	flag.BoolVar(&b.quick, "quick", false, "a tenth of the rows, one round, and nothing that takes longer")
-	flag.BoolVar(&b.strict, "strict", false, "a sink that looks at each event, instead of one that counts")
 	flag.StringVar(&b.out, "out", "", "file for the figures as JSON")
 	flag.Parse()
-	if b.quick {
-		b.rows, b.rounds, b.wide, b.huge = b.rows/10, 1, 0, 0
+	if *quick {
+		b.rows, b.rounds, b.wide, b.huge, b.limited = b.rows/10, 1, 0, 0, 0
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -44,11 +43,9 @@ func main() {
 }
 
 type bench struct {
-	bin                      string
-	rows, wide, huge, rounds int
-	strict, quick            bool
-	out                      string
-	server                   *loadertest.Server
+	rows, wide, huge, limited, rounds int
+	out                               string
+	server                            *loadertest.Server
 	// folder is for configurations.
 	folder  string
 	figures []figure
@@ -74,19 +71,17 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(b.folder) }()
-	fmt.Printf("%s, %d cores, rounds: %d\n\n", runtime.GOARCH, runtime.NumCPU(), b.rounds)
-	fmt.Println(heading)
+	fmt.Printf("%s, %d cores, rounds: %d\n\n%s\n", runtime.GOARCH, runtime.NumCPU(), b.rounds, heading)
 	for _, part := range []func(context.Context) error{b.whole, b.rateLimit, b.wideRows, b.history} {
 		if err := part(ctx); err != nil {
 			return err
 		}
 	}
-	b.reportMedians()
 	b.report()
 	if b.out == "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(map[string]any{"cores": runtime.NumCPU(), "arch": runtime.GOARCH, "rows": b.rows, "results": b.results, "medians": b.medians(), "figures": b.figures}, "", "  ")
+	text, err := json.MarshalIndent(map[string]any{"cores": runtime.NumCPU(), "arch": runtime.GOARCH, "results": b.results, "medians": b.medians(), "figures": b.figures}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the figures: %w", err)
 	}
@@ -103,15 +98,11 @@ type world struct {
 
 // world makes a database of that name and fills it.
 func (b *bench) world(ctx context.Context, name string, export loadertest.Export) (*world, error) {
-	conn, err := pgx.Connect(ctx, b.server.URL("postgres", "postgres"))
+	if err := b.admin(ctx, "create database "+name); err != nil {
+		return nil, err
+	}
+	conn, err := pgx.Connect(ctx, b.server.URL(name, "postgres"))
 	if err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	_, err = conn.Exec(ctx, "create database "+name)
-	if err = errors.Join(err, conn.Close(ctx)); err != nil {
-		return nil, fmt.Errorf("creating database %s: %w", name, err)
-	}
-	if conn, err = pgx.Connect(ctx, b.server.URL(name, "postgres")); err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	return &world{bench: b, name: name, conn: conn, rows: export.Rows}, errors.Join(export.Create(ctx, conn), export.Fill(ctx, conn))
@@ -119,20 +110,26 @@ func (b *bench) world(ctx context.Context, name string, export loadertest.Export
 
 // drop removes the database.
 func (w *world) drop(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, w.bench.server.URL("postgres", "postgres"))
-	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
-	}
-	_, err = conn.Exec(ctx, "drop database "+w.name+" with (force)")
-	return errors.Join(err, conn.Close(ctx))
+	return w.bench.admin(ctx, "drop database "+w.name+" with (force)")
 }
 
-// empty removes what the loader made.
+// empty removes what the loader made, and writes what is left to be written, so that the next
+// program does not pay for it.
 func (w *world) empty(ctx context.Context) error {
-	// The checkpoint, for nobody shall write what another one left.
 	_, err := w.conn.Exec(ctx, "drop schema if exists candu_dev cascade; checkpoint")
 	if err != nil {
 		return fmt.Errorf("dropping the schema: %w", err)
 	}
 	return nil
+}
+
+func (b *bench) admin(ctx context.Context, sql string) error {
+	conn, err := pgx.Connect(ctx, b.server.URL("postgres", "postgres"))
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	if _, err = conn.Exec(ctx, sql); err != nil {
+		err = fmt.Errorf("%s: %w", sql, err)
+	}
+	return errors.Join(err, conn.Close(ctx))
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -12,26 +13,28 @@ import (
 )
 
 const (
-	// fewInFlight and batchSize are the defaults of segment.concurrency and batch_size.
-	fewInFlight = 4
-	batchSize   = 1_000
-	// manyInFlight and fullBatch are what an answer time of 50 ms wants where there is no rate
-	// limit: four requests of 1,000 events can't carry more than 80,000 events a second there.
-	// A batch of at most 2,000 is full at 480,000 bytes, which are about 1,200 sample events.
-	manyInFlight = 10
-	fullBatch    = 2_000
-	fullEvents   = 1_200
 	// wideBytes makes events that are nearly as large as they may be.
 	wideBytes = 30_000
 	// shortHistory is what a long one is compared with.
 	shortHistory = 100_000
 	newRows      = 1_000
 	newRounds    = 7
-	// againName names runs that read all again.
-	againName = "run, lookback of all"
-	// perSecond is a rate limit, kept for some seconds.
-	perSecond   = 1_000
-	limitedRows = 20 * perSecond
+	// perSecond is a rate limit.
+	perSecond = 1_000
+)
+
+// The names of runs.
+const (
+	plain    = "plain script"
+	run      = "run"
+	many     = "run, 10 in flight"
+	nothing  = "run again"
+	again    = "run, lookback of all"
+	refill   = "backfill, all delivered"
+	limited  = "run, 1000 a second"
+	wideRun  = "run, rows of 30 KB"
+	fewNew   = "run, 1000 new"
+	verified = "verify"
 )
 
 // start and end bound the time of the sample rows. They are far enough back that lookback
@@ -48,35 +51,32 @@ func (b *bench) whole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	lookback := []string{"lookback: 15m", "lookback: 100d"}
+	// Where an answer takes 50 ms, four requests of 1,000 events carry no more than 80,000 events a
+	// second: with no rate limit one wants more of them, and full ones.
+	full := []string{"concurrency: 4", "concurrency: 10", "batch_size: 1000", "batch_size: 2000"}
+	// In turns, so that whatever else the machine does hits all alike.
 	for round := range b.rounds {
-		for _, delay := range []int{0, 50} {
-			// Interleaved, so that whatever else the machine does hits all alike. Reading again takes
-			// a second, so it is done after each load.
-			again := job{what: againName, args: []string{"run"}, replace: []string{"lookback: 15m", "lookback: 100d"}}
-			jobs := []job{{what: plain, delay: delay, sent: b.rows}, w.run(delay, 0)}
-			if delay == 0 {
-				jobs = append(jobs,
-					job{what: "run again", args: []string{"run"}}, again,
-					job{what: "backfill, all delivered", args: []string{"backfill", "Candu_Dev", "--from", "2000-01-01"}},
-				)
-			} else {
-				many := w.run(delay, 0)
-				many.what, many.replace = manyName, []string{
-					"concurrency: 4", fmt.Sprintf("concurrency: %d", manyInFlight),
-					"batch_size: 1000", fmt.Sprintf("batch_size: %d", fullBatch),
-				}
-				jobs = append(jobs, again, many, again)
-			}
-			for _, j := range jobs {
-				if j.sent > 0 {
-					if err := w.empty(ctx); err != nil {
-						return err
-					}
-				}
-				j.round = round + 1
-				if _, err := w.measure(ctx, j); err != nil {
+		for _, j := range []job{
+			{what: plain, sent: b.rows},
+			{what: run, sent: b.rows},
+			{what: nothing},
+			{what: again, replace: lookback},
+			{what: refill, args: []string{"backfill", "Candu_Dev", "--from", "2000-01-01"}},
+			{what: plain, delay: 50, sent: b.rows},
+			{what: run, delay: 50, sent: b.rows},
+			{what: again, replace: lookback},
+			{what: many, delay: 50, sent: b.rows, replace: full},
+			{what: again, replace: lookback},
+		} {
+			if j.sent > 0 {
+				if err := w.empty(ctx); err != nil {
 					return err
 				}
+			}
+			j.round = round + 1
+			if _, err := w.measure(ctx, j); err != nil {
+				return err
 			}
 		}
 	}
@@ -92,7 +92,7 @@ func (w *world) sizes(ctx context.Context) error {
 	if _, err := w.conn.Exec(ctx, "analyze candu_dev.screens, candu_dev.tracks, candu_dev.tutorial_interaction"); err != nil {
 		return fmt.Errorf("measuring tables: %w", err)
 	}
-	rows, err := w.conn.Query(ctx, `select c.relname, c.reltuples::bigint, pg_table_size(c.oid), pg_indexes_size(c.oid)
+	rows, err := w.conn.Query(ctx, `select c.relname, c.reltuples, pg_table_size(c.oid), pg_indexes_size(c.oid)
 		from pg_class c where c.relnamespace = 'candu_dev'::regnamespace and c.relname in ('screens', 'tracks', 'tutorial_interaction') order by 1`)
 	if err != nil {
 		return fmt.Errorf("measuring tables: %w", err)
@@ -113,42 +113,42 @@ func (w *world) sizes(ctx context.Context) error {
 
 // rateLimit measures how a rate limit is kept.
 func (b *bench) rateLimit(ctx context.Context) error {
-	if b.quick {
-		return nil
-	}
-	w, err := b.world(ctx, "limited", loadertest.Export{Rows: limitedRows, Start: start, End: end})
-	if err != nil {
+	f, err := b.once(ctx, "limited", loadertest.Export{Rows: b.limited}, job{what: limited, limit: perSecond})
+	if err != nil || f == nil {
 		return err
 	}
-	j := w.run(0, 1)
-	j.what, j.limit = fmt.Sprintf("run, %d a second", perSecond), perSecond
-	f, err := w.measure(ctx, j)
-	if err != nil {
-		return err
-	}
-	b.judge(j.what+": most in any second", float64(f.MaxPerSecond), most, perSecond, "events")
+	b.judge(limited+": most in any second", float64(f.MaxPerSecond), most, perSecond, "events")
 	// Requests have a tenth of a second's events, and the last one's tenth follows it.
-	b.judge("... events a second, from the first request on", limitedRows/(f.Span+0.1), least, 0.99*perSecond, "")
-	return w.drop(ctx)
+	b.judge("... events a second, from the first request on", float64(b.limited)/(f.Span+0.1), least, 0.99*perSecond, "")
+	return nil
 }
 
 // wideRows measures the memory that the widest rows take.
 func (b *bench) wideRows(ctx context.Context) error {
-	if b.wide == 0 {
-		return nil
-	}
-	w, err := b.world(ctx, "wide", loadertest.Export{Rows: b.wide, Wide: wideBytes, Start: start, End: end})
-	if err != nil {
+	f, err := b.once(ctx, "wide", loadertest.Export{Rows: b.wide, Wide: wideBytes}, job{what: wideRun})
+	if err != nil || f == nil {
 		return err
 	}
-	j := w.run(0, 1)
-	j.what = "run, rows of 30 KB"
+	b.judge(fmt.Sprintf("%d rows of 30 KB, peak memory", b.wide), f.PeakMiB, most, memory, "MiB")
+	return nil
+}
+
+// once measures one load of an export that is there for nothing else; nil of no rows.
+func (b *bench) once(ctx context.Context, name string, export loadertest.Export, j job) (*figure, error) {
+	if export.Rows == 0 {
+		return nil, nil
+	}
+	export.Start, export.End = start, end
+	w, err := b.world(ctx, name, export)
+	if err != nil {
+		return nil, err
+	}
+	j.round, j.sent = 1, export.Rows
 	f, err := w.measure(ctx, j)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	b.judge(fmt.Sprintf("%d rows of 30 KB, peak memory", b.wide), f.PeakMiB, most, 64, "MiB")
-	return w.drop(ctx)
+	return &f, w.drop(ctx)
 }
 
 // history measures what a long history costs.
@@ -156,64 +156,63 @@ func (b *bench) history(ctx context.Context) error {
 	if b.huge == 0 {
 		return nil
 	}
-	seconds := map[int]float64{}
-	for _, rows := range []int{shortHistory, b.huge} {
-		w, err := b.world(ctx, fmt.Sprintf("history%d", rows), loadertest.Export{Rows: rows, Start: start, End: end})
-		if err != nil {
-			return err
-		}
-		logged := len(b.server.Log())
-		first, err := w.measure(ctx, w.run(0, 1))
-		if err != nil {
-			return err
-		}
-		if seconds[rows], err = w.grow(ctx); err != nil {
-			return err
-		}
-		if rows == b.huge {
-			b.judge(fmt.Sprintf("%d rows, peak memory", rows), first.PeakMiB, most, 64, "MiB")
-			b.judge("... statements on the export of a second or more", float64(slow(b.server.Log()[logged:])), most, 0, "")
-			verify, err := w.measure(ctx, job{what: "verify", args: []string{"verify", "Candu_Dev"}, round: 1})
-			if err != nil {
-				return err
-			}
-			b.judge(fmt.Sprintf("verify of %d rows", rows), verify.Seconds, most, 60, "s")
-			b.judge("... peak memory", verify.PeakMiB, most, 64, "MiB")
-		}
-		if err := w.drop(ctx); err != nil {
-			return err
-		}
+	short, err := b.grow(ctx, shortHistory)
+	if err != nil {
+		return err
 	}
-	b.judge(fmt.Sprintf("%d new rows after %d, time to %d", newRows, b.huge, shortHistory), seconds[b.huge]/seconds[shortHistory], most, 1.3, "")
+	long, err := b.grow(ctx, b.huge)
+	if err != nil {
+		return err
+	}
+	b.judge(fmt.Sprintf("%d new rows after %d, time to %d", newRows, b.huge, shortHistory), long/short, most, 1.3, "")
 	return nil
 }
 
-// grow adds rows and runs, several times, and returns the median of the seconds.
-func (w *world) grow(ctx context.Context) (float64, error) {
+// grow loads a history, adds rows and runs, several times, and returns the median of the seconds.
+func (b *bench) grow(ctx context.Context, history int) (float64, error) {
+	w, err := b.world(ctx, fmt.Sprintf("history%d", history), loadertest.Export{Rows: history, Start: start, End: end})
+	if err != nil {
+		return 0, err
+	}
+	logged := len(b.server.Log())
+	first, err := w.measure(ctx, job{what: run, round: 1, sent: history})
+	if err != nil {
+		return 0, err
+	}
 	// Or the first load's vacuum would compete with the short runs.
 	if _, err := w.conn.Exec(ctx, "vacuum (analyze)"); err != nil {
 		return 0, fmt.Errorf("cleaning up: %w", err)
 	}
-	what := fmt.Sprintf("run, %d new", newRows)
-	from := end
+	more := loadertest.Export{First: history + 1, Rows: newRows, Start: end, End: end.Add(time.Hour)}
 	for round := range newRounds {
-		more := loadertest.Export{First: w.rows + 1 + round*newRows, Rows: newRows, Start: from, End: from.Add(time.Hour)}
-		from = more.End
 		if err := more.Fill(ctx, w.conn); err != nil {
 			return 0, err
 		}
-		if _, err := w.measure(ctx, job{what: what, args: []string{"run"}, round: round + 1, sent: newRows}); err != nil {
+		if _, err := w.measure(ctx, job{what: fewNew, round: round + 1, sent: newRows}); err != nil {
 			return 0, err
 		}
+		more.First, more.Start, more.End = more.First+newRows, more.End, more.End.Add(time.Hour)
 	}
-	return w.bench.median(what, 0, w.rows).Seconds, nil
+	if history == b.huge {
+		b.judge(fmt.Sprintf("%d rows, peak memory", history), first.PeakMiB, most, memory, "MiB")
+		b.judge("... statements on the export of a second or more", float64(slow(b.server.Log()[logged:])), most, 0, "")
+		verify, err := w.measure(ctx, job{what: verified, args: []string{"verify", "Candu_Dev"}, round: 1})
+		if err != nil {
+			return 0, err
+		}
+		b.judge(fmt.Sprintf("verify of %d rows", history), verify.Seconds, most, 60, "s")
+		b.judge("... peak memory", verify.PeakMiB, most, memory, "MiB")
+	}
+	return b.median(program{fewNew, history, 0}).Seconds, w.drop(ctx)
 }
+
+// elsewhere are statements that do not read the export.
+var elsewhere = regexp.MustCompile(`insert into|analyze|copy |checkpoint|vacuum`)
 
 // slow counts the statements of a second or more that read the export.
 func slow(log string) (n int) {
 	for line := range strings.Lines(log) {
-		if strings.Contains(line, "duration: ") && !strings.Contains(line, "insert into") && !strings.Contains(line, "analyze") &&
-			!strings.Contains(line, "copy ") && !strings.Contains(line, "checkpoint") && !strings.Contains(line, "vacuum") {
+		if strings.Contains(line, "duration: ") && !elsewhere.MatchString(line) {
 			fmt.Print("slow: ", line)
 			n++
 		}
