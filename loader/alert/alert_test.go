@@ -126,14 +126,14 @@ func TestNext_Texts(t *testing.T) {
 		texts = append(texts, n.Title+"\n"+n.Text)
 	}
 	require.Equal(t, `Candu Prod (EU) is failing
-Runs of Candu Prod (EU) fail since 2026-03-01 11:00:00Z.
+Runs of Candu Prod (EU) have been failing since 2026-03-01 11:00:00Z.
 Error: connecting to the export: refused
 What to do: Start it.
 Look: candu-loader status 'Candu Prod (EU)'
 
 Candu Prod (EU) is late by 1d2h
-The lag of Candu Prod (EU) is 1d2h, and over alerts.lag_over (2h) since 2026-02-28 11:55:00Z.
-What to do: see whether a run is under way, and whether the export gets new rows.
+The lag of Candu Prod (EU) is 1d2h; it has been over alerts.lag_over (2h) since 2026-02-28 11:55:00Z.
+What to do: see whether a long run is under way, and whether serve still runs.
 Look: candu-loader status 'Candu Prod (EU)'
 
 Candu Prod (EU) rejects 13 rows

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
@@ -47,43 +47,43 @@ const (
 
 func failing(o Observation) *Notice {
 	f := o.Failure
-	lines := []string{fmt.Sprintf("Runs of %s fail since %s.", o.Source, moment(f.Since))}
+	lines := []string{fmt.Sprintf("Runs of %s have been failing since %s.", o.Source, human.Time(f.Since))}
 	if f.Error != "" {
 		lines = append(lines, "Error: "+short(shown(f.Error)))
 	}
 	if f.Hint != "" {
 		lines = append(lines, "What to do: "+short(shown(f.Hint)))
 	}
-	lines = append(lines, "Look: candu-loader status "+word(o.Source))
+	lines = append(lines, "Look: candu-loader status "+human.Quote(o.Source))
 	return &Notice{Kind: Failing, Title: o.Source + " is failing", Text: strings.Join(lines, "\n")}
 }
 
 func recovered(o Observation, since time.Time) *Notice {
 	return &Notice{
 		Kind: Recovered, Title: o.Source + " works again",
-		Text: fmt.Sprintf("%s failed from %s on, and works again after %s. Nothing is left to do.", o.Source, moment(since), span(o.At.Sub(since))),
+		Text: fmt.Sprintf("%s failed from %s on, and works again after %s. Nothing is left to do.", o.Source, human.Time(since), human.Duration(o.At.Sub(since))),
 	}
 }
 
 func late(o Observation, since time.Time, over time.Duration) *Notice {
 	return &Notice{
-		Kind: Late, Title: fmt.Sprintf("%s is late by %s", o.Source, span(*o.Lag)),
-		Text: fmt.Sprintf("The lag of %s is %s, and over alerts.lag_over (%s) since %s.\nWhat to do: see whether a run is under way, and whether the export gets new rows.\nLook: candu-loader status %s",
-			o.Source, span(*o.Lag), span(over), moment(since), word(o.Source)),
+		Kind: Late, Title: fmt.Sprintf("%s is late by %s", o.Source, human.Duration(*o.Lag)),
+		Text: fmt.Sprintf("The lag of %s is %s; it has been over alerts.lag_over (%s) since %s.\nWhat to do: see whether a long run is under way, and whether serve still runs.\nLook: candu-loader status %s",
+			o.Source, human.Duration(*o.Lag), human.Duration(over), human.Time(since), human.Quote(o.Source)),
 	}
 }
 
 func caughtUp(o Observation, since time.Time) *Notice {
 	return &Notice{
 		Kind: CaughtUp, Title: o.Source + " has caught up",
-		Text: fmt.Sprintf("%s was late from %s on; its lag is down to %s. Nothing is left to do.", o.Source, moment(since), span(*o.Lag)),
+		Text: fmt.Sprintf("%s was late from %s on; its lag is down to %s. Nothing is left to do.", o.Source, human.Time(since), human.Duration(*o.Lag)),
 	}
 }
 
 func unwatched(o Observation) *Notice {
 	return &Notice{
-		Kind: CaughtUp, Title: "The lag of " + o.Source + " is watched no longer",
-		Text: fmt.Sprintf("%s was late, and alerts.lag_over was taken out of the config since.\nLook: candu-loader status %s", o.Source, word(o.Source)),
+		Kind: CaughtUp, Title: "The lag of " + o.Source + " is no longer watched",
+		Text: fmt.Sprintf("%s was late, and alerts.lag_over has been removed from the config since then.\nLook: candu-loader status %s", o.Source, human.Quote(o.Source)),
 	}
 }
 
@@ -99,12 +99,12 @@ func rejected(o Observation, fresh map[string]int64, since *time.Time) *Notice {
 	}
 	when := ""
 	if since != nil {
-		when = " since " + moment(*since)
+		when = " since " + human.Time(*since)
 	}
 	return &Notice{
-		Kind: Rejects, Title: fmt.Sprintf("%s rejects %s", o.Source, plural(total, "row")),
+		Kind: Rejects, Title: fmt.Sprintf("%s rejects %s", o.Source, human.Count(total, "row")),
 		Text: fmt.Sprintf("%s of %s can't be sent, new%s: %s.\nWhat to do: mend them in the export, then candu-loader rejects retry %s\nLook: candu-loader rejects list %s",
-			plural(total, "row"), o.Source, when, strings.Join(parts, ", "), word(o.Source), word(o.Source)),
+			human.Count(total, "row"), o.Source, when, strings.Join(parts, ", "), human.Quote(o.Source), human.Quote(o.Source)),
 	}
 }
 
@@ -115,74 +115,23 @@ func missed(o Observation, fresh []Missed) *Notice {
 		if i < len(fresh)-maxSlots {
 			continue
 		}
-		line := "- " + moment(m.Slot)
+		line := "- " + human.Time(m.Slot)
 		if m.Why != "" {
-			line += ": " + clip(flat(m.Why), maxError/maxSlots)
+			line += ": " + human.Cut(human.Line(m.Why), maxError/maxSlots)
 		}
 		lines = append(lines, line)
 	}
 	if n := len(fresh) - len(lines); n > 0 {
-		lines = append([]string{fmt.Sprintf("- %s before these, the first at %s", plural(int64(n), "slot"), moment(fresh[0].Slot))}, lines...)
+		lines = append([]string{fmt.Sprintf("- %s before these, the first at %s", human.Count(int64(n), "slot"), human.Time(fresh[0].Slot))}, lines...)
 	}
 	return &Notice{
-		Kind: Slots, Title: fmt.Sprintf("%s missed %s", o.Source, plural(int64(len(fresh)), "slot")),
+		Kind: Slots, Title: fmt.Sprintf("%s missed %s", o.Source, human.Count(int64(len(fresh)), "slot")),
 		Text: fmt.Sprintf("No run for %s of the schedule of %s:\n%s\nThe next run reads what they left. Look: candu-loader status %s",
-			plural(int64(len(fresh)), "slot"), o.Source, strings.Join(lines, "\n"), word(o.Source)),
+			human.Count(int64(len(fresh)), "slot"), o.Source, strings.Join(lines, "\n"), human.Quote(o.Source)),
 	}
 }
 
-// moment is a time as the other commands print it.
-func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
-
-// span is a duration with its two greatest units.
-func span(d time.Duration) string {
-	d = max(d, 0)
-	units := []struct {
-		size time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
-	for i, u := range units {
-		if d < u.size {
-			continue
-		}
-		text := fmt.Sprintf("%d%s", d/u.size, u.name)
-		if i+1 < len(units) && d%u.size >= units[i+1].size {
-			text += fmt.Sprintf("%d%s", d%u.size/units[i+1].size, units[i+1].name)
-		}
-		return text
-	}
-	return "0s"
-}
-
-func plural(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// word is a nickname as it can be pasted in a shell.
-func word(nickname string) string {
-	plain := !strings.ContainsFunc(nickname, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_-.", r)
-	})
-	if plain && nickname != "" {
-		return nickname
-	}
-	return "'" + strings.ReplaceAll(nickname, "'", `'\''`) + "'"
-}
-
-func short(text string) string { return clip(flat(text), maxError) }
+func short(text string) string { return human.Cut(human.Line(text), maxError) }
 
 // shown masks the passwords of database URLs. Errors hold none; but these go to others.
 func shown(text string) string { return secret.URL(text).String() }
-
-// flat puts a text on one line.
-func flat(text string) string { return strings.Join(strings.Fields(text), " ") }
-
-func clip(text string, limit int) string {
-	if utf8.RuneCountInString(text) <= limit {
-		return text
-	}
-	return string([]rune(text)[:limit-1]) + "…"
-}
