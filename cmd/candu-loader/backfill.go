@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -118,16 +119,16 @@ func (a *app) backfill(ctx context.Context, l *loader.Loader, src *config.Source
 	}
 	a.printf("%s\n", summaryLine(summary.Summary))
 	if summary.RowsRead == 0 && err == nil {
-		a.printf("%s: the range has no rows that a run has passed\n", src.Nickname)
+		a.printf("%s: the range has no rows up to the watermark\n", src.Nickname)
 	}
 	if summary.Pending > 0 {
-		a.printf("%s: %d rows of the range are not reached by the watermark yet; the next run sends them\n", src.Nickname, summary.Pending)
+		a.printf("%s: beyond the watermark, for the next run: %s of the range\n", src.Nickname, human.Count(summary.Pending, "row"))
 	}
 	if summary.Left > 0 {
-		a.printf("%s: %d rows of the range were left to the run that is under way\n", src.Nickname, summary.Left)
+		a.printf("%s: left to the run that is under way: %s of the range\n", src.Nickname, human.Count(summary.Left, "row"))
 	}
 	if summary.MissingIndex != "" {
-		a.printf("%s: no index serves the range, so the whole export was read. For the next time: %s\n", src.Nickname, summary.MissingIndex)
+		a.printf("%s: no index serves the range, so the whole export was read. Next time, create it first: %s\n", src.Nickname, summary.MissingIndex)
 	}
 	return err
 }
@@ -144,19 +145,22 @@ func (a *app) preview(p loader.Preview, err error) error {
 	if !p.Migrated {
 		a.printf("  schema %s is not there yet; a run makes it\n", p.Schema)
 	}
-	a.printf("  %-18s %d\n  %-18s %d\n  %-18s %d\n", "rows read", p.RowsRead, "already delivered", p.AlreadyDelivered, "to send", p.ToSend)
+	line := func(label, format string, args ...any) { a.printf("  %-18s %s\n", label, fmt.Sprintf(format, args...)) }
+	line("rows read", "%d", p.RowsRead)
+	line("already delivered", "%d", p.AlreadyDelivered)
+	line("to send", "%d", p.ToSend)
 	if p.Pending > 0 {
-		a.printf("  %-18s %d (the watermark has not reached them; the next run sends them)\n", "pending", p.Pending)
+		line("waiting", "%d (beyond the watermark; the next run sends them)", p.Pending)
 	}
 	for _, r := range p.Rejects {
-		a.printf("  %-18s %d %s\n", "would be rejected", r.Rows, r.Reason)
+		line("would be rejected", "%d %s", r.Rows, r.Reason)
 		for _, example := range r.Examples {
-			a.printf("  %-18s   %s\n", "", example)
+			line("", "  %s", example)
 		}
 	}
-	a.printf("  %-18s %d, %d bytes of events\n", "requests", p.Requests, p.Bytes)
+	line("requests", "%d, %d bytes of events", p.Requests, p.Bytes)
 	if p.SecondsAtLimit > 0 {
-		a.printf("  %-18s %s at the rate limit\n", "takes about", human.Seconds(p.SecondsAtLimit))
+		line("takes about", "%s at the rate limit", human.Seconds(p.SecondsAtLimit))
 	}
 	if len(p.Days) > 0 {
 		a.printf("\n  %-12s %-22s %10s\n", "day", "event", "to send")

@@ -10,6 +10,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/preflight"
 )
 
@@ -39,7 +40,7 @@ func (a *app) check(ctx context.Context, l *loader.Loader, sources []*config.Sou
 			return fault.Wrap(fault.Interrupted, ctx.Err(), "checking")
 		}
 	}
-	counts := map[preflight.Level]int{}
+	counts := map[preflight.Level]int64{}
 	for _, f := range all {
 		counts[f.Level]++
 	}
@@ -59,10 +60,10 @@ func (a *app) check(ctx context.Context, l *loader.Loader, sources []*config.Sou
 				a.printf("  %-8s %-26s -> %s\n", "", "", f.Hint)
 			}
 		}
-		a.printf("%d errors, %d warnings\n", counts[preflight.LevelError], counts[preflight.LevelWarning])
+		a.printf("%s, %s\n", human.Count(counts[preflight.LevelError], "error"), human.Count(counts[preflight.LevelWarning], "warning"))
 	}
 	if n := counts[preflight.LevelError]; n > 0 {
-		return fault.Wrap(fault.Precondition, errors.New("see the findings above"), "checking found %d errors", n)
+		return fault.Wrap(fault.Precondition, errors.New("see the findings above"), "checking found %s", human.Count(n, "error"))
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
@@ -37,29 +39,23 @@ func exitCode(err error, caught syscall.Signal) int {
 	if !errors.As(err, &work) {
 		return exitUsage
 	}
-	gravest, rank := exitDone, 0
+	kinds := map[fault.Kind]bool{}
 	for _, e := range flatten(work.err) {
-		code, r := exitFailed, 3
-		switch fault.KindOf(e) {
-		case fault.Interrupted:
-			code, r = signalBase+int(syscall.SIGINT), 6
-			if caught != 0 {
-				code = signalBase + int(caught)
-			}
-		case fault.Config:
-			code, r = exitUsage, 5
-		case fault.Precondition:
-			code, r = exitPrecondition, 4
-		case fault.Difference:
-			code, r = exitDifference, 2
-		case fault.Busy:
-			code, r = exitBusy, 1
-		}
-		if r > rank {
-			gravest, rank = code, r
-		}
+		kinds[fault.KindOf(e)] = true
 	}
-	return gravest
+	switch {
+	case kinds[fault.Interrupted]:
+		return signalBase + int(cmp.Or(caught, syscall.SIGINT))
+	case kinds[fault.Config]:
+		return exitUsage
+	case kinds[fault.Precondition]:
+		return exitPrecondition
+	case kinds[fault.Failed], kinds[fault.Retryable]:
+		return exitFailed
+	case kinds[fault.Difference]:
+		return exitDifference
+	}
+	return exitBusy
 }
 
 // flatten returns the errors that errors.Join put together.
@@ -72,4 +68,9 @@ func flatten(err error) []error {
 		return all
 	}
 	return []error{err}
+}
+
+// usage is wrong usage that only the work found out.
+func usage(format string, args ...any) error {
+	return fault.New(fault.Config, "%s", fmt.Sprintf(format, args...)).WithHint("candu-loader --help")
 }

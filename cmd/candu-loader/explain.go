@@ -68,14 +68,18 @@ func explanationText(x trace.Explanation, now time.Time) string {
 		line("event", "none: %s (%s)", x.WouldReject.Reason, x.WouldReject.Detail)
 	}
 	if s := x.Selection; s != nil {
-		line("next run", "%s: %s", map[bool]string{true: "reads it", false: "does not read it"}[s.NextRunReadsIt], s.Why)
+		reads := "does not read it"
+		if s.NextRunReadsIt {
+			reads = "reads it"
+		}
+		line("next run", "%s: %s", reads, s.Why)
 	}
 	for _, m := range x.Mirror {
 		line("mirror", "%s.%s, id %s", x.Schema, m.Table, m.MessageID)
 		line("", "sent %s, accepted %s, mirrored %s", clock(m.SentAt), clock(m.ReceivedAt), clock(m.MirroredAt))
 	}
 	if r := x.Reject; r != nil {
-		line("reject", "%s (%s), attempts: %d, first %s, last %s", r.Reason, r.Detail, r.Attempts, clock(&r.FirstSeenAt), clock(&r.LastSeenAt))
+		line("reject", "%s (%s), tried %s, first %s, last %s", r.Reason, r.Detail, human.Times(int64(r.Attempts)), clock(&r.FirstSeenAt), clock(&r.LastSeenAt))
 	}
 	for _, run := range x.Runs {
 		line("run", "%s", runLine(run, now))

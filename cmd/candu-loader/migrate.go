@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
-	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 )
 
@@ -68,9 +66,4 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
 	}
 	return errors.Join(errs...)
-}
-
-// usage is wrong usage that only the work found out.
-func usage(format string, args ...any) error {
-	return fault.New(fault.Config, "%s", fmt.Sprintf(format, args...)).WithHint("candu-loader --help")
 }

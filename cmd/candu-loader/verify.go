@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ func (a *app) buildVerifyCmd() *cobra.Command {
 		Short: "Prove that export = mirror + rejects, or list the difference",
 		Long: `Compares the export with the mirror and the rejects, day by day, by counts and
 fingerprints that each database computes for itself, and names the rows by which they
-differ. Rows that the watermark has not reached are pending, not missing. Rows that
+differ. Rows that the watermark has not reached wait for the next run and are not missing. Rows that
 are gone from the export (retention) are named and allowed.
 
 Ends with 0 if it is proved, with 4 if there is a difference.`,
@@ -100,55 +101,54 @@ func verifyHint(r proof.Report) string {
 	return "Rows without exported_at are never read: set exported_at in the export."
 }
 
+// namedIDs is how many ids verify prints of each difference; --json has more.
+const namedIDs = 20
+
 // verifyText is a report for people: the days that differ, and a plain last line.
 func verifyText(r proof.Report) string {
 	var b strings.Builder
 	if len(r.Days) > 0 {
 		fmt.Fprintf(&b, "%-12s %-12s %10s %10s %10s\n", "day", "kind", "export", "mirror", "rejects")
 		for _, d := range r.Days {
-			fmt.Fprintf(&b, "%-12s %-12s %10d %10d %10d\n", orDash(d.Day), orDash(d.Kind), d.Rows, d.Mirrored, d.Rejected)
+			fmt.Fprintf(&b, "%-12s %-12s %10d %10d %10d\n", cmp.Or(d.Day, "-"), cmp.Or(d.Kind, "-"), d.Rows, d.Mirrored, d.Rejected)
 		}
 	}
-	for _, d := range []struct {
-		name string
-		proof.Difference
-	}{{"missing", r.Missing}, {"different kind or time, or not in tutorial_interaction", r.Different},
-		{"in the mirror twice, or rejected too", r.Doubled}, {"delivered or rejected, gone from the export", r.Unexpected}} {
+	named := func(what string, d proof.Difference) {
 		if d.Rows == 0 {
-			continue
+			return
 		}
-		const most = 20
-		ids := d.IDs[:min(most, len(d.IDs))]
-		more := ""
-		if d.Rows > int64(len(ids)) {
-			more = fmt.Sprintf(" and %d more", d.Rows-int64(len(ids)))
+		ids := d.IDs[:min(namedIDs, len(d.IDs))]
+		fmt.Fprintf(&b, "%s: %s", what, strings.Join(ids, ", "))
+		if more := d.Rows - int64(len(ids)); more > 0 {
+			fmt.Fprintf(&b, " and %d more", more)
 		}
-		fmt.Fprintf(&b, "%s: %s%s\n", d.name, strings.Join(ids, ", "), more)
+		b.WriteByte('\n')
 	}
-	verdict := "proved"
-	if !r.Proved {
-		verdict = fmt.Sprintf("NOT proved: %d missing, %d different, %d without exported_at", r.Missing.Rows, r.Different.Rows, r.Unreadable)
-		if r.Doubled.Rows > 0 {
-			verdict += fmt.Sprintf(", %d doubled", r.Doubled.Rows)
-		}
-	}
-	fmt.Fprintf(&b, "%s: %s: %d rows of the export, %d mirrored, %d rejected", r.Source, verdict, r.Rows, r.Mirrored, r.Rejected)
-	if r.Unexpected.Rows > 0 {
-		fmt.Fprintf(&b, ", %d gone from the export", r.Unexpected.Rows)
-	}
-	if r.Beyond > 0 {
-		fmt.Fprintf(&b, ", %d of them of rows before start_at or beyond the watermark", r.Beyond)
-	}
-	if r.Pending > 0 {
-		fmt.Fprintf(&b, ", %d pending behind the watermark", r.Pending)
-	}
-	fmt.Fprintf(&b, " (%.1f s)\n", r.Seconds)
+	named("missing", r.Missing)
+	named("different kind or time, or not in tutorial_interaction", r.Different)
+	named("in the mirror twice, or rejected too", r.Doubled)
+	named("delivered or rejected, gone from the export", r.Unexpected)
+	fmt.Fprintf(&b, "%s: %s (%.1f s)\n", r.Source, verdict(r), r.Seconds)
 	return b.String()
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
+func verdict(r proof.Report) string {
+	text := "proved"
+	if !r.Proved {
+		text = fmt.Sprintf("NOT proved: %d missing, %d different, %d without exported_at", r.Missing.Rows, r.Different.Rows, r.Unreadable)
+		if r.Doubled.Rows > 0 {
+			text += fmt.Sprintf(", %d doubled", r.Doubled.Rows)
+		}
 	}
-	return s
+	text += fmt.Sprintf(": %d rows of the export, %d mirrored, %d rejected", r.Rows, r.Mirrored, r.Rejected)
+	if r.Unexpected.Rows > 0 {
+		text += fmt.Sprintf(", %d gone from the export", r.Unexpected.Rows)
+	}
+	if r.Beyond > 0 {
+		text += fmt.Sprintf(", %d mirrored from before start_at or beyond the watermark", r.Beyond)
+	}
+	if r.Pending > 0 {
+		text += fmt.Sprintf(", %d waiting for the next run", r.Pending)
+	}
+	return text
 }

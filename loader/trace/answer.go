@@ -7,6 +7,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/human"
 )
 
 // selectRow decides whether the next run reads the row, as the run itself would.
@@ -35,18 +36,18 @@ func (x *explainer) selectRow() {
 	case exported.IsZero():
 		s.Why = "its exported_at is NULL, and such a row is never read"
 	case s.StartAt != nil && exported.Before(*s.StartAt):
-		s.Why = "it was exported before start_at " + stamp(*s.StartAt)
+		s.Why = "it was exported before start_at " + human.Exact(*s.StartAt)
 	case first && x.Source.StartAt.Mode == config.StartNow && exported.Before(time.Now()):
 		s.Why = "start_at is now, and it was exported before the first run"
 	case first:
 		s.NextRunReadsIt, s.Why = true, "no run has read anything yet"
 	case exported.Before(cursor.At) || exported.Equal(cursor.At) && cursor.ID != nil && !idLess(*cursor.ID, x.row.ID):
-		s.Why = fmt.Sprintf("the watermark %s passed it by more than lookback %s", stamp(*s.WatermarkAt), x.Source.Lookback)
+		s.Why = fmt.Sprintf("the watermark %s passed it by more than lookback %s", human.Exact(*s.WatermarkAt), x.Source.Lookback)
 	case s.Passed:
 		s.NextRunReadsIt = true
-		s.Why = fmt.Sprintf("the watermark %s passed it, but by no more than lookback %s", stamp(*s.WatermarkAt), x.Source.Lookback)
+		s.Why = fmt.Sprintf("the watermark %s passed it, but by no more than lookback %s", human.Exact(*s.WatermarkAt), x.Source.Lookback)
 	default:
-		s.NextRunReadsIt, s.Why = true, fmt.Sprintf("the watermark %s has not reached it", stamp(*s.WatermarkAt))
+		s.NextRunReadsIt, s.Why = true, fmt.Sprintf("the watermark %s has not reached it", human.Exact(*s.WatermarkAt))
 	}
 }
 
@@ -58,8 +59,6 @@ func idLess(a, b string) bool {
 	}
 	return a < b
 }
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.999999Z") }
 
 // conclude says where the event is.
 func (x *explainer) conclude() {
@@ -89,10 +88,12 @@ func (x *explainer) mirrored() string {
 	var b strings.Builder
 	b.WriteString("Segment accepted it")
 	if row.ReceivedAt != nil {
-		b.WriteString(" on " + stamp(*row.ReceivedAt))
+		b.WriteString(" on " + human.Exact(*row.ReceivedAt))
 	}
-	for i, run := range out.Runs {
-		fmt.Fprintf(&b, "%s run %d", map[bool]string{true: " in", false: " or"}[i == 0], run.ID)
+	word := "in"
+	for _, run := range out.Runs {
+		fmt.Fprintf(&b, " %s run %d", word, run.ID)
+		word = "or"
 	}
 	fmt.Fprintf(&b, ", and it stands in %s.%s under id %s", out.Schema, row.Table, row.MessageID)
 	switch {
@@ -111,7 +112,7 @@ func (x *explainer) mirrored() string {
 func (x *explainer) rejected() string {
 	out := &x.out
 	r := out.Reject
-	text := fmt.Sprintf("It was not sent: %s (%s), tried %s, last on %s; ", r.Reason, r.Detail, times(r.Attempts), stamp(r.LastSeenAt))
+	text := fmt.Sprintf("It was not sent: %s (%s), tried %s, last on %s; ", r.Reason, r.Detail, human.Times(int64(r.Attempts)), human.Exact(r.LastSeenAt))
 	switch {
 	case out.ExportError != "":
 		return text + "the export could not be asked for its row."
@@ -121,13 +122,6 @@ func (x *explainer) rejected() string {
 		return text + fmt.Sprintf("its row was mended since, and `candu-loader rejects retry %s` sends it.", out.Source)
 	}
 	return text + fmt.Sprintf("mend the row in the export, then run `candu-loader rejects retry %s`.", out.Source)
-}
-
-func times(n int32) string {
-	if n == 1 {
-		return "once"
-	}
-	return fmt.Sprintf("%d times", n)
 }
 
 func (x *explainer) pending() string {
@@ -140,7 +134,7 @@ func (x *explainer) pending() string {
 	case len(out.Running) > 0:
 		return fmt.Sprintf("It waits: %s, and run %d, which is under way, or the next one %s.", out.Selection.Why, out.Running[0].ID, what)
 	case out.Selection.NextSlot != nil:
-		return fmt.Sprintf("It waits: %s, and the next run, planned for %s, %s.", out.Selection.Why, stamp(*out.Selection.NextSlot), what)
+		return fmt.Sprintf("It waits: %s, and the next run, planned for %s, %s.", out.Selection.Why, human.Exact(*out.Selection.NextSlot), what)
 	}
 	return fmt.Sprintf("It waits: %s, and the next run %s (`candu-loader run %s`).", out.Selection.Why, what, out.Source)
 }
