@@ -17,7 +17,7 @@ with lease as (
 ), dead as (
     -- We have the lease, so whatever still says running under it is dead.
     update loader_runs
-    set status = 'interrupted', finished_at = clock_timestamp(), error = 'the loader ended without a word'
+    set status = 'interrupted', finished_at = clock_timestamp(), error = 'the run died without finishing'
     where status = 'running' and (kind = 'backfill') = (@lease = 'backfill') and exists (select from lease)
     returning id
 ), run as (

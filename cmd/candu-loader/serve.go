@@ -69,13 +69,13 @@ func (a *app) serve(ctx context.Context, cfg *config.Config) error {
 }
 
 func (a *app) serveOnce(ctx context.Context, cfg *config.Config) error {
-	settled, err := serve.Once(ctx, cfg, a.log)
+	ended, err := serve.Once(ctx, cfg, a.log)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	results := []runResult{}
-	for _, r := range settled {
+	for _, r := range ended {
 		if r.Err != nil {
 			errs = append(errs, fmt.Errorf("source %q: %w", r.Source.Nickname, r.Err))
 		}

@@ -128,8 +128,8 @@ func (j *job) do(ctx context.Context) {
 // attempt is one run, when there is a place for it.
 func (j *job) attempt(ctx context.Context) (loader.Summary, error) {
 	select {
-	case j.places <- struct{}{}:
-		defer func() { <-j.places }()
+	case j.permits <- struct{}{}:
+		defer func() { <-j.permits }()
 	case <-ctx.Done():
 		return loader.Summary{Source: j.src.Nickname, Schema: j.src.Schema}, fault.Wrap(fault.Interrupted, context.Cause(ctx), "interrupted")
 	}

@@ -26,13 +26,13 @@ type Scheduler struct {
 	log     *slog.Logger
 	watch   Watcher
 	holder  string
-	// places are for the runs under way: each takes memory for a few pages.
-	places chan struct{}
+	// permits are for the runs under way: each takes memory for a few pages.
+	permits chan struct{}
 	// retry is the wait after a run that failed, doubled up to retryMost.
 	retry, retryMost time.Duration
 }
 
-// RunsAtOnce is how many sources run side by side; the others wait for their turn.
+// RunsAtOnce is how many sources run side by side; the others wait.
 const RunsAtOnce = loader.RunsAtOnce
 
 // Watcher is told what happens. Its methods must be quick and safe for concurrent
@@ -52,7 +52,7 @@ type Watcher interface {
 // New returns a scheduler for those of the sources that have a schedule. It does not connect.
 func New(l *loader.Loader, sources []*config.Source, log *slog.Logger, watch Watcher) *Scheduler {
 	s := &Scheduler{
-		loader: l, log: log, watch: watch, holder: ledger.Holder(), places: make(chan struct{}, RunsAtOnce),
+		loader: l, log: log, watch: watch, holder: ledger.Holder(), permits: make(chan struct{}, RunsAtOnce),
 		retry: 10 * time.Second, retryMost: 10 * time.Minute,
 	}
 	for _, src := range sources {

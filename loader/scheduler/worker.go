@@ -24,8 +24,8 @@ const (
 	atOnce = 10_000
 	// awayMost bounds the wait while the database is away.
 	awayMost = 15 * time.Second
-	// turnTimeout bounds one look at the slots.
-	turnTimeout = 30 * time.Second
+	// tickTimeout bounds one look at the slots.
+	tickTimeout = 30 * time.Second
 )
 
 // worker looks after the slots of one source.
@@ -46,7 +46,7 @@ func (w *worker) loop(ctx context.Context) {
 	away := time.Second
 	var lastTrouble string
 	for ctx.Err() == nil {
-		wait, err := w.turn(ctx)
+		wait, err := w.tick(ctx)
 		if ctx.Err() != nil {
 			break
 		}
@@ -86,10 +86,10 @@ func (w *worker) sleep(ctx context.Context, wait time.Duration) {
 	}
 }
 
-// onceThrough settles what is due and waits for it.
+// onceThrough dispatches what is due and waits for it.
 func (w *worker) onceThrough(ctx context.Context) (*loader.Summary, error) {
 	for {
-		wait, err := w.turn(ctx)
+		wait, err := w.tick(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -104,11 +104,11 @@ func (w *worker) onceThrough(ctx context.Context) (*loader.Summary, error) {
 	return w.job.result()
 }
 
-// turn looks at the slots once, settles those that are due, and returns how long
+// tick looks at the slots once, dispatches those that are due, and returns how long
 // to wait for the next.
-func (w *worker) turn(ctx context.Context) (time.Duration, error) {
+func (w *worker) tick(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	looking, cancel := context.WithTimeout(ctx, turnTimeout)
+	looking, cancel := context.WithTimeout(ctx, tickTimeout)
 	defer cancel()
 	book, view, err := w.look(looking)
 	if err != nil {
@@ -126,7 +126,7 @@ func (w *worker) turn(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	more, err := w.settle(ctx, looking, book, w.src.Schedule, view, adopted)
+	more, err := w.dispatch(ctx, looking, book, w.src.Schedule, view, adopted)
 	if err != nil || more {
 		return 0, err
 	}
@@ -151,7 +151,7 @@ func (w *worker) look(ctx context.Context) (*ledger.Slots, ledger.SlotsView, err
 }
 
 // begin makes the configured schedule the one by which slots are counted. Slots of
-// another schedule before it are settled first.
+// another schedule before it are dispatched first.
 func (w *worker) begin(ctx, looking context.Context, book *ledger.Slots, view *ledger.SlotsView) error {
 	mine := w.src.Schedule.String()
 	if view.Schedule != nil && *view.Schedule == mine {
@@ -160,7 +160,7 @@ func (w *worker) begin(ctx, looking context.Context, book *ledger.Slots, view *l
 	since := view.Now
 	switch {
 	case view.Schedule != nil:
-		if err := w.settleBefore(ctx, looking, book, view); err != nil {
+		if err := w.dispatchBefore(ctx, looking, book, view); err != nil {
 			return err
 		}
 		since = view.Now
@@ -175,15 +175,15 @@ func (w *worker) begin(ctx, looking context.Context, book *ledger.Slots, view *l
 	return nil
 }
 
-// settleBefore settles what is due of the schedule by which slots were counted so far.
-func (w *worker) settleBefore(ctx, looking context.Context, book *ledger.Slots, view *ledger.SlotsView) error {
+// dispatchBefore dispatches what is due of the schedule by which slots were counted so far.
+func (w *worker) dispatchBefore(ctx, looking context.Context, book *ledger.Slots, view *ledger.SlotsView) error {
 	before, err := schedule.Restore(*view.Schedule)
 	if err != nil {
 		w.log.Warn("the schedule before this one can't be read; its slots since the last recorded one are not accounted for", "error", err)
 		return nil
 	}
 	for {
-		more, err := w.settle(ctx, looking, book, before, *view, nil)
+		more, err := w.dispatch(ctx, looking, book, before, *view, nil)
 		if err != nil || !more {
 			return err
 		}
@@ -202,9 +202,9 @@ func (w *worker) lastSlot(now time.Time) time.Time {
 	return last
 }
 
-// settle records all slots that are due, and begins a job for those that are ours
+// dispatch records all slots that are due, and begins a job for those that are ours
 // to run. more is true if there are too many to record at once.
-func (w *worker) settle(ctx, looking context.Context, book *ledger.Slots, s *schedule.Schedule, view ledger.SlotsView, adopted []time.Time) (more bool, err error) {
+func (w *worker) dispatch(ctx, looking context.Context, book *ledger.Slots, s *schedule.Schedule, view ledger.SlotsView, adopted []time.Time) (more bool, err error) {
 	missed, due := w.due(s, view)
 	if len(missed) > 0 {
 		note := fmt.Sprintf("nobody took it in time: catch_up is %s", w.src.CatchUp)
