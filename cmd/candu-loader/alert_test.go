@@ -86,6 +86,6 @@ alerts: {urls: ["slack://hook:secret-key@webhook", "generic+http://SERVER/good"]
 `)
 	code, _, log = b.call(t, "alert", "test")
 	require.Equal(t, 2, code)
-	require.Contains(t, log, "reading the 1st URL of alerts.urls (slack)")
+	require.Contains(t, log, "reading URL 1 of alerts.urls (slack)")
 	require.Zero(t, asked.Load(), "with a URL that will not do, none is tried")
 }

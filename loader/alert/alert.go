@@ -60,20 +60,18 @@ type State struct {
 	MissedAt    *time.Time `json:"missed_at,omitempty"`
 }
 
-// Defaults of Rules.
+// How far apart notices are while more and more rows are rejected and slots missed; the later
+// one tells of all since the one before. The first ones, and a reason that is new, are told at
+// once.
 const (
-	DefaultRejectsEvery = 24 * time.Hour
-	DefaultMissedEvery  = time.Hour
+	rejectsEvery = 24 * time.Hour
+	missedEvery  = time.Hour
 )
 
 // Rules say what is worth a notice.
 type Rules struct {
 	// LagOver is the lag from which on a source is late; 0 = it never is.
 	LagOver time.Duration
-	// RejectsEvery and MissedEvery are how far apart notices are while more and more rows
-	// are rejected and slots missed; the later one tells of all since the one before. The
-	// first ones, and a reason that is new, are told at once. 0 = the default.
-	RejectsEvery, MissedEvery time.Duration
 }
 
 // caughtUpAt is the part of LagOver to which the lag must fall before a source has
@@ -154,7 +152,7 @@ func lookAtLag(s *State, o Observation, rules Rules) *Notice {
 	return nil
 }
 
-func lookAtRejects(s *State, o Observation, rules Rules) *Notice {
+func lookAtRejects(s *State, o Observation, _ Rules) *Notice {
 	if o.Rejects == nil {
 		return nil
 	}
@@ -175,7 +173,7 @@ func lookAtRejects(s *State, o Observation, rules Rules) *Notice {
 			first = first || before == 0
 		}
 	}
-	if len(fresh) == 0 || (!first && !due(s.RejectsAt, o.At, rules.RejectsEvery, DefaultRejectsEvery)) {
+	if len(fresh) == 0 || (!first && !due(s.RejectsAt, o.At, rejectsEvery)) {
 		s.Rejects = orNil(known)
 		return nil
 	}
@@ -187,11 +185,11 @@ func lookAtRejects(s *State, o Observation, rules Rules) *Notice {
 	return rejected(o, fresh, since)
 }
 
-func lookAtMissed(s *State, o Observation, rules Rules) *Notice {
+func lookAtMissed(s *State, o Observation, _ Rules) *Notice {
 	fresh := slices.DeleteFunc(slices.Clone(o.Missed), func(m Missed) bool {
 		return s.MissedUntil != nil && !m.Slot.After(*s.MissedUntil)
 	})
-	if len(fresh) == 0 || !due(s.MissedAt, o.At, rules.MissedEvery, DefaultMissedEvery) {
+	if len(fresh) == 0 || !due(s.MissedAt, o.At, missedEvery) {
 		return nil
 	}
 	slices.SortFunc(fresh, func(a, b Missed) int { return a.Slot.Compare(b.Slot) })
@@ -201,10 +199,7 @@ func lookAtMissed(s *State, o Observation, rules Rules) *Notice {
 }
 
 // due tells whether every has passed since the last notice.
-func due(last *time.Time, now time.Time, every, otherwise time.Duration) bool {
-	if every <= 0 {
-		every = otherwise
-	}
+func due(last *time.Time, now time.Time, every time.Duration) bool {
 	return last == nil || now.Sub(*last) >= every
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"sync"
 	"time"
 
@@ -66,7 +65,7 @@ func NewSender(cfg config.Alerts, log *slog.Logger) (*Sender, error) {
 }
 
 func unusable(s *service, err error) error {
-	e := &fault.Error{Kind: fault.Config, Text: fmt.Sprintf("reading the %s URL of alerts.urls (%s)", ordinal(s.number), s.name), Err: err}
+	e := &fault.Error{Kind: fault.Config, Text: fmt.Sprintf("reading URL %d of alerts.urls (%s)", s.number, s.name), Err: err}
 	return e.WithHint("Write it as %s says for its service; `candu-loader alert test` tries it.", Services)
 }
 
@@ -83,7 +82,7 @@ func (s *Sender) SendEach(ctx context.Context, n Notice) []Result {
 	var group sync.WaitGroup
 	for i, one := range s.services {
 		group.Go(func() {
-			doing := fmt.Sprintf("sending to the %s service of alerts.urls (%s)", ordinal(one.number), one.name)
+			doing := fmt.Sprintf("sending to service %d of alerts.urls (%s)", one.number, one.name)
 			err := s.insist(ctx, doing, func(ctx context.Context) error { return one.send(ctx, n) })
 			results[i] = Result{Number: one.number, Service: one.name, Err: err}
 		})
@@ -116,8 +115,7 @@ func (s *Sender) Ping(ctx context.Context) error {
 	if s.ping == "" {
 		return nil
 	}
-	scrub := newScrubber(s.ping)
-	return s.insist(ctx, "asking alerts.ping_url", func(ctx context.Context) error { return scrub.error(s.get(ctx)) })
+	return s.insist(ctx, "asking alerts.ping_url", func(ctx context.Context) error { return trouble(s.get(ctx)) })
 }
 
 func (s *Sender) get(ctx context.Context) error {
@@ -139,13 +137,10 @@ func (s *Sender) get(ctx context.Context) error {
 	defer func() { _ = res.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10)) // So that the connection can be used again.
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return fmt.Errorf("the answer was %s", res.Status)
+		return answerError(res.StatusCode)
 	}
 	return nil
 }
-
-// final finds the answers that the next try would get as well.
-var final = regexp.MustCompile(`\b40[0134]\b`)
 
 // insist tries a step a few times, each with the limit. The errors of step have no
 // secrets.
@@ -163,8 +158,9 @@ func (s *Sender) insist(ctx context.Context, doing string, step func(context.Con
 			return struct{}{}, backoff.Permanent(fault.Wrap(fault.Interrupted, context.Cause(ctx), "interrupted"))
 		case attempt.Err() != nil:
 			err = fmt.Errorf("no answer in %s", s.limit)
-		case final.MatchString(err.Error()):
-			return struct{}{}, backoff.Permanent(err)
+		}
+		if answer, ok := errors.AsType[answerError](err); ok && answer.final() {
+			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(waits), backoff.WithMaxTries(tries), backoff.WithNotify(func(err error, wait time.Duration) {
@@ -178,19 +174,4 @@ func (s *Sender) insist(ctx context.Context, doing string, step func(context.Con
 	default:
 		return (&fault.Error{Kind: fault.Failed, Text: doing, Err: err}).WithHint("Look at the URL and at the service, then: candu-loader alert test")
 	}
-}
-
-func ordinal(n int) string {
-	suffix := "th"
-	if n%100 < 11 || n%100 > 13 {
-		switch n % 10 {
-		case 1:
-			suffix = "st"
-		case 2:
-			suffix = "nd"
-		case 3:
-			suffix = "rd"
-		}
-	}
-	return fmt.Sprintf("%d%s", n, suffix)
 }

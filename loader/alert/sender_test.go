@@ -67,7 +67,7 @@ func TestSend_TriesAgain(t *testing.T) {
 	require.Len(t, flaky.requests(), 2)
 	require.Len(t, gone.requests(), 1, "the next answer would be the same")
 	require.Equal(t, alert.Result{Number: 2, Service: "generic"}, results[1])
-	require.ErrorContains(t, results[0].Err, "sending to the 1st service of alerts.urls (generic): ")
+	require.ErrorContains(t, results[0].Err, "sending to service 1 of alerts.urls (generic): ")
 	require.ErrorContains(t, results[2].Err, "404 Not Found")
 	require.Equal(t, "Look at the URL and at the service, then: candu-loader alert test", fault.HintOf(results[2].Err))
 	require.Contains(t, log.String(), "trying again")
@@ -80,7 +80,7 @@ func TestSend_ServiceThatHangs(t *testing.T) {
 	s, _ := newSender(t, "http://"+hang.listen(t)+"/ping", "generic+http://"+hang.listen(t), "generic+http://"+well.listen(t))
 	s.Hasten(50*time.Millisecond, time.Millisecond)
 	err := problem(s.SendEach(t.Context(), notice))
-	require.ErrorContains(t, err, "sending to the 1st service of alerts.urls (generic): no answer in 50ms")
+	require.ErrorContains(t, err, "sending to service 1 of alerts.urls (generic): no answer in 50ms")
 	require.Equal(t, fault.Failed, fault.KindOf(err))
 	require.Len(t, well.requests(), 1)
 	require.ErrorContains(t, s.Ping(t.Context()), "asking alerts.ping_url: no answer in 50ms")
@@ -121,6 +121,27 @@ func TestSend_PagerDuty(t *testing.T) {
 		"trigger candu-loader/Candu_A/rejects warning", "trigger candu-loader/Candu_A/missed warning",
 		"trigger candu-loader/Candu_A/test info",
 	}, told)
+}
+
+// It is alone, for its host is that of another test too.
+func TestSend_Telegram(t *testing.T) {
+	telegram := recorder{answer: func(w http.ResponseWriter, _ *http.Request, _ string, nth int) {
+		if nth <= 2 {
+			_, _ = w.Write([]byte(`{"ok": true}`))
+		}
+	}}
+	telegram.settle(t, "api.telegram.org")
+	s, _ := newSender(t, "", "telegram://110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw@telegram?chats=@channel,-100:7&notification=no")
+	n := notice
+	n.Text = "1 < 2"
+	require.NoError(t, problem(s.SendEach(t.Context(), n)))
+	requests := telegram.requests()
+	require.Len(t, requests, 2)
+	require.Equal(t, "/bot110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/sendMessage", requests[0].url)
+	require.JSONEq(t, `{"chat_id": "@channel", "text": "<b>Candu_A is failing</b>\n1 &lt; 2", "parse_mode": "HTML",
+		"disable_notification": true, "disable_web_page_preview": false}`, requests[0].body)
+	require.Contains(t, requests[1].body, `"message_thread_id": 7`)
+	require.Error(t, problem(s.SendEach(t.Context(), n)), "whatever answers with nothing is not Telegram")
 }
 
 func TestSend_Mail(t *testing.T) {
@@ -221,8 +242,8 @@ func TestNewSender_NamesWhatIsWrong(t *testing.T) {
 	require.NotEmpty(t, fault.HintOf(err.(interface{ Unwrap() []error }).Unwrap()[0]))
 	requireNo(t, []string{"s3cr3ttt", "T0k3n"}, fmt.Sprintf("%v %+v", err, err))
 	for _, want := range []string{
-		"reading the 1st URL of alerts.urls (slack): ", "the 3rd URL of alerts.urls (sl4ck): unknown service", "the 4th URL of alerts.urls (pagerduty): ",
-		"the 5th URL of alerts.urls (generic): the URL has no host", "(smtp): ",
+		"reading URL 1 of alerts.urls (slack): ", "URL 3 of alerts.urls (sl4ck): unknown service", "URL 4 of alerts.urls (pagerduty): ",
+		"URL 5 of alerts.urls (generic): the URL has no host", "(smtp): ",
 	} {
 		require.ErrorContains(t, err, want)
 	}

@@ -14,6 +14,9 @@ import (
 
 	"github.com/nicholas-fedor/shoutrrr/pkg/format"
 	"github.com/nicholas-fedor/shoutrrr/pkg/router"
+	"github.com/nicholas-fedor/shoutrrr/pkg/services/chat/matrix"
+	"github.com/nicholas-fedor/shoutrrr/pkg/services/chat/telegram"
+	"github.com/nicholas-fedor/shoutrrr/pkg/services/incident/pagerduty"
 	"github.com/nicholas-fedor/shoutrrr/pkg/services/specialized/generic"
 	"github.com/nicholas-fedor/shoutrrr/pkg/types"
 
@@ -37,22 +40,21 @@ type service struct {
 	number int // from 1
 	name   string
 	url    secret.String
-	scrub  scrubber
 	log    *slog.Logger
 }
 
 func newService(number int, raw secret.String, log *slog.Logger) *service {
 	name, _, _ := strings.Cut(raw.Reveal(), ":")
 	name, _, _ = strings.Cut(name, "+")
-	return &service{number: number, name: strings.ToLower(name), url: raw, scrub: newScrubber(raw), log: log}
+	return &service{number: number, name: strings.ToLower(name), url: raw, log: log}
 }
 
 // validate asks the library whether the URL will do. It connects to nothing.
 func (s *service) validate() error {
-	return s.scrub.error(guarded(func() error {
+	return guarded(func() error {
 		_, err := s.open(true)
 		return err
-	}))
+	})
 }
 
 // send makes one attempt. The library takes no context, so when it is over the attempt
@@ -61,14 +63,14 @@ func (s *service) validate() error {
 func (s *service) send(ctx context.Context, n Notice) error {
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.scrub.error(guarded(func() error {
+		ended <- guarded(func() error {
 			opened, err := s.open(false)
 			if err != nil {
 				return err
 			}
 			text, params := s.message(opened, n)
-			return opened.Send(text, &params)
-		}))
+			return trouble(opened.Send(text, &params))
+		})
 	}()
 	select {
 	case err := <-ended:
@@ -78,18 +80,20 @@ func (s *service) send(ctx context.Context, n Notice) error {
 	}
 }
 
-// open makes a service of the library. Its router would do so too, but without the
-// reason if it can't. Matrix logs in while it is made, so to look at its URL is another
-// thing.
+// errForm stands for what the library says of a URL, for it repeats it.
+var errForm = errors.New("the URL is not of the form that the service takes")
+
+// open makes a service of the library. Its router would do so too, but sends to PagerDuty
+// without a host, and logs in to Matrix only to look at its URL.
 func (s *service) open(onlyLook bool) (types.Service, error) {
 	var services router.ServiceRouter
-	_, u, err := services.ExtractServiceName(s.url.Reveal())
+	u, err := url.Parse(s.url.Reveal())
 	if err != nil {
-		return nil, err
+		return nil, errForm
 	}
 	made, err := services.NewService(s.name)
 	if err != nil {
-		return nil, err
+		return nil, errors.New("unknown service")
 	}
 	if u.Scheme != s.name {
 		custom, ok := made.(types.CustomURLService)
@@ -97,34 +101,32 @@ func (s *service) open(onlyLook bool) (types.Service, error) {
 			return nil, fmt.Errorf("%s takes no URL of the form %s+https", s.name, s.name)
 		}
 		if u, err = custom.GetConfigURLFromCustom(u); err != nil {
-			return nil, err
+			return nil, errForm
 		}
 	}
-	mend(s.name, u)
-	if onlyLook && s.name == "matrix" {
-		return made, format.GetServiceConfig(made).SetURL(u)
+	switch made := made.(type) {
+	case *generic.Service:
+		if u.Host == "" {
+			return nil, errors.New("the URL has no host")
+		}
+	case *pagerduty.Service:
+		// What the library says are the defaults, and leaves empty.
+		u.Host = net.JoinHostPort(cmp.Or(u.Hostname(), "events.pagerduty.com"), cmp.Or(u.Port(), "443"))
+	case *matrix.Service:
+		if onlyLook {
+			if format.GetServiceConfig(made).SetURL(u) != nil {
+				return nil, errForm
+			}
+			return made, nil
+		}
 	}
 	if err := made.Initialize(u, s.logger()); err != nil {
-		return nil, err
+		return nil, errForm
 	}
-	return made, checkHost(s.name, u)
-}
-
-// mend writes the host and the port that the library says are the defaults of PagerDuty,
-// and leaves empty.
-func mend(name string, u *url.URL) {
-	if name != "pagerduty" {
-		return
+	if telegram, ok := made.(*telegram.Service); ok {
+		return bot{telegram}, nil
 	}
-	u.Host = net.JoinHostPort(cmp.Or(u.Hostname(), "events.pagerduty.com"), cmp.Or(u.Port(), "443"))
-}
-
-// checkHost catches what the library finds only when it sends.
-func checkHost(name string, u *url.URL) error {
-	if name == generic.Scheme && u.Host == "" {
-		return errors.New("the URL has no host")
-	}
-	return nil
+	return made, nil
 }
 
 // titled are the services that show a title beside the text.
@@ -190,7 +192,7 @@ func (l noticeLog) Println(args ...any) { l.Print(args...) }
 func guarded(do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the service panicked: %v", p)
+			err = errors.New("the service panicked")
 		}
 	}()
 	return do()

@@ -1,41 +1,41 @@
 package alert
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
+	"fmt"
+	"html"
+	"strconv"
+	"strings"
 
+	"github.com/nicholas-fedor/shoutrrr/pkg/services/chat/telegram"
+	"github.com/nicholas-fedor/shoutrrr/pkg/types"
 	"github.com/nicholas-fedor/shoutrrr/pkg/util/jsonclient"
 )
 
-// The library's Telegram takes for success whatever is not an error in Telegram's own
-// JSON: a refused connection, an answer of a proxy. It alone asks through this client, and
-// so hears of those as errors in that JSON.
-func init() { jsonclient.DefaultClient = frank{jsonclient.DefaultClient} }
+// bot sends in place of the library's Telegram, which takes for success whatever is not an error
+// in Telegram's own JSON: a refused connection, an answer of a proxy
+// (https://github.com/containrrr/shoutrrr/issues/473).
+type bot struct{ *telegram.Service }
 
-type frank struct{ jsonclient.Client }
-
-func (f frank) Get(url string, response any) error {
-	return telegramError(f.Client.Get(url, response))
-}
-
-func (f frank) Post(url string, request, response any) error {
-	return telegramError(f.Client.Post(url, request, response))
-}
-
-func telegramError(err error) error {
-	if err == nil {
-		return nil
+func (b bot) Send(text string, params *types.Params) error {
+	title, _ := params.Title()
+	config := b.GetConfig()
+	for _, chat := range config.Chats {
+		chat, thread, _ := strings.Cut(chat, ":")
+		message := map[string]any{
+			"chat_id": chat, "parse_mode": "HTML", "text": fmt.Sprintf("<b>%s</b>\n%s", html.EscapeString(title), html.EscapeString(text)),
+			"disable_notification": !config.Notification, "disable_web_page_preview": !config.Preview,
+		}
+		if id, err := strconv.Atoi(thread); err == nil {
+			message["message_thread_id"] = id
+		}
+		var answer struct {
+			OK bool `json:"ok"`
+		}
+		if err := jsonclient.Post("https://api.telegram.org/bot"+config.Token+"/sendMessage", message, &answer); err != nil || !answer.OK {
+			return fmt.Errorf("sending to a chat: %w", cmp.Or(err, errors.New("refused")))
+		}
 	}
-	told, ok := errors.AsType[jsonclient.Error](err)
-	var answer struct {
-		Description string `json:"description"`
-	}
-	if ok && json.Unmarshal([]byte(told.Body), &answer) == nil && answer.Description != "" {
-		return err
-	}
-	body, encodeErr := json.Marshal(map[string]any{"ok": false, "error_code": told.StatusCode, "description": err.Error()})
-	if encodeErr != nil {
-		return err
-	}
-	return jsonclient.Error{StatusCode: told.StatusCode, Body: string(body)}
+	return nil
 }
