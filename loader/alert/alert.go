@@ -11,6 +11,8 @@ package alert
 import (
 	"slices"
 	"time"
+
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 // Observation is what can be seen of a source at a moment.
@@ -20,7 +22,7 @@ type Observation struct {
 	At     time.Time
 	// Failure is nil if the last run that ended did not fail, or there was none. A run
 	// that a signal ended early did not fail.
-	Failure *Failure
+	Failure *status.Failure
 	// Lag is nil if it is not known.
 	Lag *time.Duration
 	// Rejects counts the rows that are rejected now, by reason; nil if it is not known.
@@ -28,15 +30,6 @@ type Observation struct {
 	// Missed are the latest slots that did not become a run, in any order. Those that were
 	// announced already may be among them.
 	Missed []Missed
-}
-
-// Failure is a run that failed, after others perhaps.
-type Failure struct {
-	// Since is when the first run failed after the last that did not.
-	Since time.Time
-	// Error is why the last one failed, Hint what to do about it, "" if there is nothing
-	// to say.
-	Error, Hint string
 }
 
 // Missed is a slot that did not become a run.

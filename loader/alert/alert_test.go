@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/candu-loader/candu-loader/loader/alert"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -24,8 +25,8 @@ type step struct {
 	want  []alert.Kind
 }
 
-func failure(since time.Duration) *alert.Failure {
-	return &alert.Failure{Since: noon.Add(since), Error: "connecting: refused", Hint: "Start the server."}
+func failure(since time.Duration) *status.Failure {
+	return &status.Failure{Since: noon.Add(since), Error: "connecting: refused", Hint: "Start the server."}
 }
 
 func slots(hours ...int) []alert.Missed {
@@ -116,7 +117,7 @@ func TestNext_Texts(t *testing.T) {
 	rules := alert.Rules{LagOver: 2 * time.Hour}
 	o := alert.Observation{
 		Source: "Candu Prod (EU)", At: noon, Lag: new(26*time.Hour + 5*time.Minute),
-		Failure: &alert.Failure{Since: noon.Add(-time.Hour), Error: "connecting to\n the export:\trefused", Hint: "Start it."},
+		Failure: &status.Failure{Since: noon.Add(-time.Hour), Error: "connecting to\n the export:\trefused", Hint: "Start it."},
 		Rejects: map[string]int64{"too_large": 1, "missing_identity": 12},
 		Missed:  slots(-1, -2, -3, -4, -5, -6, -7),
 	}
@@ -159,11 +160,11 @@ The next run reads what they left. Look: candu-loader status 'Candu Prod (EU)'`,
 	require.Contains(t, notices[2].Text, "1 row of A can't be sent, new since 2026-03-01 12:00:00Z: bad_time 1.\n")
 
 	t.Log("should an error hold a password, it stays here")
-	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &alert.Failure{Error: "connecting to postgres://u:hunter2@db/x: password=hunter2", Hint: "Try psql postgres://u:hunter2@db/x"}}, rules)
+	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &status.Failure{Error: "connecting to postgres://u:hunter2@db/x: password=hunter2", Hint: "Try psql postgres://u:hunter2@db/x"}}, rules)
 	require.NotContains(t, notices[0].Text, "hunter2")
 
 	t.Log("a service cuts texts that are too long, and would cut the commands away")
-	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &alert.Failure{Error: strings.Repeat("ä", 9999), Hint: strings.Repeat("h", 9999)}}, rules)
+	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &status.Failure{Error: strings.Repeat("ä", 9999), Hint: strings.Repeat("h", 9999)}}, rules)
 	require.Less(t, utf8.RuneCountInString(notices[0].Text), 1000)
 	require.Contains(t, notices[0].Text, "candu-loader status")
 }
@@ -172,7 +173,7 @@ The next run reads what they left. Look: candu-loader status 'Candu Prod (EU)'`,
 func drawObservation(t *rapid.T, last alert.Observation) alert.Observation {
 	o := alert.Observation{Source: "A", At: last.At.Add(time.Duration(rapid.Int64Range(1, 40).Draw(t, "hours")) * 30 * time.Minute)}
 	if rapid.Bool().Draw(t, "fails") {
-		o.Failure = &alert.Failure{Since: o.At.Add(-time.Minute), Error: "x"}
+		o.Failure = &status.Failure{Since: o.At.Add(-time.Minute), Error: "x"}
 	}
 	if rapid.Bool().Draw(t, "lag known") {
 		o.Lag = new(time.Duration(rapid.Int64Range(40, 80).Draw(t, "lag")) * time.Minute)

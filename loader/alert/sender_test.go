@@ -36,7 +36,7 @@ func newSender(t *testing.T, ping string, urls ...string) (*alert.Sender, *bytes
 	return s.Hasten(5*time.Second, time.Millisecond), &log
 }
 
-func status(code int) func(http.ResponseWriter, *http.Request, string, int) {
+func answering(code int) func(http.ResponseWriter, *http.Request, string, int) {
 	return func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { w.WriteHeader(code) }
 }
 
@@ -60,7 +60,7 @@ func TestSend_TriesAgain(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}}
-	gone, down := recorder{answer: status(http.StatusNotFound)}, recorder{answer: status(http.StatusBadGateway)}
+	gone, down := recorder{answer: answering(http.StatusNotFound)}, recorder{answer: answering(http.StatusBadGateway)}
 	s, log := newSender(t, "", "generic+http://"+down.listen(t), "generic+http://"+flaky.listen(t), "generic+http://"+gone.listen(t))
 	results := s.SendEach(t.Context(), notice)
 	require.Len(t, down.requests(), 3)

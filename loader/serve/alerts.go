@@ -159,10 +159,7 @@ func (a *alerts) tell(ctx context.Context, known alert.State, o alert.Observatio
 
 // observation is where a source stands, in the terms of alerts.
 func observation(s *status.Source, now time.Time) alert.Observation {
-	o := alert.Observation{Source: s.Nickname, At: now}
-	if s.Failure != nil {
-		o.Failure = &alert.Failure{Since: s.Failure.Since, Error: s.Failure.Error, Hint: s.Failure.Hint}
-	}
+	o := alert.Observation{Source: s.Nickname, At: now, Failure: s.Failure}
 	if s.LagSeconds != nil {
 		lag := time.Duration(*s.LagSeconds * float64(time.Second))
 		o.Lag = &lag
