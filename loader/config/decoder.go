@@ -100,8 +100,8 @@ func (d *decoder) mapping(path string, node ast.Node, to reflect.Value) {
 		known = append(known, f.key, f.file)
 	}
 	slices.Sort(known)
-	values, ok := d.entries(path, node, slices.DeleteFunc(known, func(key string) bool { return key == "" }))
-	if !ok {
+	values := d.entries(path, node, slices.DeleteFunc(known, func(key string) bool { return key == "" }))
+	if values == nil {
 		return
 	}
 	for _, f := range fields {
@@ -144,9 +144,9 @@ func (d *decoder) value(path string, node ast.Node, f field) {
 		return
 	case *map[string]string:
 		*to = map[string]string{}
-		columns, _ := d.entries(path, node, canonical)
+		columns := d.entries(path, node, canonical)
 		for _, name := range slices.Sorted(maps.Keys(columns)) {
-			if text, ok := d.text(join(path, name), columns[name]); ok && text != "" {
+			if text := d.text(join(path, name), columns[name]); text != "" {
 				(*to)[name] = text
 			}
 		}
@@ -167,26 +167,21 @@ func (d *decoder) value(path string, node ast.Node, f field) {
 		items = d.items(path, node)
 	}
 	for _, item := range items {
-		if text, ok := d.text(path, item); ok {
-			d.check(path, d.set(f, text))
-		}
+		d.check(path, d.set(f, d.text(path, item)))
 	}
 }
 
 // file fills a field from the file that a key names: without the line end at its end, or line by
 // line.
 func (d *decoder) file(path string, node ast.Node, f field) {
-	name, ok := d.text(path, node)
-	if !ok {
-		return
-	}
+	name := d.text(path, node)
 	content, err := os.ReadFile(name)
 	text := strings.TrimRight(string(content), "\r\n")
 	switch {
 	case err != nil:
-		d.problem(path, "The file must be there and readable for the loader's user.", "%s", err)
+		d.check(path, invalid("The file must be there and readable for the loader's user.", "%s", err))
 	case text == "":
-		d.problem(path, "Write the secret into it.", "file %q is empty", name)
+		d.check(path, invalid("Write the secret into it.", "file %q is empty", name))
 	case f.to.Kind() == reflect.Slice:
 		for line := range strings.Lines(text) {
 			d.check(path, d.set(f, strings.TrimSpace(line)))
@@ -196,9 +191,9 @@ func (d *decoder) file(path string, node ast.Node, f field) {
 	}
 }
 
-// entries returns the values of a mapping that are not null; ok is false if it is none. A key
-// that is not known or stands twice is a problem.
-func (d *decoder) entries(path string, node ast.Node, known []string) (values map[string]ast.Node, ok bool) {
+// entries returns the values of a mapping that are not null; nil if it is none. A key that is not
+// known or stands twice is a problem.
+func (d *decoder) entries(path string, node ast.Node, known []string) map[string]ast.Node {
 	var pairs []*ast.MappingValueNode
 	switch node := unwrap(node).(type) {
 	case *ast.MappingNode:
@@ -207,9 +202,9 @@ func (d *decoder) entries(path string, node ast.Node, known []string) (values ma
 		pairs = append(pairs, node)
 	default:
 		d.problem(path, "", "expected keys and values, found %s", kindOf(node))
-		return nil, false
+		return nil
 	}
-	values = map[string]ast.Node{}
+	values := map[string]ast.Node{}
 	for _, pair := range pairs {
 		name, line := pair.Key.GetToken().Value, pair.Key.GetToken().Position.Line
 		at := join(path, name)
@@ -224,7 +219,7 @@ func (d *decoder) entries(path string, node ast.Node, known []string) (values ma
 			values[name] = value
 		}
 	}
-	return values, true
+	return values
 }
 
 // items returns the entries of a list; a single scalar is a list of one.
@@ -242,55 +237,45 @@ func (d *decoder) items(path string, node ast.Node) []ast.Node {
 	return items
 }
 
-// text returns a scalar with its variables expanded; ok is false if it is none,
-// or one of them is unset.
-func (d *decoder) text(path string, node ast.Node) (text string, ok bool) {
+// text returns a scalar with its variables expanded; one that has a problem counts for nothing.
+func (d *decoder) text(path string, node ast.Node) string {
 	switch node := unwrap(node).(type) {
 	case *ast.LiteralNode:
 		return d.expand(path, node.Value.Value)
 	case *ast.NullNode:
-		return "", true
+		return ""
 	case *ast.AliasNode:
 		d.problem(path, "Write the value out.", "expected a text, found alias")
-		return "", false
 	case ast.ScalarNode:
 		return d.expand(path, node.GetToken().Value)
 	default:
 		d.problem(path, "", "expected a text, found %s", kindOf(node))
-		return "", false
 	}
+	return ""
 }
 
-var variable = regexp.MustCompile(`\$\$\{|\$\{([^}]*)\}`)
-var variableName = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$`)
+var variable = regexp.MustCompile(`\$\$\{|\$\{[^}]*\}`)
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // expand replaces ${NAME} and ${NAME:-default}; $${ stands for ${. It works on
 // one value, after parsing, so what a variable holds can't become YAML.
-func (d *decoder) expand(path, text string) (string, bool) {
-	ok := true
-	expanded := variable.ReplaceAllStringFunc(text, func(match string) string {
+func (d *decoder) expand(path, text string) string {
+	return variable.ReplaceAllStringFunc(text, func(match string) string {
 		if match == "$${" {
 			return "${"
 		}
-		parts := variableName.FindStringSubmatch(match[2 : len(match)-1])
-		if parts == nil {
-			d.problem(path, "Write ${NAME} or ${NAME:-default}.", "%q is no variable", match)
-			ok = false
-			return ""
-		}
-		value, set := d.env(parts[1])
-		hasDefault := strings.Contains(match, ":-")
+		name, fallback, hasDefault := strings.Cut(match[2:len(match)-1], ":-")
+		value, set := d.env(name)
 		switch {
-		case set && (value != "" || !hasDefault):
-			return value
-		case hasDefault:
-			return parts[2]
+		case !variableName.MatchString(name):
+			d.problem(path, "Write ${NAME} or ${NAME:-default}.", "%q is no variable", match)
+		case hasDefault && value == "":
+			return fallback
+		case !set:
+			d.problem(path, fmt.Sprintf("export %s=..., or give a default: ${%[1]s:-...}.", name), "the environment variable %s is not set", name)
 		}
-		d.problem(path, fmt.Sprintf("export %s=..., or give a default: ${%[1]s:-...}.", parts[1]), "the environment variable %s is not set", parts[1])
-		ok = false
-		return ""
+		return value
 	})
-	return expanded, ok
 }
 
 // hasProblem tells whether a key, or one below it, has a problem already.
