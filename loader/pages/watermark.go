@@ -84,7 +84,7 @@ func (w *watermark) reachedEnd(point source.SafePoint, lookback time.Duration) {
 	case !point.Visible:
 		// Lookback alone vouches for late rows, and only where later ones were seen: a replica may
 		// have stopped.
-		w.heldBack = fmt.Sprintf("rows that commit late can't be seen (%s), so only what lies lookback (%s) before the newest row counts as complete", point.Reason, lookback)
+		w.heldBack = fmt.Sprintf("rows that commit late can't be seen (%s), so nothing nearer than lookback to the newest row counts as complete", point.Reason)
 		if w.set {
 			w.settled = w.at.Add(-lookback)
 		}
