@@ -104,9 +104,7 @@ func (b *backfill) do(s *session) error {
 	}
 	far := all
 	far.ExportedBefore = &border
-	if b.summary.MissingIndex, err = b.send(s, far); b.summary.MissingIndex != "" {
-		s.log.Warn("no index serves the range, so the whole export is read", "remedy", b.summary.MissingIndex)
-	}
+	b.summary.MissingIndex, err = b.send(s, far)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 )
 
@@ -68,6 +69,14 @@ func flatten(err error) []error {
 		return all
 	}
 	return []error{err}
+}
+
+// named says which one of several sources an error is about.
+func named(nickname string, sources []*config.Source, err error) error {
+	if err == nil || len(sources) == 1 {
+		return err
+	}
+	return fmt.Errorf("source %q: %w", nickname, err)
 }
 
 // usage is wrong usage that only the work found out.

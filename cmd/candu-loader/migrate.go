@@ -52,7 +52,7 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 		results = append(results, result)
 		switch {
 		case err != nil:
-			errs = append(errs, err)
+			errs = append(errs, named(src.Nickname, sources, err))
 		case a.json:
 		case dryRun:
 			a.printf("-- %s: schema %s, version %d to %d\n%s\n", src.Nickname, result.Schema, result.From, result.To, result.SQL)

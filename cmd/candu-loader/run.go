@@ -42,7 +42,7 @@ func (a *app) previewRuns(ctx context.Context, l *loader.Loader, sources []*conf
 	var errs []error
 	for _, src := range sources {
 		preview, err := l.PreviewRun(ctx, src, loader.RunOptions{Limit: limit})
-		errs = append(errs, a.preview(preview, err))
+		errs = append(errs, a.preview(preview, named(src.Nickname, sources, err)))
 	}
 	return errors.Join(errs...)
 }
@@ -67,10 +67,7 @@ func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Sourc
 		if !a.json {
 			a.printf("%s\n", summaryLine(r.Summary))
 		}
-		if r.Err != nil && len(runs) > 1 {
-			r.Err = fmt.Errorf("source %q: %w", r.Summary.Source, r.Err)
-		}
-		errs = append(errs, r.Err)
+		errs = append(errs, named(r.Summary.Source, sources, r.Err))
 	}
 	if a.json {
 		errs = append(errs, a.printJSON(map[string]any{"sources": results}))

@@ -12,6 +12,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/proof"
 )
 
@@ -36,6 +37,9 @@ Ends with 0 if it is proved, with 4 if there is a difference.`,
 			for _, src := range sources {
 				report, err := a.verify(ctx, l, src, from, to, repair)
 				reports = append(reports, verifyResult{report, asJSON(err)})
+				if !fault.Is(err, fault.Difference) {
+					err = named(src.Nickname, sources, err)
+				}
 				errs = append(errs, err)
 			}
 			if a.json {
@@ -90,13 +94,14 @@ func (a *app) verifyOrRepair(ctx context.Context, l *loader.Loader, src *config.
 }
 
 func verifyHint(r proof.Report) string {
+	source := human.Quote(r.Source)
 	switch {
 	case r.Missing.Rows > 0:
-		return fmt.Sprintf("candu-loader verify %s --repair   sends what is missing.", r.Source)
+		return fmt.Sprintf("candu-loader verify %s --repair   sends what is missing.", source)
 	case r.Doubled.Rows > 0:
-		return fmt.Sprintf("A row of the export belongs in one place. candu-loader explain %s ID   tells more.", r.Source)
+		return fmt.Sprintf("A row of the export belongs in one place. candu-loader explain %s ID   tells more.", source)
 	case r.Different.Rows > 0:
-		return fmt.Sprintf("These rows changed in the export after they were sent, or in the mirror. candu-loader explain %s ID   tells more.", r.Source)
+		return fmt.Sprintf("These rows changed in the export after they were sent, or in the mirror. candu-loader explain %s ID   tells more.", source)
 	}
 	return "Rows without exported_at are never read: set exported_at in the export."
 }
@@ -145,7 +150,7 @@ func verdict(r proof.Report) string {
 		text += fmt.Sprintf(", %d gone from the export", r.Unexpected.Rows)
 	}
 	if r.Beyond > 0 {
-		text += fmt.Sprintf(", %d mirrored from before start_at or beyond the watermark", r.Beyond)
+		text += fmt.Sprintf(", %d of those mirrored from before start_at or beyond the watermark", r.Beyond)
 	}
 	if r.Pending > 0 {
 		text += fmt.Sprintf(", %d waiting for the next run", r.Pending)

@@ -42,10 +42,10 @@ func (x *explainer) selectRow() {
 	case first:
 		s.NextRunReadsIt, s.Why = true, "no run has read anything yet"
 	case exported.Before(cursor.At) || exported.Equal(cursor.At) && cursor.ID != nil && !idLess(*cursor.ID, x.row.ID):
-		s.Why = fmt.Sprintf("the watermark %s passed it by more than lookback %s", human.Exact(*s.WatermarkAt), x.Source.Lookback)
+		s.Why = fmt.Sprintf("the watermark %s passed it by more than lookback %s", human.Exact(*s.WatermarkAt), human.Duration(x.Source.Lookback))
 	case s.Passed:
 		s.NextRunReadsIt = true
-		s.Why = fmt.Sprintf("the watermark %s passed it, but by no more than lookback %s", human.Exact(*s.WatermarkAt), x.Source.Lookback)
+		s.Why = fmt.Sprintf("the watermark %s passed it, but by no more than lookback %s", human.Exact(*s.WatermarkAt), human.Duration(x.Source.Lookback))
 	default:
 		s.NextRunReadsIt, s.Why = true, fmt.Sprintf("the watermark %s has not reached it", human.Exact(*s.WatermarkAt))
 	}
@@ -73,12 +73,12 @@ func (x *explainer) conclude() {
 	case out.ExportedAt == nil || out.Selection.StartAt != nil && out.ExportedAt.Before(*out.Selection.StartAt) || out.Selection.WatermarkAt == nil:
 		out.Place, out.Answer = Excluded, "It was not sent, and no run will send it: "+out.Selection.Why+"."
 		if out.ExportedAt != nil && out.Selection.WatermarkAt != nil {
-			out.Answer += fmt.Sprintf(" `candu-loader backfill %s --from D --to D` does.", out.Source)
+			out.Answer += fmt.Sprintf(" `candu-loader backfill %s --from D --to D` does.", human.Quote(out.Source))
 		}
 	default:
 		out.Place = Missing
 		out.Answer = fmt.Sprintf("It was not sent: %s, so it probably was committed late; `candu-loader verify %s --repair` sends it.",
-			out.Selection.Why, out.Source)
+			out.Selection.Why, human.Quote(out.Source))
 	}
 }
 
@@ -119,9 +119,9 @@ func (x *explainer) rejected() string {
 	case out.Row == nil:
 		return text + "its row is gone from the export, so it can't be tried again."
 	case out.Event != nil && r.Reason != string(event.RefusedBySegment):
-		return text + fmt.Sprintf("its row was mended since, and `candu-loader rejects retry %s` sends it.", out.Source)
+		return text + fmt.Sprintf("its row was mended since, and `candu-loader rejects retry %s` sends it.", human.Quote(out.Source))
 	}
-	return text + fmt.Sprintf("mend the row in the export, then run `candu-loader rejects retry %s`.", out.Source)
+	return text + fmt.Sprintf("mend the row in the export, then run `candu-loader rejects retry %s`.", human.Quote(out.Source))
 }
 
 func (x *explainer) pending() string {
@@ -136,5 +136,5 @@ func (x *explainer) pending() string {
 	case out.Selection.NextSlot != nil:
 		return fmt.Sprintf("It waits: %s, and the next run, planned for %s, %s.", out.Selection.Why, human.Exact(*out.Selection.NextSlot), what)
 	}
-	return fmt.Sprintf("It waits: %s, and the next run %s (`candu-loader run %s`).", out.Selection.Why, what, out.Source)
+	return fmt.Sprintf("It waits: %s, and the next run %s (`candu-loader run %s`).", out.Selection.Why, what, human.Quote(out.Source))
 }
