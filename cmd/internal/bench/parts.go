@@ -35,6 +35,8 @@ const (
 	wideRun  = "run, rows of 30 KB"
 	fewNew   = "run, 1000 new"
 	verified = "verify"
+	floor    = "one COPY each, one read"
+	vacuumed = "vacuum of the mirror"
 )
 
 // start and end bound the time of the sample rows. They are far enough back that lookback
@@ -76,6 +78,15 @@ func (b *bench) whole(ctx context.Context) error {
 			}
 			j.round = round + 1
 			if _, err := w.measure(ctx, j); err != nil {
+				return err
+			}
+			switch {
+			case j.what == run && j.delay == 0:
+				err = w.floor(ctx, j.round)
+			case j.what == refill:
+				err = w.vacuum(ctx, j.round)
+			}
+			if err != nil {
 				return err
 			}
 		}

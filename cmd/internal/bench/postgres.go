@@ -24,23 +24,49 @@ func (w *world) postgresCPU(ctx context.Context) (float64, error) {
 	if err := w.conn.QueryRow(ctx, postmaster).Scan(&pid); err != nil {
 		return 0, fmt.Errorf("finding the server's process: %w", err)
 	}
+	for {
+		before, err := reaped(fs, pid)
+		if err != nil {
+			return 0, err
+		}
+		ticks, err := childTicks(fs, pid)
+		if err != nil {
+			return 0, err
+		}
+		after, err := reaped(fs, pid)
+		if err != nil {
+			return 0, err
+		}
+		// A process that ended meanwhile stands in neither or in both: once more.
+		if before == after {
+			return float64(ticks+after) / clockTicks, nil
+		}
+	}
+}
+
+// reaped is the server's own time, with that of its children that have ended.
+func reaped(fs procfs.FS, pid int) (int, error) {
+	p, err := fs.Proc(pid)
+	if err != nil {
+		return 0, fmt.Errorf("finding the server's process: %w", err)
+	}
+	stat, err := p.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("reading the server's time: %w", err)
+	}
+	return int(stat.UTime+stat.STime) + stat.CUTime + stat.CSTime, nil
+}
+
+// childTicks is the time of the server's children that live.
+func childTicks(fs procfs.FS, pid int) (ticks int, err error) {
 	all, err := fs.AllProcs()
 	if err != nil {
 		return 0, fmt.Errorf("listing processes: %w", err)
 	}
-	ticks := 0
 	for _, p := range all {
-		stat, err := p.Stat()
-		if err != nil {
-			continue // It has ended, and its parent counts it.
-		}
-		switch pid {
-		case stat.PID:
-			// With those of its children that have ended.
-			ticks += int(stat.UTime+stat.STime) + stat.CUTime + stat.CSTime
-		case stat.PPID:
+		if stat, err := p.Stat(); err == nil && stat.PPID == pid {
 			ticks += int(stat.UTime + stat.STime)
 		}
 	}
-	return float64(ticks) / clockTicks, nil
+	return ticks, nil
 }

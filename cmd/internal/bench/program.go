@@ -81,6 +81,14 @@ func (w *world) measure(ctx context.Context, j job) (figure, error) {
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+b.server.URL(w.name, "postgres"), "CANDU_DEV_WRITE_KEY=k",
 		"SEGMENT_ENDPOINT="+fake.URL(), fmt.Sprintf("MAX_EVENTS_PER_SECOND=%d", j.limit))
 	cmd.Stderr = os.Stderr
+	if j.what != plain {
+		// The schema is made once in its life.
+		migrate := exec.CommandContext(ctx, "bin/candu-loader", "--config", config, "--log-level", "error", "migrate")
+		migrate.Env = cmd.Env
+		if out, err := migrate.CombinedOutput(); err != nil {
+			return figure{}, fmt.Errorf("migrating: %w: %s", err, out)
+		}
+	}
 	before, err := w.postgresCPU(ctx)
 	if err != nil {
 		return figure{}, err
