@@ -336,6 +336,40 @@ func TestFinish_KeepsWhenTheSourceCaughtUp(t *testing.T) {
 	require.Empty(t, next.HeldBack)
 }
 
+// A source fails since the end of the first run that failed after the last that succeeded. Only runs
+// that load what came since the watermark say so.
+func TestHistory_SinceWhenRunsFail(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	end := func(kind RunKind, status RunStatus, text string) {
+		t.Helper()
+		run, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: kind})
+		require.NoError(t, err)
+		require.NoError(t, run.Finish(t.Context(), End{Status: status, Err: text}))
+	}
+	failing := func() *Failing {
+		t.Helper()
+		h, err := b.ledger.History(t.Context())
+		require.NoError(t, err)
+		return h.Failing
+	}
+	require.Nil(t, failing())
+	end(Scheduled, RunFailed, "long ago")
+	end(Scheduled, RunSucceeded, "")
+	end(Backfill, RunFailed, "a backfill")
+	end(Manual, RunInterrupted, "a signal")
+	require.Nil(t, failing())
+	end(Manual, RunFailed, "first")
+	since := failing().Since
+	end(Scheduled, RunInterrupted, "a signal")
+	end(Repair, RunSucceeded, "")
+	end(Scheduled, RunFailed, "last")
+	require.Equal(t, &Failing{Since: since, Error: "last"}, failing())
+	end(Scheduled, RunSucceeded, "")
+	require.Nil(t, failing())
+}
+
 func TestKeep_EndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
