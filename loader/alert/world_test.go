@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -39,10 +38,18 @@ func TestMain(m *testing.M) {
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		server.Close()
-		os.Exit(code)
-	}), goleak.IgnoreCurrent())
+	goleak.VerifyTestMain(tests{m, server}, goleak.IgnoreCurrent())
+}
+
+// tests end the world before the leaks are counted: its close ends the idle connections too.
+type tests struct {
+	*testing.M
+	world *httptest.Server
+}
+
+func (t tests) Run() int {
+	defer t.world.Close()
+	return t.M.Run()
 }
 
 // request is what a service was asked.
