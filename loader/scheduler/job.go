@@ -249,19 +249,20 @@ func (j *job) end(ctx context.Context, err error, tries int) {
 // verdict is how slots end after their last attempt. Slots that had a run are ran or
 // caught_up; loader_runs says how that went.
 func (j *job) verdict(err error, tries int) (ledger.SlotStatus, string) {
-	switch {
-	case err == nil:
+	if err == nil {
 		return ledger.SlotRan, ""
-	case j.runID != nil && tries > 1:
-		return ledger.SlotRan, fmt.Sprintf("%s; tried %d times", err, tries)
-	case j.runID != nil:
-		return ledger.SlotRan, err.Error()
-	case fault.Is(err, fault.Busy):
-		return ledger.SlotSkippedOverlap, err.Error()
-	case tries > 1:
-		return ledger.SlotMissed, fmt.Sprintf("%s; tried %d times", err, tries)
 	}
-	return ledger.SlotMissed, err.Error()
+	note := err.Error()
+	if tries > 1 {
+		note += fmt.Sprintf("; tried %d times", tries)
+	}
+	switch {
+	case j.runID != nil:
+		return ledger.SlotRan, note
+	case fault.Is(err, fault.Busy):
+		return ledger.SlotSkippedOverlap, note
+	}
+	return ledger.SlotMissed, note
 }
 
 // release leaves the slots to whoever looks next, unless they are another's already.
