@@ -31,24 +31,27 @@ const root = ".."
 // programs is the directory of the programs that the documents call.
 var programs string
 
-func TestMain(m *testing.M) { os.Exit(build(m)) }
+func TestMain(m *testing.M) {
+	os.Exit(loadertest.Within(loadertest.Options{}, func() int {
+		if err := build(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}))
+}
 
-func build(m *testing.M) int {
-	var err error
-	if programs, err = os.MkdirTemp("", "candu-docs-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+// build builds the programs as the Makefile does, so that each package is compiled once.
+func build() (err error) {
+	if programs, err = os.MkdirTemp("", ""); err != nil {
+		return fmt.Errorf("making a folder for the programs: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(programs) }()
-	// As the Makefile builds them, so that each package is compiled once.
 	cmd := exec.Command("go", "build", "-trimpath", "-o", programs, "./cmd/candu-loader", "./cmd/fake-segment", "./cmd/internal/demo")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the programs: %s\n%s", err, out)
-		return 1
+		return fmt.Errorf("building the programs: %w\n%s", err, out)
 	}
-	return loadertest.Main(m)
+	return nil
 }
 
 // document is a file and its lines.

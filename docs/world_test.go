@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,9 +25,6 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
-
-// patience is the limit of whatever a document waits for.
-const patience = 5 * time.Minute
 
 // plan is what a world is made of.
 type plan struct {
@@ -265,11 +262,12 @@ func (w *world) run(t *testing.T, command string, lines, code int) (string, int)
 
 func (w *world) shell(t *testing.T, dir, command string) (string, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), loadertest.Patience)
 	defer cancel()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, w.env, &out, &out
+	loadertest.Guard(t, cmd)
 	err := cmd.Run()
 	require.NoError(t, ctx.Err(), "waiting for %q:\n%s", command, &out)
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -291,21 +289,14 @@ func (w *world) fetch(t *testing.T, address string) string {
 	return w.asShown(string(body))
 }
 
-// guard runs a service and ends it when our end of its standard input closes, which it does even if
-// we are killed.
-const guard = `exec 3<&0
-%s 3<&- & p=$!
-(cat <&3; kill -TERM $p) >/dev/null 2>&1 &
-wait $p`
-
 // serve starts a service and waits for so many lines of its log.
 func (w *world) serve(t *testing.T, command string, lines int) string {
 	t.Helper()
 	var log loadertest.Log
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf(guard, w.real(command)))
-	hold, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	cmd.Cancel, cmd.WaitDelay = hold.Close, patience
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+w.real(command))
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = loadertest.Patience
+	loadertest.Guard(t, cmd)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, &log, &log
 	require.NoError(t, cmd.Start())
 	w.services = append(w.services, cmd)
@@ -313,8 +304,7 @@ func (w *world) serve(t *testing.T, command string, lines int) string {
 		all := strings.SplitAfter(log.String(), "\n")
 		return strings.Join(all[:min(lines, len(all))], "")
 	}
-	require.Eventually(t, func() bool { return strings.Count(log.String(), "\n") >= lines }, patience, 20*time.Millisecond,
-		"waiting for %d lines of %q, it printed:\n%s", lines, command, &log)
+	loadertest.Eventually(t, func() bool { return strings.Count(log.String(), "\n") >= lines }, "%d lines of %q", lines, command)
 	return w.asShown(first())
 }
 
