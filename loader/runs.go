@@ -17,7 +17,7 @@ const RunsAtOnce = 4
 type RunsOptions struct {
 	// Limit ends each run after that many rows which were new; 0 = no limit.
 	Limit int
-	// Progress is told how far a source's run is, often.
+	// Progress is told that a source's run begins, with zeros, and then how far it is, often.
 	Progress func(*config.Source, Progress)
 	// Ended is told that a source's run ended.
 	Ended func(*config.Source)
@@ -40,6 +40,7 @@ func (l *Loader) RunAll(ctx context.Context, sources []*config.Source, opts Runs
 			run := RunOptions{Limit: opts.Limit}
 			if opts.Progress != nil {
 				run.Progress = func(p Progress) { opts.Progress(src, p) }
+				opts.Progress(src, Progress{})
 			}
 			results[i].Summary, results[i].Err = l.Run(ctx, src, run)
 			if opts.Ended != nil {

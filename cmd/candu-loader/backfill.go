@@ -108,6 +108,7 @@ type backfillResult struct {
 func (a *app) backfill(ctx context.Context, l *loader.Loader, src *config.Source, opts loader.BackfillOptions) error {
 	progress := a.openProgress()
 	opts.Progress = func(now loader.Progress) { progress.update(src, now) }
+	progress.update(src, loader.Progress{})
 	summary, err := l.Backfill(ctx, src, opts)
 	progress.end(src)
 	progress.close()

@@ -57,7 +57,7 @@ func (w logWriter) Write(b []byte) (int, error) {
 	return w.app.err.Write(b)
 }
 
-// update is told how far a run is, after each batch.
+// update is told that a run begins, and how far it is.
 func (p *progress) update(src *config.Source, now loader.Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
