@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/queries"
 )
@@ -219,7 +220,7 @@ func (r *Run) Keep(ctx context.Context) error {
 		attempt, cancel := context.WithTimeout(ctx, RenewEvery)
 		held, err := ask(attempt, r.ledger, "renewing the lease", r.ledger.q.LeaseRenew, queries.LeaseRenewParams{Ttl: leaseTTL(), Lease: r.lease, Token: r.token})
 		cancel()
-		if err == nil && held == 0 {
+		if err == nil && held == 0 && !failpoint.Without("fencing") {
 			return r.lost()
 		}
 	}

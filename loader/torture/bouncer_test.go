@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && pgbouncer
 
 package torture_test
 
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
 // startBouncer starts a PgBouncer in transaction mode in front of the world's
@@ -25,9 +27,8 @@ func startBouncer(t *testing.T, w *world) string {
 	if err != nil {
 		program = "/usr/sbin/pgbouncer"
 	}
-	dir, err := os.MkdirTemp("/tmp", "candu-bouncer-")
+	dir, err := os.MkdirTemp("", "candu-bouncer-")
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
@@ -38,7 +39,7 @@ func startBouncer(t *testing.T, w *world) string {
 	require.NoError(t, err)
 	ini := filepath.Join(dir, "pgbouncer.ini")
 	require.NoError(t, os.WriteFile(ini, fmt.Appendf(nil, `[databases]
-postgres = host=%s port=%s user=postgres
+* = host=%s port=%s user=postgres
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = %s
@@ -48,7 +49,7 @@ pool_mode = transaction
 default_pool_size = 3
 `, host, port, listen), 0o644))
 	cmd := exec.Command(program, "-q", ini)
-	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	loadertest.Guard(t, cmd)
 	if os.Getuid() == 0 {
 		// It refuses to run as root.
 		require.NoError(t, os.Chmod(dir, 0o755))
@@ -60,17 +61,29 @@ default_pool_size = 3
 		require.NoError(t, err)
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
-	require.NoError(t, cmd.Start(), "install pgbouncer: make setup")
+	require.NoError(t, cmd.Start(), "install pgbouncer: .ci/setup pgbouncer")
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	require.Eventually(t, func() bool {
+	loadertest.Eventually(t, func() bool {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err != nil {
 			return false
 		}
 		return conn.Close() == nil
-	}, 10*time.Second, 10*time.Millisecond)
+	}, "pgbouncer to listen")
 	return address
+}
+
+// PgBouncer in transaction mode in front of both databases; migrations go to the
+// server itself.
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	w := setup(t, "page_size: 100", "batch_size: 50")
+	sample(t, w, 2_000, 1)
+	w.configure(t, w.at(t, startBouncer(t, w)), w.direct, "page_size: 100", "batch_size: 50")
+	w.load(t)
+	sample(t, w, 500, 2_001)
+	w.settle(t, 0)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
 // inFlight is how many rows can be between sending and recording: four pages that are recorded,
@@ -28,32 +29,35 @@ func TestKills(t *testing.T) {
 	t.Parallel()
 	w := setup(t, "page_size: 200, lookback: 0s", "batch_size: 50")
 	sample(t, w, 2_000, 1)
-	places := []string{"migration", "between_pages", "after_send", "inside_commit", "after_commit", "random"}
-	next, kills := 2_001, times(24, 1_000)
-	for i := 0; w.kills < kills; i++ {
-		require.Less(t, i, 3*kills, "the loader does not die any more")
-		if i%3 == 2 {
-			sample(t, w, 300, next)
-			next += 300
-		}
-		place := places[i%len(places)]
-		if i == 0 {
+	places := []string{"between_pages", "after_send", "inside_commit", "after_commit"}
+	for i := range times(24, 1_000) {
+		place, nth := places[i%len(places)], 1
+		switch {
+		case i == 0:
 			place = "migration" // There is one only once.
+		case i%3 == 1:
+			nth = 2 // Where no run comes by again, it ends in peace.
+		case i%3 == 2:
+			place = "random"
 		}
-		r := w.start(t, fmt.Sprintf("CANDU_FAILPOINT_KILL=%s:%d", place, 1+w.dice.IntN(2)))
+		r := w.start(t, fmt.Sprintf("CANDU_FAILPOINT_KILL=%s:%d", place, nth))
 		if place == "random" {
-			timer := time.AfterFunc(time.Duration(w.dice.IntN(60))*time.Millisecond, func() { _ = r.cmd.Process.Kill() })
-			defer timer.Stop()
+			r.ends(time.Duration(w.dice.IntN(60)) * time.Millisecond)
+			r.signal(t, syscall.SIGKILL)
 		}
-		switch code := r.wait(); code {
-		case -1:
+		code := r.wait(t)
+		if place != "random" && nth == 1 {
+			require.Equal(t, -1, code, "at %s: %s", place, r.output)
+		}
+		if code == -1 {
 			w.kills++
-		case 0:
-		default:
-			require.Zero(t, code, r.output.String())
+		} else {
+			require.Zero(t, code, r.output)
 		}
 		w.bury(t)
 		w.checkWatermark(t)
+		// So that the next one has something to do.
+		sample(t, w, 100, 2_001+100*i)
 	}
 	began := time.Now()
 	w.settle(t, w.kills*inFlight(200))
@@ -66,35 +70,32 @@ func TestKills_BiteWithoutOneTransaction(t *testing.T) {
 	t.Parallel()
 	w := setup(t, "page_size: 200, lookback: 0s", "batch_size: 50")
 	sample(t, w, 2_000, 1)
-	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=one_transaction", "CANDU_FAILPOINT_KILL=after_watermark:3")
-	require.Equal(t, -1, r.wait(), r.output.String())
+	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=one_transaction", "CANDU_FAILPOINT_KILL=after_watermark:2")
+	require.Equal(t, -1, r.wait(t), r.output)
 	w.bury(t)
 	w.load(t)
 	require.Positive(t, w.number(t, misplaced), "rows must be lost without the mechanism, or this suite proves nothing")
 }
 
 // writers commit out of order, hold transactions open, roll back, and use equal
-// timestamps, until stop.
-func writers(t *testing.T, w *world, commits int, stop <-chan struct{}) {
+// timestamps.
+func writers(t *testing.T, w *world, commits int) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience())
+	defer cancel()
 	var group sync.WaitGroup
 	const workers = 8
 	for worker := range workers {
 		dice := w.seed + uint64(worker)
 		group.Go(func() {
 			for i := range commits / workers {
-				select {
-				case <-stop:
-					return
-				default:
-				}
 				dice = dice*6364136223846793005 + 1442695040888963407
 				hold := time.Duration(dice>>40%4) * time.Millisecond
 				if dice>>50%500 == 0 {
 					hold = 400 * time.Millisecond
 				}
 				id := worker*10_000_000 + i*3
-				if err := write(context.Background(), w, id, hold, dice>>56%10 == 0); err != nil {
+				if err := write(ctx, w, id, hold, dice>>56%10 == 0); err != nil {
 					t.Error(err)
 					return
 				}
@@ -139,7 +140,7 @@ func TestLateCommits(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		writers(t, w, commits, nil)
+		writers(t, w, commits)
 	}()
 	for running := true; running; {
 		select {
@@ -167,7 +168,7 @@ func TestLateCommits_BiteWithoutSafePoint(t *testing.T) {
 	_, err = w.db.Exec(t.Context(), insert, 2)
 	require.NoError(t, err)
 	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=safe_point")
-	require.Zero(t, r.wait(), r.output.String())
+	require.Zero(t, r.wait(t), r.output)
 	require.NoError(t, tx.Commit(t.Context()))
 	w.load(t)
 	require.Equal(t, 1, w.number(t, misplaced), "a row must be lost without the mechanism, or this suite proves nothing")
@@ -191,8 +192,8 @@ func TestStorm(t *testing.T) {
 	w.configure(t, w.url, w.url, "page_size: 1000", "batch_size: 100, retry_for: 1s")
 	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Status, Status: 503}}})
 	r := w.start(t)
-	require.Equal(t, 1, r.wait(), r.output.String())
-	require.True(t, contains(r.output, "hint: Segment was not reachable"), r.output.String())
+	require.Equal(t, 1, r.wait(t), r.output)
+	require.Contains(t, r.output.String(), "hint: Segment was not reachable")
 	w.fake.SetFaults(fakesegment.Faults{})
 	w.settle(t, rows) // Whatever was accepted without a complete answer is sent again.
 }
@@ -203,27 +204,19 @@ func TestBrokenNetwork(t *testing.T) {
 	w := setup(t, "page_size: 200", "batch_size: 50, retry_for: 5m")
 	rows := times(4_000, 40_000)
 	sample(t, w, rows, 1)
-	r := w.start(t)
-	done := make(chan int, 1)
-	go func() { done <- r.wait() }()
 	// A server that can't be reached at the start is a precondition, exit 3.
-	require.Eventually(t, func() bool { return w.fake.Stats().Accepted > 0 }, time.Minute, time.Millisecond)
-	code := -2
-	for broken := 0; code == -2; broken++ {
-		timer := time.NewTimer(time.Duration(30+w.dice.IntN(120)) * time.Millisecond)
-		select {
-		case code = <-done:
-		case <-timer.C:
-			proxy := []*toxiproxy.Proxy{w.postgres, w.segment}[broken%2]
-			if broken < times(8, 60) {
-				proxy.Stop()
-				// Meanwhile another's outgoing connection may have been given the port.
-				require.Eventually(t, func() bool { return proxy.Start() == nil }, 30*time.Second, 5*time.Millisecond)
-			}
+	r := w.startStopped(t, "between_pages", 2)
+	r.goOn(t)
+	for broken := range times(8, 60) {
+		if broken > 0 && r.ends(time.Duration(30+w.dice.IntN(120))*time.Millisecond) {
+			break
 		}
-		timer.Stop()
+		proxy := []*toxiproxy.Proxy{w.postgres, w.segment}[broken%2]
+		proxy.Stop()
+		// Meanwhile another's outgoing connection may have been given the port.
+		loadertest.Eventually(t, func() bool { return proxy.Start() == nil }, "the port of a proxy to be free again")
 	}
-	require.Zero(t, code, r.output.String())
+	require.Zero(t, r.wait(t), r.output)
 	w.settle(t, rows)
 }
 
@@ -231,16 +224,19 @@ func TestBrokenNetwork(t *testing.T) {
 // comes back: the run goes on by itself.
 func TestPostgresCrash(t *testing.T) {
 	t.Parallel()
-	for i := range times(1, 10) {
-		w := setup(t, "page_size: 100", "batch_size: 50")
+	for i := range times(1, 9) {
+		server, err := loadertest.Start(t.Context(), loadertest.Options{TCP: true, Durable: true})
+		require.NoError(t, err)
+		t.Cleanup(server.Stop)
+		w := setupOn(t, server, "page_size: 100", "batch_size: 50")
 		sample(t, w, 4_000, 1)
-		w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 10}}})
-		r := w.start(t)
-		at := 500 + int64(w.dice.IntN(2_000))
-		require.Eventually(t, func() bool { return w.fake.Stats().Accepted > at }, time.Minute, time.Millisecond)
+		place := []string{"inside_commit", "between_pages", "after_send"}[i%3]
+		r := w.startStopped(t, place, 2+w.dice.IntN(4))
 		began := time.Now()
-		require.NoError(t, w.server.Crash(t.Context()))
-		require.Zero(t, r.wait(), "crash %d: %s", i, r.output.String())
+		require.NoError(t, w.server.Kill())
+		r.goOn(t)
+		require.NoError(t, w.server.Restart(t.Context()))
+		require.Zero(t, r.wait(t), "crash %d at %s: %s", i, place, r.output)
 		total.recovery(time.Since(began))
 		w.db.Reset()
 		w.settle(t, inFlight(100))
@@ -252,23 +248,17 @@ func TestTerminatedBackends(t *testing.T) {
 	t.Parallel()
 	w := setup(t, "page_size: 100", "batch_size: 50")
 	sample(t, w, times(3_000, 20_000), 1)
-	r := w.start(t)
-	done := make(chan int, 1)
-	go func() { done <- r.wait() }()
-	tick := time.NewTicker(60 * time.Millisecond)
-	defer tick.Stop()
-	code := -2
-	for n := 0; code == -2; n++ {
-		select {
-		case code = <-done:
-		case <-tick.C:
-			if n < times(10, 100) {
-				_, err := w.db.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'candu-loader%'")
-				require.NoError(t, err)
-			}
+	r := w.startStopped(t, "between_pages", 2)
+	r.goOn(t)
+	for range times(10, 100) {
+		_, err := w.db.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity
+			where datname = current_database() and application_name like 'candu-loader%'`)
+		require.NoError(t, err)
+		if r.ends(60 * time.Millisecond) {
+			break
 		}
 	}
-	require.Zero(t, code, r.output.String())
+	require.Zero(t, r.wait(t), r.output)
 	w.settle(t, inFlight(100))
 }
 
@@ -278,7 +268,6 @@ func TestStartedTogether(t *testing.T) {
 	t.Parallel()
 	w := setup(t, "page_size: 200", "batch_size: 100")
 	sample(t, w, 500, 1)
-	busy := 0
 	for round := range times(4, 60) {
 		runs := make([]*run, 4)
 		for i := range runs {
@@ -286,89 +275,77 @@ func TestStartedTogether(t *testing.T) {
 		}
 		worked := 0
 		for _, r := range runs {
-			switch code := r.wait(); code {
+			switch code := r.wait(t); code {
 			case 0:
 				worked++
 			case 5:
-				busy++
-				require.True(t, contains(r.output, "the run lease is held by "), r.output.String())
+				require.Contains(t, r.output.String(), "the run lease is held by ")
 			default:
-				require.Zero(t, code, r.output.String())
+				require.Zero(t, code, r.output)
 			}
 		}
 		require.Positive(t, worked)
 		sample(t, w, 300, 501+300*round)
 	}
-	require.Positive(t, busy)
 	w.settle(t, 0)
 }
 
-// zombie stops a loader in the middle, lets another one take over and finish, and
-// wakes it up. It returns its exit code.
-func zombie(t *testing.T, w *world, env ...string) int {
-	t.Helper()
-	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 20}}})
-	before := w.fake.Stats().Accepted
-	r := w.start(t, env...)
-	require.Eventually(t, func() bool { return w.fake.Stats().Accepted > before+200 }, time.Minute, time.Millisecond)
-	r.signal(t, syscall.SIGSTOP)
-	w.fake.SetFaults(fakesegment.Faults{})
-	w.expire(t)
-	w.load(t)
-	r.signal(t, syscall.SIGCONT)
-	code := r.wait()
-	t.Logf("the zombie said: %s", r.output)
-	return code
+// A loader that comes while another one works says who that is.
+func TestStartedBeside(t *testing.T) {
+	t.Parallel()
+	w := setup(t, "page_size: 200", "batch_size: 100")
+	sample(t, w, 500, 1)
+	first := w.startStopped(t, "between_pages", 2)
+	// While it stands, its lease would run out.
+	_, err := w.db.Exec(t.Context(), "update candu.loader_leases set expires_at = clock_timestamp() + interval '1 hour'")
+	require.NoError(t, err)
+	second := w.start(t)
+	require.Equal(t, 5, second.wait(t), second.output)
+	require.Contains(t, second.output.String(), "the run lease is held by ")
+	require.Contains(t, second.output.String(), fmt.Sprintf(":%d:", first.cmd.Process.Pid))
+	first.goOn(t)
+	require.Zero(t, first.wait(t), first.output)
+	w.settle(t, 0)
 }
 
+// takeOver lets another loader take over from one that stands, and finish.
+func takeOver(t *testing.T, w *world) {
+	t.Helper()
+	w.expire(t)
+	w.load(t)
+}
+
+// A loader that stood while another one took over records nothing more, wherever it stood. One
+// that stood inside of a transaction loses that to the server's limit.
 func TestZombies(t *testing.T) {
 	t.Parallel()
 	w := setup(t, "page_size: 100", "batch_size: 50, concurrency: 2")
-	n := times(2, 30)
+	n := times(3, 30)
 	for i := range n {
 		sample(t, w, 2_000, 1+2_000*i)
-		mirror := "(select count(*) from candu.screens) + (select count(*) from candu.tracks)"
-		code := zombie(t, w)
-		require.Equal(t, 5, code, "a zombie must not say that it succeeded")
-		require.Equal(t, 2_000*(i+1), w.number(t, mirror))
+		place := []string{"between_pages", "after_send", "inside_commit"}[i%3]
+		zombie := w.startStopped(t, place, 1+w.dice.IntN(4))
+		takeOver(t, w)
+		zombie.goOn(t)
+		require.Equal(t, 5, zombie.wait(t), "stopped at %s, a zombie must not say that it succeeded: %s", place, zombie.output)
+		require.Equal(t, 2_000*(i+1), w.number(t, mirrored))
 	}
 	w.settle(t, n*inFlight(100))
 }
 
-// The suite bites: without the fencing token a zombie commits what it has. One that was
-// stopped inside of a transaction loses that to its time limit and then notices; so it
-// may take some.
+// The suite bites: without the fencing token a zombie commits what it has. The other one
+// mirrored that; then the mirror is emptied, and the zombie's commit brings rows back.
 func TestZombies_BiteWithoutFencing(t *testing.T) {
 	t.Parallel()
 	w := setup(t, "page_size: 100", "batch_size: 50, concurrency: 2")
 	sample(t, w, 2_000, 1)
-	w.load(t)
-	for i := range 5 {
-		if zombieBites(t, w, 2_001+2_000*i) {
-			return
-		}
-	}
-	require.Fail(t, "a zombie must commit without the mechanism, or this suite proves nothing")
-}
-
-// zombieBites reports whether a zombie without fencing commits. What it holds is mirrored by
-// the other one; then the mirror is emptied. A zombie's commit brings rows back.
-func zombieBites(t *testing.T, w *world, first int) bool {
-	t.Helper()
-	sample(t, w, 2_000, first)
-	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 20}}})
-	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=fencing")
-	before := w.fake.Stats().Accepted
-	require.Eventually(t, func() bool { return w.fake.Stats().Accepted > before+200 }, time.Minute, time.Millisecond)
-	r.signal(t, syscall.SIGSTOP)
-	w.fake.SetFaults(fakesegment.Faults{})
-	w.expire(t)
-	w.load(t)
+	zombie := w.startStopped(t, "after_send", 1, "CANDU_FAILPOINT_WITHOUT=fencing")
+	takeOver(t, w)
 	_, err := w.db.Exec(t.Context(), "truncate candu.screens, candu.tracks, candu.tutorial_interaction")
 	require.NoError(t, err)
-	r.signal(t, syscall.SIGCONT)
-	r.wait()
-	return w.number(t, "(select count(*) from candu.screens) + (select count(*) from candu.tracks)") > 0
+	zombie.goOn(t)
+	zombie.wait(t)
+	require.Positive(t, w.number(t, mirrored), "a zombie must commit without the mechanism, or this suite proves nothing")
 }
 
 // Exporters whose clocks are ahead or behind: lookback catches the latter, the former
@@ -393,30 +370,15 @@ func TestTerminated(t *testing.T) {
 	t.Parallel()
 	w := setup(t, "page_size: 100", "batch_size: 50")
 	sample(t, w, 3_000, 1)
-	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 10}}})
+	// It notices before the rest is sent.
+	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 100}}})
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		before := w.fake.Stats().Accepted
-		r := w.start(t)
-		require.Eventually(t, func() bool { return w.fake.Stats().Accepted > before+300 }, time.Minute, time.Millisecond)
-		began := time.Now()
+		r := w.startStopped(t, "between_pages", 4)
 		r.signal(t, signal)
-		require.Equal(t, 128+int(signal), r.wait(), r.output.String())
-		require.Less(t, time.Since(began), 30*time.Second)
+		r.goOn(t)
+		require.Equal(t, 128+int(signal), r.wait(t), r.output)
 	}
 	require.Equal(t, 2, w.number(t, "select count(*) from candu.loader_runs where status = 'interrupted'"))
-	w.settle(t, 0)
-}
-
-// PgBouncer in transaction mode in front of both databases; migrations go to the
-// server itself.
-func TestPgBouncer(t *testing.T) {
-	t.Parallel()
-	w := setup(t, "page_size: 100", "batch_size: 50")
-	sample(t, w, 2_000, 1)
-	address := startBouncer(t, w)
-	pooled := "postgres://postgres@" + address + "/postgres?sslmode=disable"
-	w.configure(t, pooled, w.server.URL("postgres", "postgres"), "page_size: 100", "batch_size: 50")
-	w.load(t)
-	sample(t, w, 500, 2_001)
+	w.fake.SetFaults(fakesegment.Faults{})
 	w.settle(t, 0)
 }

@@ -3,13 +3,11 @@
 package torture_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +45,9 @@ func times(short, inTheLongVersion int) int {
 // program is the loader's path, built with the tag failpoint.
 var program string
 
-func TestMain(m *testing.M) { os.Exit(build(m)) }
+func TestMain(m *testing.M) {
+	os.Exit(loadertest.Within(loadertest.Options{TCP: true}, func() int { return build(m) }))
+}
 
 func build(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "candu-torture-")
@@ -56,11 +55,8 @@ func build(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
 	program = filepath.Join(dir, "candu-loader")
-	// As the Makefile builds them, so that each package is compiled once.
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "failpoint", "-o", program, "github.com/candu-loader/candu-loader/cmd/candu-loader")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command("go", "build", "-pgo=off", "-tags", "failpoint", "-o", program, "github.com/candu-loader/candu-loader/cmd/candu-loader")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building candu-loader: %s\n%s", err, out)
 		return 1
@@ -72,10 +68,12 @@ func build(m *testing.M) int {
 	return code
 }
 
-// world is one scenario's surroundings: a Postgres of its own behind a proxy, and a
-// fake Segment behind another.
+// world is one scenario's surroundings: a database behind a proxy, and a fake Segment
+// behind another.
 type world struct {
-	server   *loadertest.Server
+	server *loadertest.Server
+	// direct is the database's URL that passes the proxy by.
+	direct   string
 	db       *pgxpool.Pool
 	fake     *fakesegment.Server
 	postgres *toxiproxy.Proxy
@@ -94,7 +92,13 @@ type world struct {
 // into that of Segment. The seed is printed; $CANDU_TORTURE_SEED repeats one.
 func setup(t *testing.T, settings, segment string) *world {
 	t.Helper()
-	w := &world{seed: uint64(time.Now().UnixNano())}
+	return setupOn(t, loadertest.Shared(t), settings, segment)
+}
+
+// setupOn is setup on a server of the scenario's own.
+func setupOn(t *testing.T, server *loadertest.Server, settings, segment string) *world {
+	t.Helper()
+	w := &world{server: server, seed: uint64(time.Now().UnixNano())}
 	if text := os.Getenv("CANDU_TORTURE_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		require.NoError(t, err)
@@ -102,29 +106,30 @@ func setup(t *testing.T, settings, segment string) *world {
 	}
 	t.Logf("seed %d; repeat with CANDU_TORTURE_SEED=%[1]d", w.seed)
 	w.dice = rand.New(rand.NewPCG(w.seed, 2))
-	server, err := loadertest.Start(t.Context(), loadertest.Options{TCP: true, Durable: true})
-	require.NoError(t, err)
-	t.Cleanup(server.Stop)
-	w.server = server
-	w.db = loadertest.Pool(t, server.URL("postgres", "postgres"))
-
-	w.fake = fakesegment.New(fakesegment.Options{Seed: w.seed, Forget: true})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	web := w.fake.HTTP()
-	go func() { _ = web.Serve(listener) }()
-	t.Cleanup(func() { _ = web.Close() })
+	w.direct = loadertest.DatabaseOn(t, server)
+	w.db = loadertest.Pool(t, w.direct)
+	var fake string
+	w.fake, fake = loadertest.Segment(t, fakesegment.Options{Seed: w.seed, Forget: true})
 
 	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	w.postgres = toxiproxy.NewProxy(proxies, "postgres", "127.0.0.1:0", server.Address())
-	w.segment = toxiproxy.NewProxy(proxies, "segment", "127.0.0.1:0", listener.Addr().String())
+	w.segment = toxiproxy.NewProxy(proxies, "segment", "127.0.0.1:0", strings.TrimPrefix(fake, "http://"))
 	for _, proxy := range []*toxiproxy.Proxy{w.postgres, w.segment} {
 		require.NoError(t, proxy.Start())
 		t.Cleanup(proxy.Stop)
 	}
-	w.url = "postgres://postgres@" + w.postgres.Listen + "/postgres?sslmode=disable"
+	w.url = w.at(t, w.postgres.Listen)
 	w.configure(t, w.url, w.url, settings, segment)
 	return w
+}
+
+// at returns the URL of the world's database at another address.
+func (w *world) at(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(w.direct)
+	require.NoError(t, err)
+	u.Host = address
+	return u.String()
 }
 
 // configure writes the config.
@@ -140,37 +145,11 @@ http: {listen: "127.0.0.1:0"}
 	require.NoError(t, os.WriteFile(w.config, []byte(text), 0o600))
 }
 
-// run is one process of the loader.
-type run struct {
-	cmd    *exec.Cmd
-	output *bytes.Buffer
-}
-
-func (w *world) start(t *testing.T, env ...string) *run {
-	t.Helper()
-	return w.command(t, []string{"run"}, env...)
-}
-
-func (w *world) command(t *testing.T, args []string, env ...string) *run {
-	t.Helper()
-	r := &run{cmd: exec.Command(program, append([]string{"--config", w.config}, args...)...), output: &bytes.Buffer{}}
-	r.cmd.Env = append(os.Environ(), env...)
-	r.cmd.Stdout, r.cmd.Stderr = r.output, r.output
-	require.NoError(t, r.cmd.Start())
-	return r
-}
-
-// wait returns the exit code, -1 if a signal ended it.
-func (r *run) wait() int {
-	_ = r.cmd.Wait() // The code says it.
-	return r.cmd.ProcessState.ExitCode()
-}
-
 // load runs the loader to its end and expects success.
 func (w *world) load(t *testing.T) {
 	t.Helper()
 	r := w.start(t)
-	require.Zero(t, r.wait(), r.output.String())
+	require.Zero(t, r.wait(t), r.output)
 	w.checkWatermark(t)
 }
 
@@ -178,9 +157,9 @@ func (w *world) load(t *testing.T) {
 // have died in the middle of a commit, and its lease runs out.
 func (w *world) bury(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		return w.number(t, "select count(*) from pg_stat_activity where application_name like 'candu-loader%'") == 0
-	}, time.Minute, 2*time.Millisecond)
+	loadertest.Eventually(t, func() bool {
+		return w.number(t, "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'candu-loader%'") == 0
+	}, "the server to notice that a loader is dead")
 	w.expire(t)
 }
 
@@ -224,7 +203,10 @@ func (w *world) checkWatermark(t *testing.T) {
 	w.watermark = now
 }
 
-// missing lists rows of the export that are not in exactly one place.
+// mirrored counts the rows of the mirror.
+const mirrored = "(select count(*) from candu.screens) + (select count(*) from candu.tracks)"
+
+// misplaced counts rows of the export that are not in exactly one place.
 const misplaced = `
 	select count(*) from candu_interactions e
 	left join (
@@ -325,12 +307,3 @@ func sample(t *testing.T, w *world, rows, first int) {
 	}
 	require.NoError(t, e.Fill(t.Context(), w.db))
 }
-
-func (r *run) signal(t *testing.T, s syscall.Signal) {
-	t.Helper()
-	if err := r.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		require.NoError(t, err)
-	}
-}
-
-func contains(output *bytes.Buffer, text string) bool { return strings.Contains(output.String(), text) }
