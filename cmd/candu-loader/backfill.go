@@ -29,8 +29,8 @@ date without a time is midnight in the source's time zone; RFC 3339 works too; w
 --to the range ends now.
 
 It never moves the watermark, and leaves rows that the watermark has not reached to
-the next run. It may run beside the scheduled run. Ended early, call it again: what
-is mirrored is passed over at reading speed.`,
+the next run. It may run beside the scheduled run. If it ended early, call it again:
+what is mirrored is passed over at reading speed.`,
 		Example: `  candu-loader backfill Candu_Prod --from 2026-01-01 --to 2026-02-01
   candu-loader backfill Candu_Prod --from 2025-01-01 --dry-run
   candu-loader backfill Candu_Prod --from 2025-01-01 --integrations '{"All":false}'`,
@@ -63,7 +63,7 @@ is mirrored is passed over at reading speed.`,
 	flags := cmd.Flags()
 	flags.StringVar(&from, "from", "", "start of the range, inclusive")
 	flags.StringVar(&to, "to", "", "end of the range, exclusive; default now")
-	flags.StringVar(&by, "by", "occurred_at", "what the range is about: occurred_at or exported_at")
+	flags.StringVar(&by, "by", "occurred_at", "column that the range is about: occurred_at or exported_at")
 	flags.BoolVar(&opts.Resend, "resend", false, "send rows that are in the mirror too, with the same messageIds")
 	flags.StringVar(&integrations, "integrations", "", "Segment's integrations object for this backfill alone, as JSON")
 	flags.BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send nothing")

@@ -52,7 +52,7 @@ this source; 130/143 interrupted.`,
 		SilenceUsage:  true,
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.configPath, "config", cmp.Or(os.Getenv("CANDU_LOADER_CONFIG"), "config.yaml"), "configuration file; default $CANDU_LOADER_CONFIG, then config.yaml")
+	flags.StringVar(&a.configPath, "config", cmp.Or(os.Getenv("CANDU_LOADER_CONFIG"), "config.yaml"), "configuration file; $CANDU_LOADER_CONFIG says it too")
 	flags.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&a.logFormat, "log-format", "text", "text or json")
 	flags.BoolVar(&a.json, "json", false, "print the result as JSON")

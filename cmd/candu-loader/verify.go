@@ -24,8 +24,8 @@ func (a *app) buildVerifyCmd() *cobra.Command {
 		Short: "Prove that export = mirror + rejects, or list the difference",
 		Long: `Compares the export with the mirror and the rejects, day by day, by counts and
 fingerprints that each database computes for itself, and names the rows by which they
-differ. Rows that the watermark has not reached wait for the next run and are not missing. Rows that
-are gone from the export (retention) are named and allowed.
+differ. Rows that the watermark has not reached are not missing: they wait for the next
+run. Rows that are gone from the export (retention) are named and allowed.
 
 Ends with 0 if it is proved, with 4 if there is a difference.`,
 		Example: `  candu-loader verify

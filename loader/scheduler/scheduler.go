@@ -32,9 +32,6 @@ type Scheduler struct {
 	retry, retryMost time.Duration
 }
 
-// RunsAtOnce is how many sources run side by side; the others wait.
-const RunsAtOnce = loader.RunsAtOnce
-
 // Watcher is told what happens. Its methods must be quick and safe for concurrent
 // use.
 type Watcher interface {
@@ -52,7 +49,7 @@ type Watcher interface {
 // New returns a scheduler for those of the sources that have a schedule. It does not connect.
 func New(l *loader.Loader, sources []*config.Source, log *slog.Logger, watch Watcher) *Scheduler {
 	s := &Scheduler{
-		loader: l, log: log, watch: watch, holder: ledger.Holder(), permits: make(chan struct{}, RunsAtOnce),
+		loader: l, log: log, watch: watch, holder: ledger.Holder(), permits: make(chan struct{}, loader.RunsAtOnce),
 		retry: 10 * time.Second, retryMost: 10 * time.Minute,
 	}
 	for _, src := range sources {
