@@ -19,14 +19,17 @@ func (l *Loader) Rejects(ctx context.Context, src *config.Source, reason string,
 	if _, err := book.State(ctx); err != nil {
 		return err
 	}
-	return book.EachReject(ctx, reason, func(page []ledger.Reject) error {
+	for page, err := range book.AllRejects(ctx, reason) {
+		if err != nil {
+			return err
+		}
 		for _, reject := range page {
 			if err := each(reject); err != nil {
 				return err
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // RetryRejects reads the rows of the rejects again and sends those that can be

@@ -35,9 +35,9 @@ func Reasons() []Reason {
 
 // Reject says why a row can't be sent.
 type Reject struct {
-	Reason Reason
+	Reason Reason `json:"reason"`
 	// Detail names the column and the value, for people.
-	Detail string
+	Detail string `json:"detail"`
 }
 
 // number parses digits with an optional minus sign in front.

@@ -26,12 +26,8 @@ var comment = regexp.MustCompile(`(?m)^comment on (table|view|column) (\w+)(?:\.
 // Relations returns the tables and views that the migrations make, with their
 // comments: the one place where meanings are written down. It asks no database.
 func Relations() (map[string]Relation, error) {
-	files, err := embedded()
-	if err != nil {
-		return nil, err
-	}
 	relations := map[string]Relation{}
-	for _, file := range files {
+	for _, file := range embedded() {
 		for _, m := range comment.FindAllStringSubmatch(file.sql, -1) {
 			kind, name, column, text := m[1], m[2], m[3], strings.ReplaceAll(m[4], "''", "'")
 			relation := relations[name]

@@ -32,11 +32,3 @@ func (d *exactDriver) Run(file io.Reader) error {
 	unmark := fmt.Sprintf("\n;update %s set dirty = false where version = %d;\n", versionTable, d.version)
 	return d.Driver.Run(io.MultiReader(file, strings.NewReader(unmark)))
 }
-
-// forced is how golang-migrate writes "no version".
-func forced(version int) int {
-	if version == 0 {
-		return database.NilVersion
-	}
-	return version
-}

@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"iter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,14 +29,6 @@ type RunRecord struct {
 	Error           string     `json:"error,omitempty"`
 	Host            string     `json:"host"`
 	Version         string     `json:"version"`
-}
-
-func recordsOf(runs []queries.LoaderRun) []RunRecord {
-	records := make([]RunRecord, len(runs))
-	for i, r := range runs {
-		records[i] = recordOf(r)
-	}
-	return records
 }
 
 func recordOf(r queries.LoaderRun) RunRecord {
@@ -91,35 +85,19 @@ const recentRuns, recentSlots, rejectExamples = 20, 50, 3
 func (l *Ledger) History(ctx context.Context) (History, error) {
 	var h History
 	err := l.inTx(ctx, "reading the history", func(tx pgx.Tx) error {
-		running, err := l.q.RunsRunning(ctx, tx)
-		h.Running = recordsOf(running)
-		if err != nil {
-			return err
+		running, err1 := l.q.RunsRunning(ctx, tx)
+		recent, err2 := l.q.RunsRecent(ctx, tx, recentRuns)
+		last, err3 := l.q.RunLastSuccess(ctx, tx)
+		failing, err4 := l.q.RunsFailing(ctx, tx)
+		slots, err5 := l.q.SlotsRecent(ctx, tx, recentSlots)
+		rejects, err6 := l.rejectsByReason(ctx, tx)
+		h = History{
+			Running: each(running, recordOf), Recent: each(recent, recordOf), LastSuccess: first(each(last, recordOf)),
+			Failing: first(each(failing, func(f queries.RunsFailingRow) Failing { return Failing(f) })),
+			Slots:   each(slots, slotOf), Rejects: rejects,
 		}
-		recent, err := l.q.RunsRecent(ctx, tx, recentRuns)
-		h.Recent = recordsOf(recent)
-		if err != nil {
-			return err
-		}
-		last, err := l.q.RunLastSuccess(ctx, tx)
-		for _, r := range recordsOf(last) {
-			h.LastSuccess = &r
-		}
-		if err != nil {
-			return err
-		}
-		failing, err := l.q.RunsFailing(ctx, tx)
-		for _, f := range failing {
-			h.Failing = &Failing{Since: f.Since, Error: f.Error}
-		}
-		if err != nil {
-			return err
-		}
-		if h.Slots, err = l.recentSlots(ctx, tx); err != nil {
-			return err
-		}
-		h.Rejects, err = l.rejectsByReason(ctx, tx)
-		return err
+		// After the first error the transaction answers nothing else.
+		return cmp.Or(err1, err2, err3, err4, err5, err6)
 	})
 	return h, err
 }
@@ -127,38 +105,31 @@ func (l *Ledger) History(ctx context.Context) (History, error) {
 // Running reads the runs under way.
 func (l *Ledger) Running(ctx context.Context) ([]RunRecord, error) {
 	running, err := ask(ctx, l, "reading the runs under way", plain(l.q.RunsRunning), struct{}{})
-	return recordsOf(running), err
+	return each(running, recordOf), err
 }
 
-func (l *Ledger) recentSlots(ctx context.Context, tx pgx.Tx) ([]Slot, error) {
-	var slots []Slot
-	rows, err := l.q.SlotsRecent(ctx, tx, recentSlots)
-	for _, r := range rows {
-		slots = append(slots, Slot{
-			At: r.LoaderSlot.SlotAt, Status: SlotStatus(r.LoaderSlot.Status), RunID: r.LoaderSlot.RunID,
-			RunStatus: RunStatus(orEmpty(r.RunStatus)), Note: orEmpty(r.LoaderSlot.Note),
-		})
+func slotOf(r queries.SlotsRecentRow) Slot {
+	return Slot{
+		At: r.LoaderSlot.SlotAt, Status: SlotStatus(r.LoaderSlot.Status), RunID: r.LoaderSlot.RunID,
+		RunStatus: RunStatus(orEmpty(r.RunStatus)), Note: orEmpty(r.LoaderSlot.Note),
 	}
-	return slots, err
 }
 
 func (l *Ledger) rejectsByReason(ctx context.Context, tx pgx.Tx) ([]RejectsOfReason, error) {
-	var rejects []RejectsOfReason
-	rows, err := l.q.RejectsByReason(ctx, tx)
-	if err != nil || len(rows) == 0 {
-		return nil, err
+	rows, err1 := l.q.RejectsByReason(ctx, tx)
+	if len(rows) == 0 {
+		return nil, err1
 	}
-	examples, err := l.q.RejectsExamples(ctx, tx, rejectExamples)
-	for _, r := range rows {
+	examples, err2 := l.q.RejectsExamples(ctx, tx, rejectExamples)
+	return each(rows, func(r queries.RejectsByReasonRow) RejectsOfReason {
 		of := RejectsOfReason{Reason: r.Reason, Count: r.Rejects, LastSeenAt: r.LastSeenAt, Examples: []RejectExample{}}
 		for _, e := range examples {
 			if e.Reason == r.Reason {
 				of.Examples = append(of.Examples, RejectExample{InteractionID: e.InteractionID, Detail: e.Detail, LastSeenAt: e.LastSeenAt})
 			}
 		}
-		rejects = append(rejects, of)
-	}
-	return rejects, err
+		return of
+	}), cmp.Or(err1, err2)
 }
 
 // Server tells what the warehouse's server says of itself.
@@ -189,21 +160,17 @@ func rejectOf(r queries.LoaderReject) Reject {
 // RejectsPage is how many rejects are read at once; their rows may be wide.
 const RejectsPage = 200
 
-// EachReject calls do for the rejects in the order of the rows' ids, a page at a time; reason ""
-// means any.
-func (l *Ledger) EachReject(ctx context.Context, reason string, do func(page []Reject) error) error {
-	for after := ""; ; {
-		page, err := l.Rejects(ctx, after, reason, RejectsPage)
-		if err != nil {
-			return err
+// AllRejects gives the rejects in the order of the rows' ids, a page at a time; reason "" means
+// any. It ends after an error.
+func (l *Ledger) AllRejects(ctx context.Context, reason string) iter.Seq2[[]Reject, error] {
+	return func(yield func([]Reject, error) bool) {
+		for after := ""; ; {
+			page, err := l.Rejects(ctx, after, reason, RejectsPage)
+			if !yield(page, err) || err != nil || len(page) < RejectsPage {
+				return
+			}
+			after = page[len(page)-1].InteractionID
 		}
-		if err := do(page); err != nil {
-			return err
-		}
-		if len(page) < RejectsPage {
-			return nil
-		}
-		after = page[len(page)-1].InteractionID
 	}
 }
 

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -32,10 +33,6 @@ const lockPatience = 2 * time.Minute
 
 // terminateLimit is how long the ending of an interrupted migration may take.
 const terminateLimit = 5 * time.Second
-
-// readable is what the readers may see: the mirror and the views, not the
-// ledger's own tables.
-var readable = []string{"tracks", "tutorial_interaction", "screens", "tutorial_view", "tutorial_daily", "loader_freshness"}
 
 // Migration says what Migrate did, or would do.
 type Migration struct {
@@ -225,25 +222,18 @@ func (m *migrator) apply(db *sql.DB) (done applied) {
 	if dirty {
 		// We hold the lock, and a migration clears its mark in its own
 		// transaction: so this one was rolled back.
-		if done.from, err = before(done.from); err != nil {
-			return applied{err: err}
-		}
-		if err := mig.Force(forced(done.from)); err != nil {
+		done.from = before(done.from)
+		if err := mig.Force(cmp.Or(done.from, database.NilVersion)); err != nil {
 			return applied{err: m.explain(err, "clearing the mark of the migration that was rolled back in schema %q", m.id.Schema)}
 		}
 	}
 	done.to = done.from
-	latest, err := Latest()
-	switch {
-	case err != nil:
-		done.err = err
-	case done.from > latest:
+	latest := Latest()
+	if done.from > latest {
 		done.err = newer(m.id.Schema, done.from, latest)
-	default:
-		if err := mig.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
-			done.err = m.failed(driver.version, err)
-			return done
-		}
+	} else if err := mig.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
+		done.err = m.failed(driver.version, err)
+	} else {
 		done.to = latest
 	}
 	return done
@@ -270,7 +260,7 @@ func (m *migrator) library(db *sql.DB, driver *exactDriver) (*migrate.Migrate, e
 // failed says what a failed migration left behind: nothing.
 func (m *migrator) failed(version int, err error) error {
 	state := "not made"
-	if previous, perr := before(version); perr == nil && previous > 0 {
+	if previous := before(version); previous > 0 {
 		state = "unchanged at version " + strconv.Itoa(previous)
 	}
 	return m.explain(err, "migration %d of schema %q was rolled back, the schema is %s", version, m.id.Schema, state)
@@ -297,13 +287,8 @@ func (m *migrator) settle(ctx context.Context) error {
 		if err := l.verify(row.LoaderState); err != nil {
 			return err
 		}
-		for _, revoke := range m.revokes(row.LoaderState.Readers) {
-			if _, err := tx.Exec(ctx, revoke); err != nil {
-				return err
-			}
-		}
-		for _, grant := range m.grants(m.id.Readers) {
-			if _, err := tx.Exec(ctx, grant); err != nil {
+		for _, statement := range append(m.revokes(row.LoaderState.Readers), m.grants()...) {
+			if _, err := tx.Exec(ctx, statement); err != nil {
 				return err
 			}
 		}

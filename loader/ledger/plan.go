@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -38,18 +37,14 @@ func Plan(ctx context.Context, url secret.URL, id Identity) (Migration, string, 
 		}
 	}
 	plan.To = plan.From
-	files, err := embedded()
-	if err != nil {
-		return plan, "", err
-	}
 	fmt.Fprintf(&b, "set search_path to %s;\n", schema)
-	for _, file := range files {
+	for _, file := range embedded() {
 		if file.version > plan.From {
 			fmt.Fprintf(&b, "\n-- migration %d\n%s", file.version, file.sql)
 			plan.To = file.version
 		}
 	}
-	for _, grant := range m.grants(id.Readers) {
+	for _, grant := range m.grants() {
 		fmt.Fprintf(&b, "%s;\n", grant)
 	}
 	return plan, b.String(), nil
@@ -61,42 +56,28 @@ type file struct {
 	sql     string
 }
 
-// embedded returns the migrations in order.
-func embedded() ([]file, error) {
-	names, err := fs.Glob(migrations.Files, "*.up.sql")
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(names)
-	files := make([]file, len(names))
-	for i, name := range names {
+// embedded returns the migrations in order. They are part of the program, so reading them
+// can't go wrong.
+func embedded() (files []file) {
+	names, _ := fs.Glob(migrations.Files, "*.up.sql")
+	for _, name := range names {
 		number, _, _ := strings.Cut(name, "_")
-		version, err := strconv.Atoi(number)
-		if err != nil {
-			return nil, fmt.Errorf("reading the number of migration %q: %w", name, err)
-		}
-		text, err := fs.ReadFile(migrations.Files, name)
-		if err != nil {
-			return nil, fmt.Errorf("reading migration %q: %w", name, err)
-		}
-		files[i] = file{version: version, sql: string(text)}
+		version, _ := strconv.Atoi(number)
+		text, _ := migrations.Files.ReadFile(name)
+		files = append(files, file{version: version, sql: string(text)})
 	}
-	return files, nil
+	return files
 }
 
 // Latest returns the version that this program's migrations lead to.
-func Latest() (int, error) {
-	return before(math.MaxInt)
-}
+func Latest() int { return before(math.MaxInt) }
 
 // before returns the version that comes before another one, 0 if there is none.
-func before(version int) (int, error) {
-	files, err := embedded()
-	last := 0
-	for _, file := range files {
+func before(version int) (last int) {
+	for _, file := range embedded() {
 		if file.version < version {
 			last = file.version
 		}
 	}
-	return last, err
+	return last
 }

@@ -8,40 +8,33 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func (m *migrator) grants(readers []string) []string {
-	if len(readers) == 0 {
+// readable is what the readers may see: the mirror and the views, not the
+// ledger's own tables.
+var readable = []string{"tracks", "tutorial_interaction", "screens", "tutorial_view", "tutorial_daily", "loader_freshness"}
+
+func (m *migrator) grants() []string {
+	if len(m.id.Readers) == 0 {
 		return nil
 	}
-	roles := identifiers(readers)
-	schema := pgx.Identifier{m.id.Schema}.Sanitize()
-	statements := []string{fmt.Sprintf("grant usage on schema %s to %s", schema, roles)}
-	for _, name := range readable {
-		statements = append(statements, fmt.Sprintf("grant select on %s to %s", pgx.Identifier{m.id.Schema, name}.Sanitize(), roles))
+	roles := quoted(m.id.Readers)
+	return []string{
+		fmt.Sprintf("grant usage on schema %s to %s", quoted([]string{m.id.Schema}), roles),
+		fmt.Sprintf("grant select on %s to %s", quoted(readable, m.id.Schema), roles),
 	}
-	return statements
 }
 
 // revokes takes back what was granted to roles that are no readers any more.
 func (m *migrator) revokes(before []string) []string {
-	var statements []string
-	for _, role := range before {
-		if slices.Contains(m.id.Readers, role) {
-			continue
-		}
-		for _, name := range readable {
-			statements = append(statements, fmt.Sprintf("revoke select on %s from %s",
-				pgx.Identifier{m.id.Schema, name}.Sanitize(), pgx.Identifier{role}.Sanitize()))
-		}
+	gone := slices.DeleteFunc(before, func(role string) bool { return slices.Contains(m.id.Readers, role) })
+	if len(gone) == 0 {
+		return nil
 	}
-	return statements
+	return []string{fmt.Sprintf("revoke select on %s from %s", quoted(readable, m.id.Schema), quoted(gone))}
 }
 
-func identifiers(names []string) string {
-	quoted := make([]string, len(names))
-	for i, name := range names {
-		quoted[i] = pgx.Identifier{name}.Sanitize()
-	}
-	return strings.Join(quoted, ", ")
+// quoted lists names, each in its schema if there is one.
+func quoted(names []string, schema ...string) string {
+	return strings.Join(each(names, func(name string) string { return append(pgx.Identifier(schema), name).Sanitize() }), ", ")
 }
 
 // sortedReaders is how the readers are stored, so that order means nothing; it

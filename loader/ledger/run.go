@@ -147,16 +147,13 @@ var errHeld = errors.New("held")
 // since when. A schema that is missing or old is a [fault.Precondition] with the
 // cause [ErrNotMigrated]. In both cases nothing was written.
 func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
-	latest, err := Latest()
-	if err != nil {
-		return nil, err
-	}
+	latest := Latest()
 	if opts.Holder == "" {
 		opts.Holder = Holder()
 	}
 	lease := cmp.Or(opts.Lease, opts.Kind.Lease())
 	var row queries.RunOpenRow
-	err = l.inTx(ctx, "beginning a run", func(tx pgx.Tx) error {
+	err := l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
 			Lease: lease, Holder: opts.Holder, Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,

@@ -37,15 +37,21 @@ type rejectOfDay struct {
 
 // eachReject passes the rejects of the range, some at a time: their rows may be wide.
 func (v *verifier) eachReject(ctx context.Context, do func([]rejectOfDay) error) error {
-	return v.Ledger.EachReject(ctx, "", func(page []ledger.Reject) error {
-		in := make([]rejectOfDay, 0, len(page))
+	for page, err := range v.Ledger.AllRejects(ctx, "") {
+		if err != nil {
+			return err
+		}
+		var in []rejectOfDay
 		for _, reject := range page {
 			if r, ok := v.ofDay(reject); ok {
 				in = append(in, r)
 			}
 		}
-		return do(in)
-	})
+		if err := do(in); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ofDay returns the day and kind of a reject, and whether it lies in the range.

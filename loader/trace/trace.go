@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,9 +50,9 @@ type Explanation struct {
 	// ExportError says why the export could not be asked.
 	ExportError string `json:"export_error,omitempty"`
 	// Event is what the row makes today, nil if it makes none; then WouldReject says why.
-	Event       *ExplainedEvent  `json:"event"`
-	WouldReject *ExplainedReject `json:"would_reject"`
-	Selection   *Selection       `json:"selection"`
+	Event       *ExplainedEvent `json:"event"`
+	WouldReject *event.Reject   `json:"would_reject"`
+	Selection   *Selection      `json:"selection"`
 
 	// Mirror is what stands in the mirror; more than one row if the time of the row in the
 	// export was changed after it was sent.
@@ -76,12 +75,6 @@ type ExplainedEvent struct {
 	Bytes int    `json:"bytes"`
 	// JSON is the event as it is sent.
 	JSON json.RawMessage `json:"json"`
-}
-
-// ExplainedReject says which rule a row breaks.
-type ExplainedReject struct {
-	Reason event.Reason `json:"reason"`
-	Detail string       `json:"detail"`
 }
 
 // Selection says whether the next run reads a row, and by what.
@@ -248,15 +241,15 @@ func (x *explainer) findByTime(ctx context.Context, message string, from time.Ti
 	}
 }
 
-// errFound ends the search among the rejects.
-var errFound = errors.New("found")
-
 // findReject looks for a reject whose row is gone from the export.
 func (x *explainer) findReject(ctx context.Context, message string) error {
 	if !x.Migrated {
 		return nil
 	}
-	err := x.Ledger.EachReject(ctx, "", func(page []ledger.Reject) error {
+	for page, err := range x.Ledger.AllRejects(ctx, "") {
+		if err != nil {
+			return err
+		}
 		for _, reject := range page {
 			var row struct {
 				OccurredAt time.Time `json:"occurred_at"`
@@ -265,22 +258,18 @@ func (x *explainer) findReject(ctx context.Context, message string) error {
 			if json.Unmarshal(reject.Interaction, &row) == nil &&
 				event.MessageID(x.State.MessageNamespace, reject.InteractionID, row.OccurredAt) == message {
 				x.out.InteractionID, x.out.MessageID = reject.InteractionID, message
-				return errFound
+				return nil
 			}
 		}
-		return nil
-	})
-	if errors.Is(err, errFound) {
-		return nil
 	}
-	return err
+	return nil
 }
 
 // convert makes the row's event as a run would.
 func (x *explainer) convert() error {
 	made, reject := x.Rules.Convert(x.row)
 	if reject != nil {
-		x.out.WouldReject = &ExplainedReject{Reason: reject.Reason, Detail: reject.Detail}
+		x.out.WouldReject = reject
 		return nil
 	}
 	if x.State.MessageNamespace == uuid.Nil {
