@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -43,38 +44,28 @@ type job struct {
 
 	// done is closed when the slots have ended or were left to others.
 	done chan struct{}
-	// way is closed when the next slot asks for the place.
+	// way is received from while the job waits to try again: the next slot asks for the place.
 	way chan struct{}
-
-	mu      sync.Mutex
-	waiting bool
-	runID   *int64
+	// summary and err are what the last attempt did; read them when done is closed.
 	summary *loader.Summary
 	err     error
+
+	mu    sync.Mutex
+	runID *int64
 }
 
 func newJob(w *worker, book *ledger.Slots, slots []time.Time, now time.Time) *job {
 	slices.SortFunc(slots, time.Time.Compare)
-	last := slots[len(slots)-1]
-	return &job{
-		worker: w, book: book, slots: slots, punctual: now.Sub(last) <= onTime, began: time.Now(),
-		done: make(chan struct{}), way: make(chan struct{}),
-	}
+	j := &job{worker: w, book: book, slots: slots, began: time.Now(), done: make(chan struct{}), way: make(chan struct{})}
+	j.punctual = now.Sub(j.last()) <= onTime
+	return j
 }
-
-// result returns what the last attempt did; call it when done is closed.
-func (j *job) result() (*loader.Summary, error) { return j.summary, j.err }
 
 // giveWay ends the job if it only waits to try again.
 func (j *job) giveWay() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.waiting {
-		j.waiting = false
-		close(j.way)
-		return true
-	}
 	select {
+	case j.way <- struct{}{}:
+		return true
 	case <-j.done:
 		return true
 	default:
@@ -86,12 +77,16 @@ func (j *job) giveWay() bool {
 func (j *job) describe() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	slot := j.slots[len(j.slots)-1].In(j.src.Location).Format(time.RFC3339)
 	if j.runID == nil {
-		return fmt.Sprintf("the run of %s was about to begin", slot)
+		return fmt.Sprintf("the run of %s was about to begin", j.slot())
 	}
-	return fmt.Sprintf("run %d of %s was still running", *j.runID, slot)
+	return fmt.Sprintf("run %d of %s was still running", *j.runID, j.slot())
 }
+
+func (j *job) last() time.Time { return j.slots[len(j.slots)-1] }
+
+// slot is the last one, as people read it.
+func (j *job) slot() string { return j.last().In(j.src.Location).Format(time.RFC3339) }
 
 // do runs until the slots have an end, or ctx is done.
 func (j *job) do(ctx context.Context) {
@@ -138,9 +133,8 @@ func (j *job) attempt(ctx context.Context) (loader.Summary, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, j.src.RunDeadline, fmt.Errorf("%w after %s", errDeadline, j.src.RunDeadline))
 		defer cancel()
 	}
-	last := j.slots[len(j.slots)-1]
 	summary, err := j.loader.Run(ctx, j.src, loader.RunOptions{
-		Kind: ledger.Scheduled, SlotAt: &last,
+		Kind: ledger.Scheduled, SlotAt: new(j.last()),
 		Opened: func(id int64) {
 			j.mu.Lock()
 			defer j.mu.Unlock()
@@ -149,8 +143,6 @@ func (j *job) attempt(ctx context.Context) (loader.Summary, error) {
 		Progress: func(p loader.Progress) { j.watch.Progress(j.src, p) },
 		Timed:    func(step pipeline.Step, took time.Duration) { j.watch.Timed(j.src, step, took) },
 	})
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.summary, j.err = &summary, err
 	return summary, err
 }
@@ -173,12 +165,12 @@ func (j *job) tell(summary loader.Summary, err error, wait time.Duration) {
 		retry = time.Now().Add(wait)
 	}
 	j.watch.Ended(j.src, summary, err, retry)
-	log := j.log.With("slot", j.slots[len(j.slots)-1].In(j.src.Location).Format(time.RFC3339))
+	log := j.log.With("slot", j.slot())
 	if summary.RunID > 0 {
 		log = log.With("run", summary.RunID)
 	}
 	attrs := []any{"rows_read", summary.RowsRead, "sent", summary.Sent, "already_delivered", summary.AlreadyDelivered,
-		"rejected", summary.Rejected, "seconds", round(summary.Seconds)}
+		"rejected", summary.Rejected, "seconds", math.Round(summary.Seconds*1000) / 1000}
 	switch {
 	case err == nil:
 		log.Info("run succeeded", attrs...)
@@ -197,34 +189,22 @@ func (j *job) tell(summary loader.Summary, err error, wait time.Duration) {
 	log.Error("run failed", attrs...)
 }
 
-func round(seconds float64) float64 { return float64(int(seconds*1000+0.5)) / 1000 }
-
 // pause waits before the next attempt; false if the next slot came first, or ctx is
 // done.
 func (j *job) pause(ctx context.Context, wait time.Duration) bool {
-	j.mu.Lock()
-	j.waiting = true
-	j.mu.Unlock()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-j.way:
 		return false
-	case <-timer.C:
+	case <-time.After(wait):
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	gave := !j.waiting
-	j.waiting = false
-	return !gave && ctx.Err() == nil
+	return ctx.Err() == nil
 }
 
 // end writes the slots' end.
 func (j *job) end(ctx context.Context, err error, tries int) {
 	status, note := j.verdict(err, tries)
-	last, earlier := j.slots[len(j.slots)-1:], j.slots[:len(j.slots)-1]
-	early := status
+	earlier, early := j.slots[:len(j.slots)-1], status
 	if status == ledger.SlotRan {
 		early = ledger.SlotCaughtUp
 		if !j.punctual {
@@ -233,7 +213,7 @@ func (j *job) end(ctx context.Context, err error, tries int) {
 	}
 	err = j.write(ctx, func(ctx context.Context) error {
 		return j.book.End(ctx,
-			ledger.SlotsEnd{Slots: last, Status: status, RunID: j.runID, Note: note},
+			ledger.SlotsEnd{Slots: []time.Time{j.last()}, Status: status, RunID: j.runID, Note: note},
 			ledger.SlotsEnd{Slots: earlier, Status: early, RunID: j.runID, Note: note})
 	})
 	if err != nil {

@@ -76,11 +76,9 @@ func (w *worker) sleep(ctx context.Context, wait time.Duration) {
 	if w.job != nil {
 		done = w.job.done
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
+	case <-time.After(wait):
 	case <-done:
 		w.job = nil
 	}
@@ -101,7 +99,7 @@ func (w *worker) onceThrough(ctx context.Context) (*loader.Summary, error) {
 		return nil, nil
 	}
 	<-w.job.done
-	return w.job.result()
+	return w.job.summary, w.job.err
 }
 
 // tick looks at the slots once, dispatches those that are due, and returns how long
@@ -179,7 +177,7 @@ func (w *worker) begin(ctx, looking context.Context, book *ledger.Slots, view *l
 func (w *worker) dispatchBefore(ctx, looking context.Context, book *ledger.Slots, view *ledger.SlotsView) error {
 	before, err := schedule.Restore(*view.Schedule)
 	if err != nil {
-		w.log.Warn("the schedule before this one can't be read; its slots since the last recorded one are not accounted for", "error", err)
+		w.log.Warn("the previous schedule can't be read; its slots since the last recorded one are not accounted for", "error", err)
 		return nil
 	}
 	for {
@@ -211,24 +209,23 @@ func (w *worker) dispatch(ctx, looking context.Context, book *ledger.Slots, s *s
 		if err := w.take(looking, book, missed, ledger.SlotMissed, note); err != nil {
 			return false, err
 		}
-		if len(missed) == atOnce {
-			return true, w.start(ctx, looking, book, adopted, view.Now)
+		if more = len(missed) == atOnce; more {
+			due = nil
 		}
 	}
-	if len(due) == 0 {
-		return false, w.start(ctx, looking, book, adopted, view.Now)
-	}
-	if w.job != nil {
+	if len(due) > 0 && w.job != nil {
 		if !w.job.giveWay() {
 			return false, w.take(looking, book, due, ledger.SlotSkippedOverlap, w.job.describe())
 		}
 		<-w.job.done
 		w.job = nil
 	}
-	if due, err = book.Take(looking, due, ledger.SlotRunning, ""); err != nil {
-		return false, err
+	if len(due) > 0 {
+		if due, err = book.Take(looking, due, ledger.SlotRunning, ""); err != nil {
+			return false, err
+		}
 	}
-	return false, w.start(ctx, looking, book, append(adopted, due...), view.Now)
+	return more, w.start(ctx, looking, book, append(adopted, due...), view.Now)
 }
 
 // due returns the slots up to now that have no row: those that are too old to be

@@ -49,14 +49,8 @@ func Assets() http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-			return
-		}
 		header := w.Header()
 		header.Set("Content-Type", file.kind)
-		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("ETag", `"`+file.hash+`"`)
 		header.Set("Cache-Control", "no-cache")
 		if r.URL.Query().Get("v") == file.hash {

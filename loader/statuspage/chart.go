@@ -35,17 +35,11 @@ type bar struct {
 
 type barMark struct{ Text, Class, X, Y string }
 
-type part struct {
-	Class string
-	Y, H  string
-}
-
-type gridLine struct {
-	Y    string
-	Text string
-}
-
-type tick struct{ X, Anchor, Text string }
+type (
+	part     struct{ Class, Y, H string }
+	gridLine struct{ Y, Text string }
+	tick     struct{ X, Anchor, Text string }
+)
 
 func percent(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) + "%" }
 func pixels(f float64) string  { return strconv.FormatFloat(f, 'f', 1, 64) }
@@ -86,12 +80,9 @@ func (b *bar) stack(plot int, top float64, classes []string, values ...float64) 
 
 // mark puts a sign on top of the bar of a run that did not succeed.
 func (b *bar) mark(end ledger.RunStatus, share float64) {
-	sign := map[ledger.RunStatus]string{ledger.RunFailed: "×", ledger.RunInterrupted: "!"}[end]
-	if sign == "" {
-		return
+	if sign := map[ledger.RunStatus]string{ledger.RunFailed: "×", ledger.RunInterrupted: "!"}[end]; sign != "" {
+		b.Mark = &barMark{Text: sign, Class: "bar-" + string(end), X: b.Middle, Y: pixels(plotRuns*(1-share) - 2)}
 	}
-	y := plotRuns*(1-share) - 2
-	b.Mark = &barMark{Text: sign, Class: "bar-" + class(end), X: b.Middle, Y: pixels(y)}
 }
 
 // ticks labels the first, the middle and the last of n bars.
@@ -153,18 +144,17 @@ func newDays(source []ledger.Day, asOf *moment) *days {
 	if len(source) == 0 {
 		return nil
 	}
-	most, all := source[0], int64(0)
+	most, peak, all := "", int64(0), int64(0)
 	for _, d := range source {
-		all += d.Views + d.Interactions
-		if d.Views+d.Interactions > most.Views+most.Interactions {
-			most = d
+		events := d.Views + d.Interactions
+		if all += events; events > peak {
+			most, peak = d.Date, events
 		}
 	}
-	peak := most.Views + most.Interactions
 	top := math.Max(roundUp(float64(peak)), 2)
 	out := &days{Chart: newChart(plotDays, top, compact), Most: "none", AsOf: asOf}
 	if peak > 0 {
-		out.Most = human.Number(peak) + " on " + dayText(most.Date)
+		out.Most = human.Number(peak) + " on " + dayText(most)
 	}
 	for i, d := range source {
 		b := bar{Key: d.Date, Title: fmt.Sprintf("%s: %s, %s", dayText(d.Date), human.Count(d.Views, "view"), human.Count(d.Interactions, "interaction"))}
@@ -218,7 +208,7 @@ func runChart(runs []status.Run, top float64, value func(status.Run) float64, ax
 			run.ID, human.Cut(string(run.Kind), 40), human.Cut(string(run.Status), 40), stamp(run), took(run.Seconds), rate(run.EventsPerSecond))}
 		// A fixed number of places: two runs must not look like a whole day each.
 		b.place(shownRuns-min(len(runs), shownRuns)+i, max(len(runs), shownRuns))
-		b.stack(plotRuns, top, []string{"bar-" + class(run.Status)}, value(run))
+		b.stack(plotRuns, top, []string{"bar-" + string(run.Status)}, value(run))
 		b.mark(run.Status, value(run)/top)
 		c.Bars = append(c.Bars, b)
 	}
@@ -232,13 +222,4 @@ func axisSeconds(seconds float64) string {
 		return strconv.FormatFloat(seconds, 'f', -1, 64) + "s"
 	}
 	return human.Seconds(seconds)
-}
-
-// class keeps classes to the known words.
-func class(end ledger.RunStatus) string {
-	switch end {
-	case ledger.RunRunning, ledger.RunSucceeded, ledger.RunFailed, ledger.RunInterrupted:
-		return string(end)
-	}
-	return "other"
 }

@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -28,7 +29,9 @@ func newDocument(v View) document {
 	for _, s := range v.Sources {
 		d.Sections = append(d.Sections, newSection(s, v.At))
 	}
-	slices.SortStableFunc(d.Sections, func(a, b section) int { return gravity(a.State) - gravity(b.State) })
+	slices.SortStableFunc(d.Sections, func(a, b section) int {
+		return slices.Index(status.States, a.State) - slices.Index(status.States, b.State)
+	})
 	return d
 }
 
@@ -133,47 +136,24 @@ func troubleOf(f *status.Failure, now time.Time, loc *time.Location) *trouble {
 	return &trouble{f, stamp(&f.Since, now, loc)}
 }
 
-type stateView struct{ Name, Word, Icon string }
-
-// stateOf gives every state a word and a symbol, for colour alone says nothing to many.
-func stateOf(s status.State) stateView {
-	switch s {
-	case status.Failing:
-		return stateView{"failing", "Failing", "cross"}
-	case status.Late:
-		return stateView{"late", "Late", "bang"}
-	case status.Running:
-		return stateView{"running", "Running", "turn"}
-	case status.Fresh:
-		return stateView{"fresh", "Fresh", "check"}
-	case status.New:
-		return stateView{"new", "New", "ring"}
-	}
-	return stateView{"new", human.Cut(string(s), 20), "ring"}
+// icons give the words for states, runs and slots a symbol, for colour alone says nothing to many.
+var icons = map[string]string{
+	"failing": "cross", "late": "bang", "running": "turn", "fresh": "check", "new": "ring",
+	"succeeded": "check", "failed": "cross", "interrupted": "bang",
+	"ran": "check", "caught": "late", "skipped": "dash", "missed": "ring",
 }
+
+func icon(word any) string { return cmp.Or(icons[fmt.Sprint(word)], "ring") }
 
 // title says the worst first: a tab has room for two words.
 func title(v View, summary string) string {
-	bad := 0
-	for _, s := range v.Sources {
-		if s.State == status.Failing || s.State == status.Late {
-			bad++
-		}
-	}
-	switch {
-	case len(v.Trouble) > 0:
+	count := countStates(v.Sources)
+	if len(v.Trouble) > 0 {
 		summary = "(!) " + summary
-	case bad > 0:
+	} else if bad := count[status.Failing] + count[status.Late]; bad > 0 {
 		summary = fmt.Sprintf("(%d) %s", bad, summary)
 	}
 	return summary + " – candu-loader"
-}
-
-func gravity(s status.State) int {
-	if i := slices.Index(status.States, s); i >= 0 {
-		return i
-	}
-	return len(status.States)
 }
 
 // anchor makes an id of a nickname, which may have any characters. Two nicknames
@@ -194,12 +174,17 @@ func anchor(nickname string) string {
 	return fmt.Sprintf("source-%s.%x", slug, sum.Sum64())
 }
 
-// summary counts the sources by state, the gravest first.
-func summary(sources []Source) string {
+func countStates(sources []Source) map[status.State]int {
 	count := map[status.State]int{}
 	for _, s := range sources {
 		count[s.State]++
 	}
+	return count
+}
+
+// summary counts the sources by state, the gravest first.
+func summary(sources []Source) string {
+	count := countStates(sources)
 	var parts []string
 	for _, state := range status.States {
 		if count[state] > 0 {

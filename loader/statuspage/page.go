@@ -13,7 +13,7 @@ import (
 // takes the time of the view or the source's zone, a method of section.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"asset": link, "number": human.Number, "words": human.Words, "duration": human.Duration, "quote": human.Quote, "took": took, "rate": rate, "day": dayText,
-	"class": class, "icon": runIcon, "state": stateOf, "hint": hintParts,
+	"icon": icon, "hint": hintParts,
 	"legend": legend, "slotsLabel": slotsLabel,
 	"sum": func(a, b int64) int64 { return a + b },
 	"cut": func(text any, n int) string { return human.Cut(fmt.Sprint(text), n) },

@@ -12,53 +12,32 @@ import (
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
-func runIcon(end ledger.RunStatus) string {
-	switch end {
-	case ledger.RunSucceeded:
-		return "check"
-	case ledger.RunFailed:
-		return "cross"
-	case ledger.RunInterrupted:
-		return "bang"
-	case ledger.RunRunning:
-		return "turn"
-	}
-	return "ring"
-}
-
 // slotMark is a slot in the strip.
 type slotMark struct {
 	slotKind
-	At    *moment
-	Run   string
-	Note  string
-	Title string
+	At        *moment
+	Run, Note string
 }
 
-// slotKind is how a slot ended: a word, a shape and a colour.
-type slotKind struct{ Word, Class, Icon string }
+func (m slotMark) Title() string {
+	return human.Join(", ", m.At.Text+": "+m.Word, m.Run, human.Cut(m.Note, 300))
+}
+
+// slotKind is how a slot ended: in words, and the class of its shape and colour.
+type slotKind struct{ Word, Class string }
 
 func slotKindOf(s ledger.Slot) slotKind {
-	switch s.Status {
-	case ledger.SlotMissed:
-		return slotKind{"missed", "missed", "ring"}
-	case ledger.SlotSkippedOverlap:
-		return slotKind{"skipped, the run before was not over", "skipped", "dash"}
-	case ledger.SlotRunning:
-		return slotKind{"running", "running", "turn"}
+	switch {
+	case s.Status == ledger.SlotMissed || s.Status == ledger.SlotRunning:
+		return slotKind{string(s.Status), string(s.Status)}
+	case s.Status == ledger.SlotSkippedOverlap:
+		return slotKind{"skipped, the run before was not over", "skipped"}
+	case s.RunStatus == ledger.RunFailed || s.RunStatus == ledger.RunInterrupted || s.RunStatus == ledger.RunRunning:
+		return slotKind{string(s.RunStatus), string(s.RunStatus)}
+	case s.Status == ledger.SlotCaughtUp:
+		return slotKind{"caught up by a later run", "caught"}
 	}
-	switch s.RunStatus {
-	case ledger.RunFailed:
-		return slotKind{"failed", "failed", "cross"}
-	case ledger.RunInterrupted:
-		return slotKind{"interrupted", "interrupted", "bang"}
-	case ledger.RunRunning:
-		return slotKind{"running", "running", "turn"}
-	}
-	if s.Status == ledger.SlotCaughtUp {
-		return slotKind{"caught up by a later run", "caught", "late"}
-	}
-	return slotKind{"ran", "ran", "check"}
+	return slotKind{"ran", "ran"}
 }
 
 // slotMarks returns the marks, the oldest first: time goes to the right.
@@ -69,13 +48,10 @@ func slotMarks(s Source, now time.Time, loc *time.Location) []slotMark {
 	}
 	var out []slotMark
 	for _, slot := range slices.Backward(s.Slots) {
-		m := slotMark{slotKind: slotKindOf(slot), At: stamp(&slot.At, now, loc), Note: slot.Note}
-		if m.At == nil {
+		if slot.At.IsZero() {
 			continue
 		}
-		m.Run = slotRun(slot, finished, now, loc)
-		m.Title = human.Join(", ", m.At.Text+": "+m.Word, m.Run, human.Cut(slot.Note, 300))
-		out = append(out, m)
+		out = append(out, slotMark{slotKindOf(slot), stamp(&slot.At, now, loc), slotRun(slot, finished, now, loc), slot.Note})
 	}
 	return out
 }
@@ -93,15 +69,13 @@ func slotRun(slot ledger.Slot, finished map[int64]status.Run, now time.Time, loc
 
 // slotsLabel says the strip in words; each of its marks stands in the table below it.
 func slotsLabel(marks []slotMark) string {
+	count := map[slotKind]int{}
+	for _, m := range marks {
+		count[m.slotKind]++
+	}
 	var parts []string
 	for _, kind := range legend(marks) {
-		n := 0
-		for _, m := range marks {
-			if m.slotKind == kind {
-				n++
-			}
-		}
-		parts = append(parts, fmt.Sprintf("%d %s", n, kind.Word))
+		parts = append(parts, fmt.Sprintf("%d %s", count[kind], kind.Word))
 	}
 	return "Last " + human.Count(int64(len(marks)), "slot") + ": " + strings.Join(parts, "; ") + "."
 }
