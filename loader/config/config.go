@@ -102,20 +102,11 @@ type Kinds struct {
 	Interaction []string `yaml:"interaction" default:"interaction"`
 }
 
-// StartMode says where the first run of a source begins.
-type StartMode uint8
-
-// The modes of StartAt.
-const (
-	StartBeginning StartMode = iota
-	StartNow
-	StartDate
-)
-
-// StartAt says where the first run of a source begins; At counts for StartDate.
+// StartAt says where the first run of a source begins: when it begins, at a moment, or, as its
+// zero value, at the beginning of the export.
 type StartAt struct {
-	Mode StartMode
-	At   time.Time
+	Now bool
+	At  time.Time
 }
 
 // HTTP is where serve answers, and to whom.
@@ -175,11 +166,11 @@ func (c *Config) Select(nicknames []string) ([]*Source, error) {
 	if len(nicknames) == 0 {
 		return c.Sources, nil
 	}
-	var selected []*Source
 	var known []string
 	for _, s := range c.Sources {
 		known = append(known, s.Nickname)
 	}
+	var selected []*Source
 	for _, nickname := range nicknames {
 		i := slices.Index(known, nickname)
 		if i < 0 {

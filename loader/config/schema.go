@@ -5,14 +5,13 @@ import (
 	"strings"
 )
 
-// MaxSchemaLength leaves room for the suffixes that tools append to a schema's name
+// maxSchemaLength leaves room for the suffixes that tools append to a schema's name
 // below Postgres's limit of 63 bytes.
-const MaxSchemaLength = 46
+const maxSchemaLength = 46
 
 var (
-	notSchema   = regexp.MustCompile(`[^a-z0-9_]+`)
-	schemaName  = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
-	digitsFirst = regexp.MustCompile(`^[0-9]`)
+	notSchema  = regexp.MustCompile(`[^a-z0-9_]+`)
+	schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 )
 
 // SchemaName returns the name of the schema for a source's nickname: lower case,
@@ -21,11 +20,11 @@ var (
 // without a letter or digit has no schema.
 func SchemaName(nickname string) (string, error) {
 	name := strings.Trim(notSchema.ReplaceAllString(strings.ToLower(nickname), "_"), "_")
-	if digitsFirst.MatchString(name) {
+	if strings.IndexAny(name, "0123456789") == 0 {
 		name = "_" + name
 	}
-	if len(name) > MaxSchemaLength {
-		name = strings.TrimRight(name[:MaxSchemaLength], "_")
+	if len(name) > maxSchemaLength {
+		name = strings.TrimRight(name[:maxSchemaLength], "_")
 	}
 	if name == "" {
 		return "", invalid("Add:  schema: <name>", "nickname %q has no letter or digit to make a schema's name of", nickname)
@@ -39,8 +38,8 @@ func checkSchema(name string) error {
 	switch {
 	case !schemaName.MatchString(name):
 		return invalid(example, "%q: expected lower-case letters, digits and _, not beginning with a digit", name)
-	case len(name) > MaxSchemaLength:
-		return invalid(example, "%q has %d characters, at most %d are allowed", name, len(name), MaxSchemaLength)
+	case len(name) > maxSchemaLength:
+		return invalid(example, "%q has %d characters, at most %d are allowed", name, len(name), maxSchemaLength)
 	case strings.HasPrefix(name, "pg_") || name == "public" || name == "information_schema":
 		return invalid(example, "%q is not for the loader: it needs a schema of its own", name)
 	}

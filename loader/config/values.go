@@ -125,13 +125,13 @@ func (d *decoder) parseStartAt(text string) (StartAt, error) {
 	case "beginning":
 		return StartAt{}, nil
 	case "now":
-		return StartAt{Mode: StartNow}, nil
+		return StartAt{Now: true}, nil
 	}
 	moment, err := ParseTime(text, d.location)
 	if err != nil {
 		err = invalid("Write beginning, now, 2026-01-31 or 2026-01-31T08:00:00Z.", "%q: expected beginning, now or a date", text)
 	}
-	return StartAt{Mode: StartDate, At: moment}, err
+	return StartAt{At: moment}, err
 }
 
 // ParseTime reads a date, which is midnight in location, or a time of RFC 3339.

@@ -74,9 +74,9 @@ func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
 // beginning its start.
 func (p *Incremental) decideStart(ctx context.Context) error {
 	state := &p.config.State
-	if state.WatermarkAt == nil && state.StartAt == nil && p.config.StartAt.Mode != config.StartBeginning {
+	if state.WatermarkAt == nil && state.StartAt == nil && p.config.StartAt != (config.StartAt{}) {
 		at := p.config.StartAt.At
-		if p.config.StartAt.Mode == config.StartNow {
+		if p.config.StartAt.Now {
 			point, err := p.config.Export.SafePoint(ctx)
 			if err != nil {
 				return err

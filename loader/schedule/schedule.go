@@ -46,14 +46,12 @@ func Parse(text string, location *time.Location) (*Schedule, error) {
 		return nil, fmt.Errorf("%q: %w", text, err)
 	}
 	s := &Schedule{text: text, location: location}
-	switch parsed := parsed.(type) {
+	switch parsed := parsed.(type) { // The parser makes no others.
 	case cron.ConstantDelaySchedule:
 		s.every = parsed.Delay
 	case *cron.SpecSchedule:
 		s.fields = *parsed
 		s.fields.Location = time.UTC
-	default:
-		return nil, fmt.Errorf("%q: not an expression with a time", text)
 	}
 	if s.Next(time.Now()).IsZero() {
 		return nil, fmt.Errorf("%q never comes", text)
@@ -80,15 +78,12 @@ func (s *Schedule) String() string { return s.text + " " + s.location.String() }
 // Text returns the expression.
 func (s *Schedule) Text() string { return s.text }
 
-// Location returns the time zone.
-func (s *Schedule) Location() *time.Location { return s.location }
-
 // Next returns the first slot after a moment, in the schedule's time zone and in
 // whole seconds; the zero time if there is none.
 func (s *Schedule) Next(after time.Time) time.Time {
 	if s.every > 0 {
 		seconds := int64(s.every / time.Second)
-		return time.Unix((floorDiv(after.Unix(), seconds)+1)*seconds, 0).In(s.location)
+		return time.Unix((after.Unix()/seconds+1)*seconds, 0).In(s.location)
 	}
 	elapsed := s.fields.Hour&allHours == allHours
 	last := after.AddDate(horizon, 0, 0)
@@ -146,12 +141,4 @@ func repeated(slot, begin time.Time, offset time.Duration, location *time.Locati
 func offsetOf(t time.Time) time.Duration {
 	_, seconds := t.Zone()
 	return time.Duration(seconds) * time.Second
-}
-
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
 }

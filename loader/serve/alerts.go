@@ -69,11 +69,20 @@ func (a *alerts) run(ctx context.Context) {
 	}
 }
 
+// once looks at the sources once, and tells of the successes until now.
+func (a *alerts) once(ctx context.Context) {
+	if a.sender.Services() > 0 {
+		a.lookAtAll(ctx)
+	}
+	select {
+	case <-a.successes:
+		a.ping(ctx)
+	default:
+	}
+}
+
 // ping tells the dead man's switch, if there is one, of a success.
 func (a *alerts) ping(ctx context.Context) {
-	if !a.sender.Pings() {
-		return
-	}
 	if err := a.sender.Ping(ctx); err != nil && ctx.Err() == nil {
 		a.log.Warn("pinging the dead man's switch", "error", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src
 // but yes or no, and those who probe rarely have a password.
 func (s *server) handler() http.Handler {
 	open := http.NewServeMux()
-	open.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
+	open.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	open.HandleFunc("/readyz", s.ready)
 
 	closed := http.NewServeMux()
@@ -49,7 +50,7 @@ func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			answer(w, http.StatusMethodNotAllowed, "this server is read only\n")
+			http.Error(w, "this server is read-only", http.StatusMethodNotAllowed)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -75,7 +76,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !admitted(s.config().HTTP, r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="candu-loader", charset="UTF-8"`)
-			answer(w, http.StatusUnauthorized, "user and password, please\n")
+			http.Error(w, "user and password, please", http.StatusUnauthorized)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -97,26 +98,28 @@ func admitted(h config.HTTP, r *http.Request) bool {
 
 // page shows the status page.
 func (s *server) page(w http.ResponseWriter, r *http.Request) {
-	var text bytes.Buffer
-	if err := statuspage.Render(&text, s.view(r.Context())); err != nil {
-		s.log.Error("rendering the status page", "error", err)
-		answer(w, http.StatusInternalServerError, "the page can't be shown; the log says why\n")
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(text.Bytes())
+	s.show(w, r, "text/html; charset=utf-8", statuspage.Render)
 }
 
 // status is the page for machines.
 func (s *server) status(w http.ResponseWriter, r *http.Request) {
-	text, err := json.MarshalIndent(s.view(r.Context()), "", "  ")
-	if err != nil {
+	s.show(w, r, "application/json", func(out io.Writer, view statuspage.View) error {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(view)
+	})
+}
+
+// show answers with the view, written whole or not at all.
+func (s *server) show(w http.ResponseWriter, r *http.Request, kind string, write func(io.Writer, statuspage.View) error) {
+	var text bytes.Buffer
+	if err := write(&text, s.view(r.Context())); err != nil {
 		s.log.Error("writing the status", "error", err)
-		answer(w, http.StatusInternalServerError, "the status can't be shown; the log says why\n")
+		http.Error(w, "the status can't be shown; the log says why", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(text, '\n'))
+	w.Header().Set("Content-Type", kind)
+	_, _ = text.WriteTo(w)
 }
 
 // metricsPage answers Prometheus.
@@ -140,14 +143,15 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 		text.WriteString("stopping\n")
 	}
 	for _, r := range databases {
-		if r.Err == nil {
-			fmt.Fprintf(&text, "%s: ok\n", r.Database)
-			continue
+		state := "ok"
+		if r.Err != nil {
+			status, state = http.StatusServiceUnavailable, s.brief(r.Err)
 		}
-		status = http.StatusServiceUnavailable
-		fmt.Fprintf(&text, "%s: %s\n", r.Database, s.brief(r.Err))
+		fmt.Fprintf(&text, "%s: %s\n", r.Database, state)
 	}
-	answer(w, status, text.String())
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text.String())
 }
 
 // brief says what is wrong with a database: all of it to those who may read the
@@ -157,12 +161,6 @@ func (s *server) brief(err error) string {
 		return err.Error()
 	}
 	return fault.KindOf(err).String()
-}
-
-func answer(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text))
 }
 
 // probe remembers for a moment which databases answered: probes come often, and from

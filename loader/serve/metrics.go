@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
@@ -36,57 +37,55 @@ type metrics struct {
 }
 
 func newMetrics() *metrics {
+	registry := prometheus.NewRegistry()
+	factory := promauto.With(registry)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+		return factory.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
+		registry: registry,
 		rows:     counter("rows_read_total", "Rows read from the export by scheduled runs.", "source"),
 		events:   counter("events_total", "Rows by what became of them in scheduled runs: sent, already_delivered or rejected.", "source", "outcome"),
 		slots:    counter("slots_total", "Slots by how they ended: ran, caught_up, skipped_overlap or missed.", "source", "status"),
 		runs:     counter("runs_total", "Attempts at scheduled runs by how they ended: succeeded, failed or interrupted.", "source", "status"),
 		reloads:  counter("config_reloads_total", "Reloads of the configuration: accepted or refused.", "result"),
 		alerts:   counter("alerts_total", "Notices to the services of alerts.urls: sent or failed.", "result"),
-		runSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		runSeconds: factory.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "run_duration_seconds", Help: "How long scheduled runs took.",
 			Buckets: []float64{0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600},
 		}, []string{"source"}),
-		pageSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		pageSeconds: factory.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "page_duration_seconds", Help: "How long a step of a page took: read (the SELECT on the export) or record (the transaction in the warehouse).",
 			Buckets: []float64{0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60},
 		}, []string{"source", "step"}),
 		counted: map[string]ledger.Counters{},
 	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
+	factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": loader.Version, "goversion": runtime.Version()},
-	})
-	info.Set(1)
-	m.registry.MustRegister(info, m.rows, m.events, m.slots, m.runs, m.reloads, m.alerts, m.runSeconds, m.pageSeconds,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, result := range []string{"accepted", "refused"} {
-		m.reloads.WithLabelValues(result)
-	}
-	for _, result := range []string{"sent", "failed"} {
-		m.alerts.WithLabelValues(result)
-	}
+	}).Set(1)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	know(m.reloads, nil, "accepted", "refused")
+	know(m.alerts, nil, "sent", "failed")
 	return m
 }
 
-// know makes the series of a source, so that they begin at 0 and not with the first
+// know makes the series that a metric will have, so that they begin at 0 and not with the first
 // failure: a rate over a series that was not there is nothing.
+func know(metric *prometheus.CounterVec, labels []string, values ...string) {
+	for _, value := range values {
+		metric.WithLabelValues(append(labels, value)...)
+	}
+}
+
+// know makes the series of a source.
 func (m *metrics) know(src *config.Source) {
-	m.rows.WithLabelValues(src.Nickname)
+	source := []string{src.Nickname}
+	know(m.rows, nil, src.Nickname)
 	m.runSeconds.WithLabelValues(src.Nickname)
-	for _, outcome := range []string{"sent", "already_delivered", "rejected"} {
-		m.events.WithLabelValues(src.Nickname, outcome)
-	}
-	for _, status := range []ledger.SlotStatus{ledger.SlotRan, ledger.SlotCaughtUp, ledger.SlotSkippedOverlap, ledger.SlotMissed} {
-		m.slots.WithLabelValues(src.Nickname, string(status))
-	}
-	for _, status := range []string{"succeeded", "failed", "interrupted"} {
-		m.runs.WithLabelValues(src.Nickname, status)
-	}
+	know(m.events, source, "sent", "already_delivered", "rejected")
+	know(m.slots, source, string(ledger.SlotRan), string(ledger.SlotCaughtUp), string(ledger.SlotSkippedOverlap), string(ledger.SlotMissed))
+	know(m.runs, source, "succeeded", "failed", "interrupted")
 }
 
 // count adds what a run has done since it was counted last.
@@ -94,10 +93,9 @@ func (m *metrics) count(src *config.Source, now ledger.Counters, over bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.counted[src.Nickname]
+	m.counted[src.Nickname] = now
 	if over {
 		delete(m.counted, src.Nickname)
-	} else {
-		m.counted[src.Nickname] = now
 	}
 	m.rows.WithLabelValues(src.Nickname).Add(float64(max(0, now.RowsRead-before.RowsRead)))
 	for outcome, n := range map[string]int64{
@@ -158,42 +156,38 @@ func (gauges) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (g gauges) Collect(out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	moment := func(d *prometheus.Desc, t *time.Time, labels ...string) {
-		if t != nil {
-			gauge(d, float64(t.UnixMilli())/1000, labels...)
-		}
+	put := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
 	for _, s := range g.view.Sources {
+		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+			put(d, prometheus.GaugeValue, v, append([]string{s.Nickname}, labels...)...)
+		}
+		moment := func(d *prometheus.Desc, t *time.Time) {
+			if t != nil {
+				gauge(d, float64(t.UnixMilli())/1000)
+			}
+		}
 		if s.LagSeconds != nil {
-			gauge(lagSeconds, *s.LagSeconds, s.Nickname)
+			gauge(lagSeconds, *s.LagSeconds)
 		}
 		if s.WaitingRows != nil {
-			gauge(pendingRows, float64(*s.WaitingRows), s.Nickname)
+			gauge(pendingRows, float64(*s.WaitingRows))
 		}
-		moment(watermarkTime, s.WatermarkAt, s.Nickname)
-		moment(completeTime, s.CompleteUntil, s.Nickname)
-		moment(nextSlotTime, s.NextSlot, s.Nickname)
-		moment(successTime, s.SucceededAt(), s.Nickname)
-		gauge(failing, map[bool]float64{true: 1}[s.State == status.Failing], s.Nickname)
+		moment(watermarkTime, s.WatermarkAt)
+		moment(completeTime, s.CompleteUntil)
+		moment(nextSlotTime, s.NextSlot)
+		moment(successTime, s.SucceededAt())
+		gauge(failing, map[bool]float64{true: 1}[s.State == status.Failing])
 		for _, r := range s.Rejects {
-			gauge(rejects, float64(r.Count), s.Nickname, r.Reason)
+			gauge(rejects, float64(r.Count), r.Reason)
 		}
-	}
-	g.collectSending(out)
-}
-
-func (g gauges) collectSending(out chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}
 	for status, n := range g.sending.Requests {
-		counter(requests, float64(n), strconv.Itoa(status))
+		put(requests, prometheus.CounterValue, float64(n), strconv.Itoa(status))
 	}
-	counter(retries, float64(g.sending.Retries))
-	counter(connections, float64(g.sending.Connections))
-	counter(limited, g.sending.Limited.Seconds())
-	out <- prometheus.MustNewConstMetric(pausedSeconds, prometheus.GaugeValue, max(0, time.Until(g.sending.PausedUntil).Seconds()))
+	put(retries, prometheus.CounterValue, float64(g.sending.Retries))
+	put(connections, prometheus.CounterValue, float64(g.sending.Connections))
+	put(limited, prometheus.CounterValue, g.sending.Limited.Seconds())
+	put(pausedSeconds, prometheus.GaugeValue, max(0, time.Until(g.sending.PausedUntil).Seconds()))
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,7 @@ var errReload = errors.New("the config is reloaded")
 // new config. A config that is refused changes nothing, and stands on the status page.
 func Run(ctx context.Context, opts Options) error {
 	s := &server{opts: opts, log: opts.Log, metrics: newMetrics()}
-	first, err := s.generation(opts.Config, nil)
+	first, err := s.replace(nil, opts.Config)
 	if err != nil {
 		return err
 	}
@@ -90,22 +91,27 @@ func Run(ctx context.Context, opts Options) error {
 	}
 }
 
-// generation makes a generation of a config; before is the one that it replaces.
-func (s *server) generation(cfg *config.Config, before *generation) (*generation, error) {
-	if err := Check(cfg); err != nil {
+// replace makes a generation that takes the place of another, if there is one.
+func (s *server) replace(before *generation, cfg *config.Config) (*generation, error) {
+	g, err := s.generation(cfg)
+	if err == nil && (before == nil || before.config.HTTP.Listen != cfg.HTTP.Listen) {
+		if g.listener, err = listen(cfg.HTTP.Listen); err != nil {
+			g.close(context.Background())
+		}
+	}
+	return g, err
+}
+
+// generation makes one of a config. It does not listen.
+func (s *server) generation(cfg *config.Config) (*generation, error) {
+	if err := check(cfg); err != nil {
 		return nil, err
 	}
 	sender, err := alert.NewSender(cfg.Alerts, s.log)
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{config: cfg, done: make(chan struct{})}
-	if before == nil || before.config.HTTP.Listen != cfg.HTTP.Listen {
-		if g.listener, err = listen(cfg.HTTP.Listen); err != nil {
-			return nil, err
-		}
-	}
-	g.loader = loader.New(cfg, s.log)
+	g := &generation{config: cfg, loader: loader.New(cfg, s.log), done: make(chan struct{})}
 	memory := newMemory(s.metrics, func() { g.alerts.succeeded() })
 	g.scheduler = scheduler.New(g.loader, cfg.Sources, s.log, memory)
 	g.collector = newCollector(g.loader, cfg, memory, s.trouble)
@@ -116,12 +122,10 @@ func (s *server) generation(cfg *config.Config, before *generation) (*generation
 	return g, nil
 }
 
-// Check refuses a config that has nothing to serve.
-func Check(cfg *config.Config) error {
-	for _, src := range cfg.Sources {
-		if src.Schedule != nil {
-			return nil
-		}
+// check refuses a config that has nothing to serve.
+func check(cfg *config.Config) error {
+	if slices.ContainsFunc(cfg.Sources, func(src *config.Source) bool { return src.Schedule != nil }) {
+		return nil
 	}
 	return fault.New(fault.Config, "no source in %s has a schedule", cfg.Path).
 		WithHint("Give each source that serve is to run one, for example:  schedule: \"@hourly\"")
@@ -171,7 +175,7 @@ func (s *server) reload(ctx context.Context) {
 	var next *generation
 	before := s.now
 	if err == nil {
-		next, err = s.generation(cfg, before)
+		next, err = s.replace(before, cfg)
 	}
 	if err != nil {
 		s.metrics.reloads.WithLabelValues("refused").Inc()

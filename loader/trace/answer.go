@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/human"
 )
@@ -22,7 +21,7 @@ func (x *explainer) selectRow() {
 		s.NextSlot = new(x.Source.Schedule.Next(time.Now()))
 	}
 	first := x.State.WatermarkAt == nil && x.State.StartAt == nil
-	if first && x.Source.StartAt.Mode == config.StartDate {
+	if first && !x.Source.StartAt.At.IsZero() {
 		s.StartAt = &x.Source.StartAt.At
 	}
 	cursor := x.ReadsFrom
@@ -37,7 +36,7 @@ func (x *explainer) selectRow() {
 		s.Why = "its exported_at is NULL, and such a row is never read"
 	case s.StartAt != nil && exported.Before(*s.StartAt):
 		s.Why = "it was exported before start_at " + human.Exact(*s.StartAt)
-	case first && x.Source.StartAt.Mode == config.StartNow && exported.Before(time.Now()):
+	case first && x.Source.StartAt.Now && exported.Before(time.Now()):
 		s.Why = "start_at is now, and it was exported before the first run"
 	case first:
 		s.NextRunReadsIt, s.Why = true, "no run has read anything yet"
