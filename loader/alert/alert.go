@@ -61,26 +61,21 @@ const (
 	missedEvery  = time.Hour
 )
 
-// Rules say what is worth a notice.
-type Rules struct {
-	// LagOver is the lag from which on a source is late; 0 = it never is.
-	LagOver time.Duration
-}
-
-// caughtUpAt is the part of LagOver to which the lag must fall before a source has
+// caughtUpAt is the part of lagOver to which the lag must fall before a source has
 // caught up: one that hovers about the limit would change its state with every run.
 const caughtUpAt = 0.9
 
 // looks are the parts of Next. Each changes fields of the state that no other does, and
 // replaces them, so that a copy of the state is one to go back to.
-var looks = []func(*State, Observation, Rules) *Notice{lookAtFailure, lookAtLag, lookAtRejects, lookAtMissed}
+var looks = []func(*State, Observation, time.Duration) *Notice{lookAtFailure, lookAtLag, lookAtRejects, lookAtMissed}
 
-// Next returns the state after an observation, and what is to be told because of it. It
+// Next returns the state after an observation, and what is to be told because of it. lagOver is
+// the lag from which on a source is late; 0 = it never is. Next
 // changes neither of its arguments. Keep the new state only once its notices are on their
 // way, as [Sender.Observe] does; if they are not, the next observation brings them again.
-func Next(s State, o Observation, rules Rules) (State, []Notice) {
+func Next(s State, o Observation, lagOver time.Duration) (State, []Notice) {
 	var notices []Notice
-	next := each(s, o, rules, func(n Notice) bool {
+	next := each(s, o, lagOver, func(n Notice) bool {
 		notices = append(notices, n)
 		return true
 	})
@@ -89,11 +84,11 @@ func Next(s State, o Observation, rules Rules) (State, []Notice) {
 
 // each tells the notices one by one. What tell could not tell leaves the state as it was,
 // and so do the notices after it, which would not fare better.
-func each(s State, o Observation, rules Rules, tell func(Notice) bool) State {
+func each(s State, o Observation, lagOver time.Duration, tell func(Notice) bool) State {
 	told := true
 	for _, look := range looks {
 		changed := s
-		if n := look(&changed, o, rules); n != nil {
+		if n := look(&changed, o, lagOver); n != nil {
 			n.Source, n.At = o.Source, o.At
 			if told = told && tell(*n); !told {
 				continue
@@ -106,11 +101,10 @@ func each(s State, o Observation, rules Rules, tell func(Notice) bool) State {
 
 // lookAtFailure ignores a later Since: a run that succeeded unseen between two that
 // failed is not worth two notices.
-func lookAtFailure(s *State, o Observation, _ Rules) *Notice {
+func lookAtFailure(s *State, o Observation, _ time.Duration) *Notice {
 	switch {
 	case o.Failure != nil && s.FailingSince == nil:
-		since := o.Failure.Since
-		s.FailingSince = &since
+		s.FailingSince = new(o.Failure.Since)
 		return failing(o)
 	case o.Failure == nil && s.FailingSince != nil:
 		since := *s.FailingSince
@@ -120,8 +114,8 @@ func lookAtFailure(s *State, o Observation, _ Rules) *Notice {
 	return nil
 }
 
-func lookAtLag(s *State, o Observation, rules Rules) *Notice {
-	if rules.LagOver <= 0 {
+func lookAtLag(s *State, o Observation, lagOver time.Duration) *Notice {
+	if lagOver <= 0 {
 		if s.LateSince == nil {
 			return nil
 		}
@@ -133,11 +127,10 @@ func lookAtLag(s *State, o Observation, rules Rules) *Notice {
 		return nil
 	}
 	switch {
-	case s.LateSince == nil && *o.Lag > rules.LagOver:
-		since := o.At.Add(rules.LagOver - *o.Lag)
-		s.LateSince = &since
-		return late(o, since, rules.LagOver)
-	case s.LateSince != nil && float64(*o.Lag) <= caughtUpAt*float64(rules.LagOver):
+	case s.LateSince == nil && *o.Lag > lagOver:
+		s.LateSince = new(o.At.Add(lagOver - *o.Lag))
+		return late(o, *s.LateSince, lagOver)
+	case s.LateSince != nil && float64(*o.Lag) <= caughtUpAt*float64(lagOver):
 		since := *s.LateSince
 		s.LateSince = nil
 		return caughtUp(o, since)
@@ -145,7 +138,7 @@ func lookAtLag(s *State, o Observation, rules Rules) *Notice {
 	return nil
 }
 
-func lookAtRejects(s *State, o Observation, _ Rules) *Notice {
+func lookAtRejects(s *State, o Observation, _ time.Duration) *Notice {
 	if o.Rejects == nil {
 		return nil
 	}
@@ -178,7 +171,7 @@ func lookAtRejects(s *State, o Observation, _ Rules) *Notice {
 	return rejected(o, fresh, since)
 }
 
-func lookAtMissed(s *State, o Observation, _ Rules) *Notice {
+func lookAtMissed(s *State, o Observation, _ time.Duration) *Notice {
 	fresh := slices.DeleteFunc(slices.Clone(o.Missed), func(m Missed) bool {
 		return s.MissedUntil != nil && !m.Slot.After(*s.MissedUntil)
 	})
@@ -186,8 +179,7 @@ func lookAtMissed(s *State, o Observation, _ Rules) *Notice {
 		return nil
 	}
 	slices.SortFunc(fresh, func(a, b Missed) int { return a.Slot.Compare(b.Slot) })
-	until := fresh[len(fresh)-1].Slot
-	s.MissedUntil, s.MissedAt = &until, &o.At
+	s.MissedUntil, s.MissedAt = new(fresh[len(fresh)-1].Slot), &o.At
 	return missed(o, fresh)
 }
 

@@ -87,7 +87,7 @@ func TestNext(t *testing.T) {
 			var state alert.State
 			for i, s := range steps {
 				s.seen.Source, s.seen.At = "Candu_A", noon.Add(s.after)
-				next, notices := alert.Next(state, s.seen, alert.Rules{LagOver: time.Hour})
+				next, notices := alert.Next(state, s.seen, time.Hour)
 				var kinds []alert.Kind
 				for _, n := range notices {
 					kinds = append(kinds, n.Kind)
@@ -104,8 +104,8 @@ func TestNext(t *testing.T) {
 func TestNext_ClosesWhatIsWatchedNoLonger(t *testing.T) {
 	t.Parallel()
 	o := alert.Observation{Source: "A", At: noon, Lag: new(2 * time.Hour)}
-	state, _ := alert.Next(alert.State{}, o, alert.Rules{LagOver: time.Hour})
-	state, notices := alert.Next(state, o, alert.Rules{})
+	state, _ := alert.Next(alert.State{}, o, time.Hour)
+	state, notices := alert.Next(state, o, 0)
 	require.Len(t, notices, 1)
 	require.Equal(t, alert.CaughtUp, notices[0].Kind)
 	require.Contains(t, notices[0].Title, "no longer")
@@ -114,14 +114,14 @@ func TestNext_ClosesWhatIsWatchedNoLonger(t *testing.T) {
 
 func TestNext_Texts(t *testing.T) {
 	t.Parallel()
-	rules := alert.Rules{LagOver: 2 * time.Hour}
+	const lagOver = 2 * time.Hour
 	o := alert.Observation{
 		Source: "Candu Prod (EU)", At: noon, Lag: new(26*time.Hour + 5*time.Minute),
 		Failure: &status.Failure{Since: noon.Add(-time.Hour), Error: "connecting to\n the export:\trefused", Hint: "Start it."},
 		Rejects: map[string]int64{"too_large": 1, "missing_identity": 12},
 		Missed:  slots(-1, -2, -3, -4, -5, -6, -7),
 	}
-	state, notices := alert.Next(alert.State{}, o, rules)
+	state, notices := alert.Next(alert.State{}, o, lagOver)
 	var texts []string
 	for _, n := range notices {
 		texts = append(texts, n.Title+"\n"+n.Text)
@@ -153,18 +153,18 @@ No run for 7 slots of the schedule of Candu Prod (EU):
 The next run reads what they left. Look: candu-loader status 'Candu Prod (EU)'`, strings.Join(texts, "\n\n"))
 
 	o = alert.Observation{Source: "A", At: noon.Add(90 * time.Second), Lag: new(time.Minute), Rejects: map[string]int64{"too_large": 1, "bad_time": 1}}
-	_, notices = alert.Next(state, o, rules)
+	_, notices = alert.Next(state, o, lagOver)
 	require.Len(t, notices, 3)
 	require.Equal(t, "A failed from 2026-03-01 11:00:00Z on, and works again after 1h1m. Nothing is left to do.", notices[0].Text)
 	require.Equal(t, "A was late from 2026-02-28 11:55:00Z on; its lag is down to 1m. Nothing is left to do.", notices[1].Text)
 	require.Contains(t, notices[2].Text, "1 row of A can't be sent, new since 2026-03-01 12:00:00Z: bad_time 1.\n")
 
 	t.Log("should an error hold a password, it stays here")
-	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &status.Failure{Error: "connecting to postgres://u:hunter2@db/x: password=hunter2", Hint: "Try psql postgres://u:hunter2@db/x"}}, rules)
+	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &status.Failure{Error: "connecting to postgres://u:hunter2@db/x: password=hunter2", Hint: "Try psql postgres://u:hunter2@db/x"}}, lagOver)
 	require.NotContains(t, notices[0].Text, "hunter2")
 
 	t.Log("a service cuts texts that are too long, and would cut the commands away")
-	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &status.Failure{Error: strings.Repeat("ä", 9999), Hint: strings.Repeat("h", 9999)}}, rules)
+	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &status.Failure{Error: strings.Repeat("ä", 9999), Hint: strings.Repeat("h", 9999)}}, lagOver)
 	require.Less(t, utf8.RuneCountInString(notices[0].Text), 1000)
 	require.Contains(t, notices[0].Text, "candu-loader status")
 }
@@ -191,7 +191,7 @@ func drawObservation(t *rapid.T, last alert.Observation) alert.Observation {
 
 func TestNext_Properties(t *testing.T) {
 	t.Parallel()
-	rules := alert.Rules{LagOver: time.Hour}
+	const lagOver = time.Hour
 	rapid.Check(t, func(t *rapid.T) {
 		var state alert.State
 		last := alert.Observation{At: noon}
@@ -200,14 +200,14 @@ func TestNext_Properties(t *testing.T) {
 		look := func(o alert.Observation) {
 			before, err := json.Marshal(state)
 			require.NoError(t, err)
-			next, notices := alert.Next(state, o, rules)
+			next, notices := alert.Next(state, o, lagOver)
 			after, err := json.Marshal(state)
 			require.NoError(t, err)
 			require.Equal(t, string(before), string(after), "Next changes its argument")
 			for _, n := range notices {
 				count(t, n, open, &rows, &missed)
 			}
-			_, again := alert.Next(next, o, rules)
+			_, again := alert.Next(next, o, lagOver)
 			require.Empty(t, again, "a notice without a change")
 			// The next process reads the state back.
 			text, err := json.Marshal(next)

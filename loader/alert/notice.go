@@ -47,15 +47,18 @@ const (
 
 func failing(o Observation) *Notice {
 	f := o.Failure
-	lines := []string{fmt.Sprintf("Runs of %s have been failing since %s.", o.Source, human.Time(f.Since))}
-	if f.Error != "" {
-		lines = append(lines, "Error: "+short(shown(f.Error)))
+	return &Notice{Kind: Failing, Title: o.Source + " is failing", Text: human.Join("\n",
+		fmt.Sprintf("Runs of %s have been failing since %s.", o.Source, human.Time(f.Since)),
+		labelled("Error: ", f.Error), labelled("What to do: ", f.Hint), "Look: candu-loader status "+human.Quote(o.Source))}
+}
+
+// labelled is a line, none without a text. It masks the passwords of database URLs: errors hold
+// none, but these go to others.
+func labelled(label, text string) string {
+	if text == "" {
+		return ""
 	}
-	if f.Hint != "" {
-		lines = append(lines, "What to do: "+short(shown(f.Hint)))
-	}
-	lines = append(lines, "Look: candu-loader status "+human.Quote(o.Source))
-	return &Notice{Kind: Failing, Title: o.Source + " is failing", Text: strings.Join(lines, "\n")}
+	return label + human.Cut(human.Line(secret.URL(text).String()), maxError)
 }
 
 func recovered(o Observation, since time.Time) *Notice {
@@ -110,19 +113,12 @@ func rejected(o Observation, fresh map[string]int64, since *time.Time) *Notice {
 
 func missed(o Observation, fresh []Missed) *Notice {
 	var lines []string
-	for i, m := range fresh {
-		// The latest ones tell more about now.
-		if i < len(fresh)-maxSlots {
-			continue
-		}
-		line := "- " + human.Time(m.Slot)
-		if m.Why != "" {
-			line += ": " + human.Cut(human.Line(m.Why), maxError/maxSlots)
-		}
-		lines = append(lines, line)
+	unnamed := max(0, len(fresh)-maxSlots) // The latest ones tell more about now.
+	if unnamed > 0 {
+		lines = append(lines, fmt.Sprintf("- %s before these, the first at %s", human.Count(int64(unnamed), "slot"), human.Time(fresh[0].Slot)))
 	}
-	if n := len(fresh) - len(lines); n > 0 {
-		lines = append([]string{fmt.Sprintf("- %s before these, the first at %s", human.Count(int64(n), "slot"), human.Time(fresh[0].Slot))}, lines...)
+	for _, m := range fresh[unnamed:] {
+		lines = append(lines, human.Join(": ", "- "+human.Time(m.Slot), human.Cut(human.Line(m.Why), maxError/maxSlots)))
 	}
 	return &Notice{
 		Kind: Slots, Title: fmt.Sprintf("%s missed %s", o.Source, human.Count(int64(len(fresh)), "slot")),
@@ -130,8 +126,3 @@ func missed(o Observation, fresh []Missed) *Notice {
 			human.Count(int64(len(fresh)), "slot"), o.Source, strings.Join(lines, "\n"), human.Quote(o.Source)),
 	}
 }
-
-func short(text string) string { return human.Cut(human.Line(text), maxError) }
-
-// shown masks the passwords of database URLs. Errors hold none; but these go to others.
-func shown(text string) string { return secret.URL(text).String() }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,19 +53,17 @@ func NewSender(cfg config.Alerts, log *slog.Logger) (*Sender, error) {
 	var errs []error
 	for i, raw := range cfg.URLs {
 		one := newService(i+1, raw, log)
-		if err := one.validate(); err != nil {
-			errs = append(errs, unusable(one, err))
-			continue
-		}
-		s.services = append(s.services, one)
+		s.services, errs = append(s.services, one), append(errs, one.unusable())
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return s, nil
+	return s, errors.Join(errs...)
 }
 
-func unusable(s *service, err error) error {
+// unusable is what is wrong with the URL of a service.
+func (s *service) unusable() error {
+	err := s.validate()
+	if err == nil {
+		return nil
+	}
 	e := &fault.Error{Kind: fault.Config, Text: fmt.Sprintf("reading URL %d of alerts.urls (%s)", s.number, s.name), Err: err}
 	return e.WithHint("Write it as %s says for its service; `candu-loader alert test` tries it.", Services)
 }
@@ -95,16 +94,12 @@ func (s *Sender) SendEach(ctx context.Context, n Notice) []Result {
 // a notice counts as told once it reached one of the services, or if there is none; one
 // that reached nobody comes again with the next observation. The results are those of all
 // notices.
-func (s *Sender) Observe(ctx context.Context, state State, o Observation, rules Rules) (State, []Result) {
+func (s *Sender) Observe(ctx context.Context, state State, o Observation, lagOver time.Duration) (State, []Result) {
 	var all []Result
-	next := each(state, o, rules, func(n Notice) bool {
+	next := each(state, o, lagOver, func(n Notice) bool {
 		results := s.SendEach(ctx, n)
 		all = append(all, results...)
-		reached := len(results) == 0
-		for _, r := range results {
-			reached = reached || r.Err == nil
-		}
-		return reached
+		return len(results) == 0 || slices.ContainsFunc(results, func(r Result) bool { return r.Err == nil })
 	})
 	return next, all
 }
@@ -164,7 +159,7 @@ func (s *Sender) insist(ctx context.Context, doing string, step func(context.Con
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(waits), backoff.WithMaxTries(tries), backoff.WithNotify(func(err error, wait time.Duration) {
-		s.log.Warn("trying again", "doing", doing, "error", err, "in", wait)
+		s.log.Warn("retrying: "+doing, "error", err, "retry_in", wait.Round(100*time.Millisecond))
 	}))
 	switch {
 	case err == nil:

@@ -70,7 +70,7 @@ func TestSend_TriesAgain(t *testing.T) {
 	require.ErrorContains(t, results[0].Err, "sending to service 1 of alerts.urls (generic): ")
 	require.ErrorContains(t, results[2].Err, "404 Not Found")
 	require.Equal(t, "Look at the URL and at the service, then: candu-loader alert test", fault.HintOf(results[2].Err))
-	require.Contains(t, log.String(), "trying again")
+	require.Contains(t, log.String(), "retrying: ")
 }
 
 func TestSend_ServiceThatHangs(t *testing.T) {
@@ -321,18 +321,18 @@ func TestObserve_TellsAgainWhatReachedNobody(t *testing.T) {
 	}}
 	s, _ := newSender(t, "", "generic+http://"+flaky.listen(t))
 	o := alert.Observation{Source: "A", At: noon, Failure: failure(0)}
-	state, results := s.Observe(t.Context(), alert.State{}, o, alert.Rules{})
+	state, results := s.Observe(t.Context(), alert.State{}, o, 0)
 	require.Error(t, problem(results))
 	require.Equal(t, alert.State{}, state)
 	for range 2 {
-		state, results = s.Observe(t.Context(), state, o, alert.Rules{})
+		state, results = s.Observe(t.Context(), state, o, 0)
 		require.NoError(t, problem(results))
 		require.NotNil(t, state.FailingSince)
 		require.Len(t, flaky.requests(), 2)
 	}
 	t.Log("without a service the state moves on, so that one which is added later hears of nothing old")
 	none, _ := newSender(t, "")
-	state, results = none.Observe(t.Context(), alert.State{}, o, alert.Rules{})
+	state, results = none.Observe(t.Context(), alert.State{}, o, 0)
 	require.NoError(t, problem(results))
 	require.NotNil(t, state.FailingSince)
 }
@@ -347,14 +347,14 @@ func TestObserve_KeepsWhatWasToldAlready(t *testing.T) {
 	}}
 	s, _ := newSender(t, "", "generic+http://"+failing.listen(t))
 	o := alert.Observation{Source: "A", At: noon, Failure: failure(0), Lag: new(2 * time.Hour), Rejects: map[string]int64{"x": 1}}
-	rules := alert.Rules{LagOver: time.Hour}
-	state, results := s.Observe(t.Context(), alert.State{}, o, rules)
+	const lagOver = time.Hour
+	state, results := s.Observe(t.Context(), alert.State{}, o, lagOver)
 	require.ErrorContains(t, problem(results), "403")
 	require.Len(t, failing.requests(), 2)
 	require.NotNil(t, state.FailingSince)
 	require.Nil(t, state.LateSince)
 	require.Nil(t, state.Rejects)
-	state, results = s.Observe(t.Context(), state, o, rules)
+	state, results = s.Observe(t.Context(), state, o, lagOver)
 	require.NoError(t, problem(results))
 	require.Len(t, failing.requests(), 4)
 	require.NotNil(t, state.LateSince)

@@ -113,13 +113,13 @@ func (a *alerts) look(ctx context.Context, src *config.Source, s *status.Source)
 	before := s.Announced
 	var known alert.State
 	if err := json.Unmarshal(before, &known); err != nil {
-		a.log.Warn("reading what was announced; it begins anew", "source", src.Nickname, "error", err)
+		a.log.Warn("reading what was announced; starting afresh", "source", src.Nickname, "error", err)
 		known = alert.State{}
 	}
 	if told, ok := a.away[src.Nickname]; ok && known.FailingSince == nil {
 		known.FailingSince = told.FailingSince
 	}
-	after, _ := alert.Next(known, o, a.rules())
+	after, _ := alert.Next(known, o, a.collector.config.Alerts.LagOver)
 	if reflect.DeepEqual(known, after) {
 		return
 	}
@@ -147,13 +147,9 @@ func (a *alerts) swap(ctx context.Context, src *config.Source, before []byte, af
 	return text, mine && err == nil
 }
 
-func (a *alerts) rules() alert.Rules {
-	return alert.Rules{LagOver: a.collector.config.Alerts.LagOver}
-}
-
 // tell tells what has changed, and returns the state with what reached somebody.
 func (a *alerts) tell(ctx context.Context, known alert.State, o alert.Observation) alert.State {
-	told, results := a.sender.Observe(ctx, known, o, a.rules())
+	told, results := a.sender.Observe(ctx, known, o, a.collector.config.Alerts.LagOver)
 	for _, r := range results {
 		if r.Err != nil {
 			a.metrics.alerts.WithLabelValues("failed").Inc()
@@ -170,8 +166,7 @@ func (a *alerts) tell(ctx context.Context, known alert.State, o alert.Observatio
 func observation(s *status.Source, now time.Time) alert.Observation {
 	o := alert.Observation{Source: s.Nickname, At: now, Failure: s.Failure}
 	if s.LagSeconds != nil {
-		lag := time.Duration(*s.LagSeconds * float64(time.Second))
-		o.Lag = &lag
+		o.Lag = new(time.Duration(*s.LagSeconds * float64(time.Second)))
 	}
 	if len(s.LastRuns) > 0 {
 		o.Rejects = map[string]int64{}

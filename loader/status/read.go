@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -51,8 +52,7 @@ func Read(ctx context.Context, src *config.Source, db Databases, memory Memory, 
 		Running: []Run{}, LastRuns: []Run{}, Rejects: []ledger.RejectsOfReason{}, Slots: []ledger.Slot{},
 	}
 	if src.Schedule != nil {
-		next := src.Schedule.Next(now)
-		s.Schedule, s.NextSlot = src.Schedule.Text(), &next
+		s.Schedule, s.NextSlot = src.Schedule.Text(), new(src.Schedule.Next(now))
 	}
 	if memory.RetryAt.After(now) {
 		s.RetryAt = &memory.RetryAt
@@ -60,11 +60,7 @@ func Read(ctx context.Context, src *config.Source, db Databases, memory Memory, 
 	history, err := s.ask(ctx, db, memory, now)
 	s.Err, s.Failure = err, failure(history, memory)
 	if err != nil {
-		since := memory.AwaySince
-		if since.IsZero() {
-			since = now
-		}
-		s.Failure = &Failure{Since: since, Error: err.Error(), Hint: fault.HintOf(err)}
+		s.Failure = &Failure{Since: cmp.Or(memory.AwaySince, now), Error: err.Error(), Hint: fault.HintOf(err)}
 	}
 	s.State = s.state(lagOver)
 	s.Sentence = Sentence(&s, now)
@@ -100,8 +96,7 @@ func (s *Source) ask(ctx context.Context, db Databases, memory Memory, now time.
 		s.LastRuns = append(s.LastRuns, runOf(r, now))
 	}
 	if history.LastSuccess != nil {
-		run := runOf(*history.LastSuccess, now)
-		s.LastSuccess = &run
+		s.LastSuccess = new(runOf(*history.LastSuccess, now))
 	}
 	s.Rejects, s.Slots = append(s.Rejects, history.Rejects...), append(s.Slots, history.Slots...)
 

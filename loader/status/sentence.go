@@ -1,6 +1,8 @@
 package status
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,15 +13,15 @@ import (
 // Sentence says in plain words how a source is at now, in the source's zone.
 func Sentence(s *Source, now time.Time) string {
 	t := &teller{now: now, loc: s.Location()}
-	switch {
-	case s.State == Failing:
+	switch s.State {
+	case Failing:
 		return t.failing(s)
-	case s.State == Late:
+	case Late:
 		return t.late(s)
-	case s.State == New:
+	case New:
 		return t.never(s)
-	case s.State == Running || len(s.Running) > 0:
-		return human.Join("; ", t.active(s), t.complete(s)) + "."
+	case Running:
+		return t.active(s) + "; " + t.complete(s) + "."
 	}
 	return t.fresh(s)
 }
@@ -58,15 +60,10 @@ func (t *teller) never(s *Source) string {
 	switch {
 	case len(s.Running) > 0:
 		return "First run: " + lowerFirst(t.active(s)) + "."
-	case s.NextSlot != nil && s.NextSlot.After(t.now):
-		return "Never run: the first run is at " + t.clock(*s.NextSlot) + "."
 	case s.NextSlot != nil:
-		return "Never run: the first run was due at " + t.clock(*s.NextSlot) + "."
-	case s.Schedule != "":
-		return "Never run: its schedule has no next slot."
-	default:
-		return "Never run, and it has no schedule: start it with " + s.RunCommand() + "."
+		return "Never run: the first run is at " + t.clock(*s.NextSlot) + "."
 	}
+	return "Never run, and it has no schedule: start it with " + s.RunCommand() + "."
 }
 
 func (t *teller) late(s *Source) string {
@@ -82,37 +79,27 @@ func (t *teller) late(s *Source) string {
 }
 
 func (t *teller) failing(s *Source) string {
-	head := "Failing"
-	if s.Failure != nil && !s.Failure.Since.IsZero() {
-		head += " since " + t.clock(s.Failure.Since)
-	}
-	head += ": " + t.complete(s)
+	head := "Failing since " + t.clock(s.Failure.Since) + ": " + t.complete(s)
 	if len(s.Running) > 0 {
-		return human.Join("; ", head, lowerFirst(t.active(s))) + "."
+		return head + "; " + lowerFirst(t.active(s)) + "."
 	}
-	return human.Join("; ", head, t.retry(s)) + "."
+	return head + "; " + t.retry(s) + "."
 }
 
 // retry says when a failed source is retried.
 func (t *teller) retry(s *Source) string {
 	switch {
-	case s.RetryAt != nil && s.RetryAt.After(t.now):
-		return "retrying at " + t.clock(*s.RetryAt)
 	case s.RetryAt != nil:
-		return "retrying any moment now"
+		return "retrying at " + t.clock(*s.RetryAt)
 	case s.NextSlot != nil:
 		return t.next(s)
-	default:
-		return "nothing retries it: start it with " + s.RunCommand()
 	}
+	return "nothing retries it: start it with " + s.RunCommand()
 }
 
 func (t *teller) next(s *Source) string {
 	if s.NextSlot == nil || len(s.Running) > 0 {
 		return ""
-	}
-	if !s.NextSlot.After(t.now) {
-		return "next run due"
 	}
 	return "next run at " + t.clock(*s.NextSlot)
 }
@@ -130,18 +117,9 @@ func (t *teller) active(s *Source) string {
 	if len(s.Running) == 0 {
 		return ""
 	}
-	run := s.Running[0]
-	for _, r := range s.Running {
-		if doing(r.Kind) == loading {
-			run = r
-			break
-		}
-	}
-	text := doing(run.Kind)
-	if !run.StartedAt.IsZero() {
-		text += " since " + t.clock(run.StartedAt)
-	}
-	return human.Join(": ", text, run.Progress())
+	loads := func(r Run) bool { return doing[r.Kind] == "" }
+	run := s.Running[max(0, slices.IndexFunc(s.Running, loads))]
+	return human.Join(": ", cmp.Or(doing[run.Kind], "Loading")+" since "+t.clock(run.StartedAt), run.Progress())
 }
 
 // Progress says how far a run under way is, "" if that is not known.
@@ -158,20 +136,8 @@ func (run *Run) Progress() string {
 // Percent is how much of the expected rows a run under way has read.
 func (run *Run) Percent() int64 { return min(run.RowsRead, run.Expected) * 100 / max(run.Expected, 1) }
 
-// loading is what runs do that move the watermark.
-const loading = "Loading"
-
-func doing(kind ledger.RunKind) string {
-	switch kind {
-	case ledger.Backfill:
-		return "Backfilling"
-	case ledger.Repair:
-		return "Repairing"
-	case ledger.Retry:
-		return "Retrying rejected rows"
-	}
-	return loading
-}
+// doing is what runs do that don't move the watermark.
+var doing = map[ledger.RunKind]string{ledger.Backfill: "Backfilling", ledger.Repair: "Repairing", ledger.Retry: "Retrying rejected rows"}
 
 // RunCommand runs the source by hand.
 func (s *Source) RunCommand() string { return "candu-loader run " + human.Quote(s.Nickname) }

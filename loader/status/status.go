@@ -130,6 +130,5 @@ func age(t *time.Time, now time.Time) *float64 {
 	if t == nil {
 		return nil
 	}
-	seconds := max(0, now.Sub(*t).Seconds())
-	return &seconds
+	return new(max(0, now.Sub(*t).Seconds()))
 }
