@@ -56,14 +56,11 @@ func (l *Loader) Backfill(ctx context.Context, src *config.Source, opts Backfill
 		kind = ledger.Repair
 	}
 	b.summary.Summary = Summary{Source: src.Nickname, Schema: src.Schema, Kind: kind, Status: ledger.RunFailed}
-	book, err := l.ledger(ctx, src)
-	if err != nil {
-		return b.summary, err
-	}
 	// A schema that was never migrated has nothing to fill.
-	if _, err := book.State(ctx); err != nil {
+	if _, _, err := l.migrated(ctx, src); err != nil {
 		return b.summary, err
 	}
+	var err error
 	b.summary.Summary, err = l.inSession(ctx, src, ledger.RunOptions{Kind: kind, From: opts.From, To: opts.To}, b.do)
 	return b.summary, err
 }

@@ -17,12 +17,8 @@ import (
 // Without the export it tells what the ledger knows.
 func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (trace.Explanation, error) {
 	none := trace.Explanation{Source: src.Nickname, Schema: src.Schema, Asked: id, InteractionID: id}
-	book, err := l.ledger(ctx, src)
-	if err != nil {
-		return none, err
-	}
-	c := trace.Config{Source: src, Ledger: book, Migrated: true}
-	c.State, err = book.State(ctx)
+	book, state, err := l.migrated(ctx, src)
+	c := trace.Config{Source: src, Ledger: book, State: state, Migrated: true}
 	switch {
 	case errors.Is(err, ledger.ErrNotMigrated):
 		c.Migrated, c.State.MessageNamespace = false, src.MessageNamespace

@@ -74,6 +74,16 @@ func (l *Loader) ledger(ctx context.Context, src *config.Source) (*ledger.Ledger
 	return ledger.New(l.warehouse, l.identity(src)), nil
 }
 
+// migrated is ledger and the state of a schema that must be there.
+func (l *Loader) migrated(ctx context.Context, src *config.Source) (*ledger.Ledger, ledger.State, error) {
+	book, err := l.ledger(ctx, src)
+	if err != nil {
+		return nil, ledger.State{}, err
+	}
+	state, err := book.State(ctx)
+	return book, state, err
+}
+
 func (l *Loader) identity(src *config.Source) ledger.Identity {
 	return ledger.Identity{
 		Nickname: src.Nickname, Schema: src.Schema, Namespace: src.MessageNamespace, Readers: l.config.Warehouse.Readers,

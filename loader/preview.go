@@ -111,11 +111,8 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 		return p.preview, err
 	}
 	defer p.export.Close()
-	book, err := l.ledger(ctx, src)
-	if err != nil {
-		return p.preview, err
-	}
-	p.state, err = book.State(ctx)
+	book, state, err := l.migrated(ctx, src)
+	p.state = state
 	switch {
 	case errors.Is(err, ledger.ErrNotMigrated):
 		// A schema that is not there yet has delivered nothing.

@@ -12,11 +12,8 @@ import (
 // Rejects calls each for every reject of a source in the order of the rows' ids;
 // reason "" means any.
 func (l *Loader) Rejects(ctx context.Context, src *config.Source, reason string, each func(ledger.Reject) error) error {
-	book, err := l.ledger(ctx, src)
+	book, _, err := l.migrated(ctx, src)
 	if err != nil {
-		return err
-	}
-	if _, err := book.State(ctx); err != nil {
 		return err
 	}
 	for page, err := range book.AllRejects(ctx, reason) {

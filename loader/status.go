@@ -24,10 +24,8 @@ type databases struct {
 }
 
 func (d *databases) State(ctx context.Context) (state ledger.State, err error) {
-	if d.book, err = d.loader.ledger(ctx, d.src); err != nil {
-		return state, err
-	}
-	return d.book.State(ctx)
+	d.book, state, err = d.loader.migrated(ctx, d.src)
+	return state, err
 }
 
 func (d *databases) History(ctx context.Context) (ledger.History, error) { return d.book.History(ctx) }

@@ -19,12 +19,8 @@ type VerifyOptions struct{ From, To *time.Time }
 // names the rows by which they differ.
 func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOptions) (proof.Report, error) {
 	none := proof.Report{Source: src.Nickname, Schema: src.Schema}
-	book, err := l.ledger(ctx, src)
-	if err != nil {
-		return none, err
-	}
 	// The watermark first: whatever moves afterwards lies beyond it.
-	state, err := book.State(ctx)
+	book, state, err := l.migrated(ctx, src)
 	if err != nil {
 		return none, err
 	}

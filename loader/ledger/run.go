@@ -97,13 +97,6 @@ func (c Counters) Plus(d Counters) Counters {
 	}
 }
 
-// Minus returns the difference.
-func (c Counters) Minus(d Counters) Counters {
-	return c.Plus(Counters{
-		RowsRead: -d.RowsRead, Sent: -d.Sent, AlreadyDelivered: -d.AlreadyDelivered, Rejected: -d.Rejected, Batches: -d.Batches, Retries: -d.Retries,
-	})
-}
-
 // Run is a run under way: it holds the lease until Finish.
 type Run struct {
 	ledger *Ledger

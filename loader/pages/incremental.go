@@ -49,7 +49,7 @@ type Incremental struct {
 // NewIncremental decides where to read from. An export with ids that stand twice is a
 // [fault.Precondition]; rows that no page will hold are warned of.
 func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
-	p := &Incremental{config: c, mark: newWatermark(c.State.WatermarkAt, c.State.WatermarkID), warned: map[string]bool{}}
+	p := &Incremental{config: c, mark: &watermark{place: Watermark(c.State)}, warned: map[string]bool{}}
 	if err := p.decideStart(ctx); err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (p *Incremental) decideStart(ctx context.Context) error {
 			at = point.Clock
 		}
 		p.start, state.StartAt, state.WatermarkAt = &at, &at, &at
-		p.mark = newWatermark(&at, nil)
+		p.mark.place = source.At(at)
 	}
 	p.cursor = Start(*state, p.config.Lookback)
 	p.mark.onward = p.cursor.ID != nil

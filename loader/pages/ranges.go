@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"context"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -35,14 +34,6 @@ func Watermark(state ledger.State) source.Cursor {
 
 // Ranges are the pages of a range. They move no watermark. Without a reader there is none.
 type Ranges struct{ *source.RangeReader }
-
-// Next returns the next page, nil after the last one.
-func (r Ranges) Next(ctx context.Context) (*source.Page, error) {
-	if r.RangeReader == nil {
-		return nil, nil
-	}
-	return r.Page(ctx)
-}
 
 // Settle moves no watermark.
 func (r Ranges) Settle(*source.Page) (*ledger.Watermark, []ledger.Rejected) { return nil, nil }

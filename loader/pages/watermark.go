@@ -16,9 +16,8 @@ import (
 // reaches beyond it fixes the watermark there for the rest of the run, for the safe
 // point of a later page says nothing about the places that the run has passed.
 type watermark struct {
-	at    time.Time
-	id    *string
-	set   bool
+	// place is where it stands, the zero cursor if nothing was ever recorded.
+	place source.Cursor
 	fixed bool
 	// onward is true once all that is read lies beyond the watermark, so that ids of
 	// the same moment need not be compared, which is the database's business.
@@ -29,14 +28,6 @@ type watermark struct {
 	// that is not about the moment of reading.
 	settled  time.Time
 	heldBack string
-}
-
-func newWatermark(at *time.Time, id *string) *watermark {
-	w := &watermark{}
-	if at != nil {
-		w.at, w.id, w.set = *at, id, true
-	}
-	return w
 }
 
 // advance takes the safe point that was read before a page and the page's last
@@ -50,28 +41,27 @@ func (w *watermark) advance(point source.SafePoint, end source.Cursor) *ledger.W
 		w.fixed, w.heldBy = true, point.Prepared
 		return nil
 	}
-	at, id := end.At, end.ID
 	if !end.At.Before(point.At) && !failpoint.Without("safe_point") {
 		// Rows of the moment itself may still come, so it stands before them all.
-		at, id, w.fixed = point.At, nil, true
+		end, w.fixed = source.At(point.At), true
 	}
-	if !w.before(at, id) {
+	if !w.before(end) {
 		return nil
 	}
-	w.at, w.id, w.set, w.onward = at, id, true, true
-	return &ledger.Watermark{At: at, ID: id}
+	w.place, w.onward = end, true
+	return &ledger.Watermark{At: end.At, ID: end.ID}
 }
 
 // before reports whether the watermark would move forward. Where it can't tell, it
 // would not: reading rows again is harmless.
-func (w *watermark) before(at time.Time, id *string) bool {
+func (w *watermark) before(to source.Cursor) bool {
 	switch {
-	case !(source.Cursor{At: at}).Finite():
+	case !to.Finite():
 		return false
-	case !w.set || w.at.Before(at):
+	case w.place.IsZero() || w.place.At.Before(to.At):
 		return true
 	default:
-		return w.at.Equal(at) && id != nil && (w.id == nil || w.onward)
+		return w.place.At.Equal(to.At) && to.ID != nil && (w.place.ID == nil || w.onward)
 	}
 }
 
@@ -85,12 +75,12 @@ func (w *watermark) reachedEnd(point source.SafePoint, lookback time.Duration) {
 		// Lookback alone vouches for late rows, and only where later ones were seen: a replica may
 		// have stopped.
 		w.heldBack = fmt.Sprintf("rows that commit late can't be seen (%s), so nothing nearer than lookback to the newest row counts as complete", point.Reason)
-		if w.set {
-			w.settled = w.at.Add(-lookback)
+		if !w.place.IsZero() {
+			w.settled = w.place.At.Add(-lookback)
 		}
 		return
-	case w.fixed && w.at.Before(point.At):
-		w.settled = w.at
+	case w.fixed && w.place.At.Before(point.At):
+		w.settled = w.place.At
 	default:
 		w.settled = point.At
 	}
@@ -110,9 +100,8 @@ func (w *watermark) completeUntil() *time.Time {
 
 // after returns the watermark's time for the run's row, nil if there is none.
 func (w *watermark) after() *time.Time {
-	if !w.set {
+	if w.place.IsZero() {
 		return nil
 	}
-	at := w.at
-	return &at
+	return new(w.place.At)
 }

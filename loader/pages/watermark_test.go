@@ -14,7 +14,7 @@ func second(n int) time.Time { return time.Date(2026, 1, 1, 0, 0, n, 0, time.UTC
 
 func TestWatermark_StopsAtTheFirstPageBeyondItsSafePoint(t *testing.T) {
 	t.Parallel()
-	w := newWatermark(nil, nil)
+	w := &watermark{}
 	point := func(n int) source.SafePoint { return source.SafePoint{At: second(n), Visible: true} }
 	mark := w.advance(point(10), source.After(second(5), "b"))
 	require.Equal(t, second(5), mark.At)
@@ -32,7 +32,7 @@ func TestWatermark_StopsAtTheFirstPageBeyondItsSafePoint(t *testing.T) {
 func TestWatermark_StaysWhileATransactionIsPrepared(t *testing.T) {
 	t.Parallel()
 	at := second(1)
-	w := newWatermark(&at, nil)
+	w := &watermark{place: source.At(at)}
 	require.Nil(t, w.advance(source.SafePoint{At: second(10), Prepared: 1}, source.After(second(5), "a")))
 	require.Nil(t, w.advance(source.SafePoint{At: second(10)}, source.After(second(6), "b")))
 	w.reachedEnd(source.SafePoint{At: second(10)}, 0)
@@ -46,7 +46,7 @@ func TestWatermark_StaysWhileATransactionIsPrepared(t *testing.T) {
 func TestWatermark_BoundedByTheNewestRowWhereLateRowsAreHidden(t *testing.T) {
 	t.Parallel()
 	hidden := source.SafePoint{At: second(50), Reason: source.Replica}
-	w := newWatermark(nil, nil)
+	w := &watermark{}
 	w.reachedEnd(hidden, 3*time.Second)
 	require.Nil(t, w.completeUntil(), "nothing was ever read")
 	w.advance(hidden, source.After(second(20), "a"))
@@ -60,14 +60,11 @@ func TestWatermark_BoundedByTheNewestRowWhereLateRowsAreHidden(t *testing.T) {
 func TestWatermark_NeverGoesBack(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		var w *watermark
+		w := &watermark{}
 		if rapid.Bool().Draw(t, "stored") {
-			at := second(rapid.IntRange(0, 50).Draw(t, "at"))
-			w = newWatermark(&at, nil)
-		} else {
-			w = newWatermark(nil, nil)
+			w.place = source.At(second(rapid.IntRange(0, 50).Draw(t, "at")))
 		}
-		last, page := w.at, 0
+		last, page := w.place.At, 0
 		for range rapid.IntRange(0, 20).Draw(t, "pages") {
 			page += rapid.IntRange(0, 10).Draw(t, "step")
 			safe := second(rapid.IntRange(0, 100).Draw(t, "safe"))

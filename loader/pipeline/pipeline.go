@@ -6,7 +6,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/event"
@@ -63,19 +62,20 @@ type Config struct {
 type Pipeline struct {
 	Config
 
-	counters counters
 	// gap is true once a page was not delivered whole.
 	gap bool
 	// stop is closed when no further page is wanted: a signal, or a failure.
 	stop     chan struct{}
 	stopOnce sync.Once
+
 	mu       sync.Mutex
+	counters ledger.Counters
 	err      error
 }
 
 // New returns a pipeline, which runs once.
 func New(config Config) *Pipeline {
-	return &Pipeline{Config: config, stop: make(chan struct{})}
+	return &Pipeline{Config: config, stop: make(chan struct{}), counters: config.Base}
 }
 
 // parcel is one page on its way.
@@ -95,18 +95,17 @@ type batch struct {
 	err      error
 }
 
-// counters are the run's numbers, written by several goroutines.
-type counters struct {
-	read, sent, already, rejected, batches, retries atomic.Int64
-}
-
 // Counters returns the run's numbers so far, those of Base included.
 func (p *Pipeline) Counters() ledger.Counters {
-	c := &p.counters
-	return p.Base.Plus(ledger.Counters{
-		RowsRead: c.read.Load(), Sent: c.sent.Load(), AlreadyDelivered: c.already.Load(),
-		Rejected: c.rejected.Load(), Batches: c.batches.Load(), Retries: c.retries.Load(),
-	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.counters
+}
+
+func (p *Pipeline) count(add ledger.Counters) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counters = p.counters.Plus(add)
 }
 
 // halt stops the reading and remembers the first reason.
@@ -209,11 +208,11 @@ func (p *Pipeline) send(ctx context.Context, b *batch) {
 	default:
 	}
 	b.delivery, b.err = p.Sender.Send(ctx, p.stop, b.events)
+	c := ledger.Counters{Batches: int64(len(b.delivery.Accepted)), Retries: int64(b.delivery.Retries)}
 	for _, accepted := range b.delivery.Accepted {
-		p.counters.sent.Add(int64(accepted.To - accepted.From))
+		c.Sent += int64(accepted.To - accepted.From)
 	}
-	p.counters.batches.Add(int64(len(b.delivery.Accepted)))
-	p.counters.retries.Add(int64(b.delivery.Retries))
+	p.count(c)
 	if b.err != nil {
 		p.halt(b.err)
 	}

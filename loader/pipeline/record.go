@@ -155,13 +155,11 @@ func (p *Pipeline) page(next *parcel) (page ledger.Page, complete bool, err erro
 		}
 	}
 	page.Cleared = next.cleared(page.Mirrored)
+	c := ledger.Counters{RowsRead: int64(mirrored + len(page.Rejected)), Rejected: int64(len(page.Rejected))}
 	if complete {
-		p.counters.read.Add(int64(next.Page.Read()))
-		p.counters.already.Add(int64(next.Already))
-	} else {
-		p.counters.read.Add(int64(mirrored + len(page.Rejected)))
+		c.RowsRead, c.AlreadyDelivered = int64(next.Page.Read()), int64(next.Already)
 	}
-	p.counters.rejected.Add(int64(len(page.Rejected)))
+	p.count(c)
 	page.Counters = p.Counters()
 	return page, complete, nil
 }

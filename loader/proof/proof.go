@@ -24,15 +24,16 @@ type fingerprint struct {
 	sum  big.Int
 }
 
+// sides are what the export has of a day and kind, what the mirror has, what was rejected, and
+// what tutorial_interaction has, which must be what tracks has.
+type sides struct{ rows, mirrored, rejected, details fingerprint }
+
 // verifier is one verification.
 type verifier struct {
 	Config
 
 	report *Report
-	// The sides: what the export has, what the mirror has, what was rejected.
-	rows, mirrored, rejected map[dayKind]*fingerprint
-	// details are those of tutorial_interaction, which must be those of tracks.
-	details map[string]*fingerprint
+	days   map[dayKind]*sides
 }
 
 // Config says what is compared.
@@ -53,11 +54,7 @@ type Config struct {
 // names the rows by which they differ. It writes nothing.
 func Verify(ctx context.Context, c Config) (Report, error) {
 	started := time.Now()
-	v := &verifier{
-		Config: c, report: newReport(c.Source, c.Schema),
-		rows: map[dayKind]*fingerprint{}, mirrored: map[dayKind]*fingerprint{}, rejected: map[dayKind]*fingerprint{},
-		details: map[string]*fingerprint{},
-	}
+	v := &verifier{Config: c, report: newReport(c.Source, c.Schema), days: map[dayKind]*sides{}}
 	report := v.report
 	report.UpTo = c.State.WatermarkAt
 	v.Range.ExportedFrom = c.State.StartAt
@@ -80,15 +77,12 @@ func Verify(ctx context.Context, c Config) (Report, error) {
 
 func (v *verifier) compare(ctx context.Context) error {
 	group, inGroup := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		prints, err := v.Export.Fingerprints(inGroup, v.Range, v.Kinds)
-		for _, p := range prints {
-			add(v.rows, dayKind{p.Day, p.Kind}, p.Rows, p.Sum)
-			v.report.Rows += p.Rows
-		}
+	var export []source.Fingerprint
+	var mirror []ledger.Fingerprint
+	group.Go(func() (err error) {
+		export, err = v.Export.Fingerprints(inGroup, v.Range, v.Kinds)
 		return err
 	})
-	var mirror []ledger.Fingerprint
 	group.Go(func() (err error) {
 		mirror, err = v.Ledger.Fingerprints(inGroup, v.Range.From, v.Range.To)
 		return err
@@ -97,22 +91,24 @@ func (v *verifier) compare(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	for _, p := range export {
+		v.at(p.Day, p.Kind).rows.add(p.Rows, p.Sum)
+		v.report.Rows += p.Rows
+	}
 	for _, p := range mirror {
 		if p.Kind == "tutorial_interaction" {
-			add(v.details, p.Day, p.Rows, p.Fingerprint)
+			v.at(p.Day, "interaction").details.add(p.Rows, p.Fingerprint)
 			continue
 		}
-		add(v.mirrored, dayKind{p.Day, p.Kind}, p.Rows, p.Fingerprint)
+		v.at(p.Day, p.Kind).mirrored.add(p.Rows, p.Fingerprint)
 		v.report.Mirrored += p.Rows
 	}
 	days := map[string]bool{}
-	for key := range v.keys() {
-		rows, mirrored, rejected := v.rows[key], v.mirrored[key], v.rejected[key]
-		whole := key.kind != "interaction" || matches(mirrored, v.details[key.day], nil)
-		if whole && matches(rows, mirrored, rejected) {
+	for key, s := range v.days {
+		if s.match(key.kind) {
 			continue
 		}
-		v.report.Days = append(v.report.Days, Day{key.day, key.kind, count(rows), count(mirrored), count(rejected)})
+		v.report.Days = append(v.report.Days, Day{key.day, key.kind, s.rows.rows, s.mirrored.rows, s.rejected.rows})
 		days[key.day] = true
 	}
 	slices.SortFunc(v.report.Days, func(a, b Day) int { return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Kind, b.Kind)) })
@@ -133,42 +129,27 @@ func (v *verifier) compare(ctx context.Context) error {
 	return nil
 }
 
-func (v *verifier) keys() map[dayKind]bool {
-	keys := map[dayKind]bool{}
-	for _, side := range []map[dayKind]*fingerprint{v.rows, v.mirrored, v.rejected} {
-		for key := range side {
-			keys[key] = true
-		}
+// at returns the sides of a day and kind, empty ones at first.
+func (v *verifier) at(day, kind string) *sides {
+	key := dayKind{day, kind}
+	if v.days[key] == nil {
+		v.days[key] = &sides{}
 	}
-	return keys
+	return v.days[key]
 }
 
-func add[K comparable](side map[K]*fingerprint, key K, rows int64, sum string) {
-	if side[key] == nil {
-		side[key] = &fingerprint{}
-	}
+func (f *fingerprint) add(rows int64, sum string) {
 	part, _ := new(big.Int).SetString(sum, 10) // Postgres prints whole numbers.
-	side[key].rows += rows
-	side[key].sum.Add(&side[key].sum, part)
+	f.rows += rows
+	f.sum.Add(&f.sum, part)
 }
 
-func count(f *fingerprint) int64 {
-	if f == nil {
-		return 0
-	}
-	return f.rows
-}
-
-// matches reports whether the rows of one side are those of two others together.
-func matches(rows, mirrored, rejected *fingerprint) bool {
-	var sum big.Int
-	for _, f := range []*fingerprint{mirrored, rejected} {
-		if f != nil {
-			sum.Add(&sum, &f.sum)
-		}
-	}
-	if count(rows) != count(mirrored)+count(rejected) {
+// match reports whether the export's rows are those of mirror and rejects together, and the
+// interactions stand in both tables.
+func (s *sides) match(kind string) bool {
+	if kind == "interaction" && (s.mirrored.rows != s.details.rows || s.mirrored.sum.Cmp(&s.details.sum) != 0) {
 		return false
 	}
-	return rows == nil || rows.sum.Cmp(&sum) == 0
+	sum := new(big.Int).Add(&s.mirrored.sum, &s.rejected.sum)
+	return s.rows.rows == s.mirrored.rows+s.rejected.rows && s.rows.sum.Cmp(sum) == 0
 }

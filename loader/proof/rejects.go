@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"maps"
-	"math/big"
 	"slices"
 	"strconv"
 	"time"
@@ -19,8 +18,7 @@ func (v *verifier) addRejects(ctx context.Context) error {
 	return v.eachReject(ctx, func(page []rejectOfDay) error {
 		for _, reject := range page {
 			hash := md5.Sum([]byte(reject.id + "@" + reject.micros)) //nolint:gosec // As above.
-			part := new(big.Int).SetInt64(int64(binary.BigEndian.Uint64(hash[:8])))
-			add(v.rejected, reject.dayKind, 1, part.String())
+			v.at(reject.day, reject.kind).rejected.add(1, strconv.FormatInt(int64(binary.BigEndian.Uint64(hash[:8])), 10))
 			v.report.Rejected++
 		}
 		return nil
@@ -79,11 +77,11 @@ func (v *verifier) ofDay(reject ledger.Reject) (rejectOfDay, bool) {
 	if row.OccurredAt != nil {
 		at, _ = time.Parse(time.RFC3339Nano, *row.OccurredAt)
 	}
-	if at.Year() >= 1970 && at.Year() < 10_000 {
-		key.day, key.micros = at.UTC().Format(time.DateOnly), strconv.FormatInt(at.UnixMicro(), 10)
-		return key, (v.Range.From == nil || !at.Before(*v.Range.From)) && (v.Range.To == nil || at.Before(*v.Range.To))
+	if at.Year() < 1970 || at.Year() >= 10_000 {
+		return key, v.inRange(time.Time{})
 	}
-	return key, v.Range.From == nil && v.Range.To == nil
+	key.day, key.micros = at.UTC().Format(time.DateOnly), strconv.FormatInt(at.UnixMicro(), 10)
+	return key, v.inRange(at)
 }
 
 // goneRejects names the rejects of days that are gone from the export, and returns

@@ -2,6 +2,7 @@ package source
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -65,17 +66,13 @@ func (t *Table) object(in *event.Interaction, nulls uint16) ([]byte, error) {
 		case !t.has(i):
 		case nulls&(1<<i) != 0:
 			object[Names[i]] = nil
-		case isInteger(t.Columns[i].oid):
+		case slices.Contains(integerTypes, t.Columns[i].oid):
 			object[Names[i]] = json.RawMessage(value)
 		default:
 			object[Names[i]] = value
 		}
 	}
 	return json.Marshal(object)
-}
-
-func isInteger(oid uint32) bool {
-	return oid == pgtype.Int2OID || oid == pgtype.Int4OID || oid == pgtype.Int8OID
 }
 
 func typeName(oid uint32) string {

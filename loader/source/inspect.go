@@ -42,10 +42,8 @@ func (s *Source) Indexed(ctx context.Context) (bool, error) {
 // indexedBy reports whether an index begins with a column and id.
 func (s *Source) indexedBy(ctx context.Context, column int) (bool, error) {
 	columns := s.table.Columns[column].Name + "," + s.table.Columns[colID].Name + ","
-	var indexes []string
-	err := s.read(ctx, "looking for indexes", func(ctx context.Context, db postgres.DB) (err error) {
-		indexes, err = queries.New().ExportIndexes(ctx, db, s.table.Relation())
-		return err
+	indexes, err := ask(ctx, s, "looking for indexes", func(ctx context.Context, db queries.DBTX) ([]string, error) {
+		return queries.New().ExportIndexes(ctx, db, s.table.Relation())
 	})
 	return slices.ContainsFunc(indexes, func(index string) bool { return strings.HasPrefix(index+",", columns) }), err
 }

@@ -98,9 +98,9 @@ func (s *Source) Range(ctx context.Context, r Range) (reader *RangeReader, missi
 	return &RangeReader{source: s, rng: r}, missing, nil
 }
 
-// Page returns the next page, nil after the last one.
-func (r *RangeReader) Page(ctx context.Context) (*Page, error) {
-	if r.done {
+// Next returns the next page, nil after the last one. A nil reader has none.
+func (r *RangeReader) Next(ctx context.Context) (*Page, error) {
+	if r == nil || r.done {
 		return nil, nil
 	}
 	page, err := r.source.page(ctx, r.after, &r.source.limit, func(limit int) (string, []any) {

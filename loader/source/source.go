@@ -58,10 +58,8 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{config: config, reader: reader, limit: min(config.PageSize, firstLimit)}
-	var columns []queries.ExportColumnsRow
-	err = s.read(ctx, "looking for the columns", func(ctx context.Context, db postgres.DB) (err error) {
-		columns, err = queries.New().ExportColumns(ctx, db, config.Spec.Relation())
-		return err
+	columns, err := ask(ctx, s, "looking for the columns", func(ctx context.Context, db queries.DBTX) ([]queries.ExportColumnsRow, error) {
+		return queries.New().ExportColumns(ctx, db, config.Spec.Relation())
 	})
 	if err == nil {
 		s.table, err = newTable(config.Spec, columns)
@@ -109,28 +107,27 @@ func (s *Source) explain(err error, doing string) error {
 	return e
 }
 
-// collect reads all rows of a SELECT.
-func collect[T any](ctx context.Context, s *Source, doing string, to pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
-	err = s.read(ctx, doing, func(ctx context.Context, db postgres.DB) error {
-		rows, err := db.Query(ctx, sql, args...)
-		if err != nil {
-			return err
-		}
-		all, err = pgx.CollectRows(rows, to)
+// ask is read for what a query returns.
+func ask[T any](ctx context.Context, s *Source, doing string, query func(context.Context, queries.DBTX) (T, error)) (answer T, err error) {
+	err = s.read(ctx, doing, func(ctx context.Context, db postgres.DB) (err error) {
+		answer, err = query(ctx, db)
 		return err
 	})
-	return all, err
+	return answer, err
+}
+
+// collect reads all rows of a SELECT.
+func collect[T any](ctx context.Context, s *Source, doing string, to pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	return ask(ctx, s, doing, func(ctx context.Context, db queries.DBTX) ([]T, error) {
+		rows, _ := db.Query(ctx, sql, args...) // CollectRows returns its error.
+		return pgx.CollectRows(rows, to)
+	})
 }
 
 // Server tells what the export's server says of itself.
 func (s *Source) Server(ctx context.Context) (postgres.Server, error) {
-	var server postgres.Server
-	err := s.read(ctx, "asking the server", func(ctx context.Context, db postgres.DB) error {
-		row, err := queries.New().ExportServer(ctx, db)
-		server = postgres.Server(row)
-		return err
-	})
-	return server, err
+	row, err := ask(ctx, s, "asking the server", queries.New().ExportServer)
+	return postgres.Server(row), err
 }
 
 // Blindness is why a safe point says nothing about late rows, for people.
@@ -164,11 +161,7 @@ type SafePoint struct {
 
 // SafePoint reads the safe point. It holds for pages that are read after it.
 func (s *Source) SafePoint(ctx context.Context) (SafePoint, error) {
-	var row queries.ExportSafePointRow
-	err := s.read(ctx, "reading the safe point", func(ctx context.Context, db postgres.DB) (err error) {
-		row, err = queries.New().ExportSafePoint(ctx, db)
-		return err
-	})
+	row, err := ask(ctx, s, "reading the safe point", queries.New().ExportSafePoint)
 	point := SafePoint{At: row.SafePoint, Clock: row.ServerClock, Prepared: row.Prepared, Role: row.Role}
 	switch {
 	case s.table.Foreign:

@@ -229,7 +229,7 @@ func (x *explainer) findByTime(ctx context.Context, message string, from time.Ti
 		return err
 	}
 	for {
-		page, err := reader.Page(ctx)
+		page, err := reader.Next(ctx)
 		if err != nil || page == nil {
 			return err
 		}
