@@ -138,7 +138,11 @@ func standing(s *status.Source, now time.Time, line func(label, text string)) {
 		state += " since " + human.Time(s.Failure.Since) + ", " + human.Ago(s.Failure.Since, now)
 	}
 	waiting := "rows waiting unknown: " + human.Line(s.WaitingError)
-	if s.WaitingRows != nil {
+	switch {
+	case s.WaitingRows == nil:
+	case *s.WaitingRows == 0:
+		waiting = "no rows waiting"
+	default:
 		waiting = "about " + human.Count(*s.WaitingRows, "row") + " waiting"
 	}
 	line("state", state+", "+lagText(s.LagSeconds)+", "+waiting)

@@ -82,7 +82,7 @@ func (d *decoder) alerts(a *Alerts) {
 	a.URLs = slices.DeleteFunc(a.URLs, func(s secret.String) bool { return s == "" })
 	for _, service := range a.URLs {
 		if u, err := url.Parse(service.Reveal()); err != nil || u.Scheme == "" {
-			d.check("alerts.urls", invalid("For example slack://hook:...@webhook or generic+https://example.com/hook; the README lists more.", "one is not a URL of a service"))
+			d.check("alerts.urls", invalid("For example slack://hook:...@webhook or generic+https://example.com/hook; docs/configuration.md has more.", "one is not a URL of a service"))
 		}
 	}
 	if u, err := url.Parse(a.PingURL.Reveal()); a.PingURL != "" && (err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "") {
