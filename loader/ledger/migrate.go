@@ -62,8 +62,14 @@ func Migrate(ctx context.Context, url secret.URL, id Identity) (Migration, error
 	if err := m.lock(ctx); err != nil {
 		return done, err
 	}
-	if err := m.prepare(ctx); err != nil {
+	look, err := m.look(ctx)
+	if err != nil {
 		return done, err
+	}
+	if !look.Present {
+		if _, err := m.conn.Exec(ctx, "create schema if not exists "+m.schema); err != nil {
+			return done, m.explain(err, "creating schema %q", m.id.Schema)
+		}
 	}
 	if done.From, done.To, err = m.up(ctx); err != nil {
 		return done, err
@@ -73,7 +79,9 @@ func Migrate(ctx context.Context, url secret.URL, id Identity) (Migration, error
 
 // migrator is one direct connection that migrates one schema.
 type migrator struct {
-	id     Identity
+	id Identity
+	// schema is its name, quoted.
+	schema string
 	config *pgx.ConnConfig
 	conn   *pgx.Conn
 	q      *queries.Queries
@@ -88,7 +96,7 @@ func openMigrator(ctx context.Context, url secret.URL, id Identity) (*migrator, 
 	if err != nil {
 		return nil, postgres.Unreachable(ctx, err, "warehouse", url)
 	}
-	return &migrator{id: id, config: config, conn: conn, q: queries.New()}, nil
+	return &migrator{id: id, schema: pgx.Identifier{id.Schema}.Sanitize(), config: config, conn: conn, q: queries.New()}, nil
 }
 
 // close ends the session, and with it the lock.
@@ -100,10 +108,7 @@ func (m *migrator) close() {
 
 // lock waits for the loaders that are migrating the same schema.
 func (m *migrator) lock(ctx context.Context) error {
-	deadline := time.Now().Add(lockPatience)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for deadline := time.Now().Add(lockPatience); time.Now().Before(deadline); {
 		locked, err := m.q.MigrateTryLock(ctx, m.conn, m.id.Schema)
 		if err != nil {
 			return m.explain(err, "locking schema %q for migration", m.id.Schema)
@@ -111,29 +116,26 @@ func (m *migrator) lock(ctx context.Context) error {
 		if locked {
 			return nil
 		}
-		if time.Now().After(deadline) {
-			return fault.New(fault.Failed, "waiting for another migration of schema %q: none ended within %s", m.id.Schema, lockPatience).
-				WithHint("Look for a session that holds an advisory lock: select * from pg_locks where locktype = 'advisory';")
-		}
 		select {
 		case <-ctx.Done():
 			return fault.Wrap(fault.Interrupted, ctx.Err(), "waiting for another migration of schema %q", m.id.Schema)
-		case <-tick.C:
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
+	return fault.New(fault.Failed, "waiting for another migration of schema %q: it did not end within %s", m.id.Schema, lockPatience).
+		WithHint("Look for a session that holds an advisory lock: select * from pg_locks where locktype = 'advisory';")
 }
 
 // look reads whose schema it is, and refuses one that is somebody else's.
 func (m *migrator) look(ctx context.Context) (queries.SchemaLookRow, error) {
-	look, err := m.q.SchemaLook(ctx, m.conn, pgx.Identifier{m.id.Schema}.Sanitize())
+	look, err := m.q.SchemaLook(ctx, m.conn, m.schema)
 	if err != nil {
 		return look, m.explain(err, "looking at schema %q", m.id.Schema)
 	}
-	schema := pgx.Identifier{m.id.Schema}.Sanitize()
 	switch {
 	case !look.Present && !look.MayCreate:
 		return look, fault.New(fault.Precondition, "creating schema %q: role %q may not create schemas in database %q", m.id.Schema, look.Role, look.Database).
-			WithHint("As a database owner: CREATE SCHEMA %s AUTHORIZATION %s;", schema, pgx.Identifier{look.Role}.Sanitize())
+			WithHint("As a database owner: CREATE SCHEMA %s AUTHORIZATION %s;", m.schema, pgx.Identifier{look.Role}.Sanitize())
 	case look.Present && !look.Ours && look.Strangers != "":
 		return look, fault.New(fault.Precondition, "schema %q holds tables that candu-loader did not make: %s", m.id.Schema, look.Strangers).
 			WithHint("Segment's own connector may own it. Choose another name in the config: `schema: %s_loader`.", m.id.Schema)
@@ -147,17 +149,6 @@ func (m *migrator) look(ctx context.Context) (queries.SchemaLookRow, error) {
 			WithHint("CREATE ROLE %s; or take it out of warehouse.readers in the config.", pgx.Identifier{missing[0]}.Sanitize())
 	}
 	return look, nil
-}
-
-func (m *migrator) prepare(ctx context.Context) error {
-	look, err := m.look(ctx)
-	if err != nil || look.Present {
-		return err
-	}
-	if _, err := m.conn.Exec(ctx, "create schema if not exists "+pgx.Identifier{m.id.Schema}.Sanitize()); err != nil {
-		return m.explain(err, "creating schema %q", m.id.Schema)
-	}
-	return nil
 }
 
 // applied says from which version to which one the migrations went, and what kept them from
@@ -175,7 +166,7 @@ func (m *migrator) up(ctx context.Context) (from, to int, err error) {
 	// The startup parameter, because golang-migrate opens connections itself.
 	// Exactly this schema: with public behind it, everything would land there if
 	// the schema vanished.
-	config.RuntimeParams["search_path"] = pgx.Identifier{m.id.Schema}.Sanitize()
+	config.RuntimeParams["search_path"] = m.schema
 	var backend atomic.Uint32
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
 		backend.Store(conn.PgConn().PID())
@@ -270,7 +261,7 @@ func (m *migrator) failed(version int, err error) error {
 func (m *migrator) settle(ctx context.Context) error {
 	l := &Ledger{id: m.id, q: m.q}
 	err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "set local search_path to "+pgx.Identifier{m.id.Schema}.Sanitize()); err != nil {
+		if _, err := tx.Exec(ctx, "set local search_path to "+m.schema); err != nil {
 			return err
 		}
 		namespace := m.id.Namespace
@@ -317,8 +308,7 @@ func (m *migrator) explain(err error, format string, args ...any) error {
 	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}
 	switch {
 	case postgres.Denied(err):
-		return e.WithHint("The loader's role must own schema %s and its tables, or a DBA runs what `candu-loader migrate --dry-run` prints.",
-			pgx.Identifier{m.id.Schema}.Sanitize())
+		return e.WithHint("The loader's role must own schema %s and its tables, or a DBA runs what `candu-loader migrate --dry-run` prints.", m.schema)
 	case postgres.RefusesParameter(err):
 		e.Kind = fault.Precondition
 		return e.WithHint("Migrations can't go through a transaction pooler: set warehouse.migrate_url to the server itself.")
@@ -329,13 +319,11 @@ func (m *migrator) explain(err error, format string, args ...any) error {
 // bare returns the cause of golang-migrate's own error, which shows the whole file
 // and has no Unwrap. It comes as a value and as a pointer.
 func bare(err error) error {
-	if file, ok := errors.AsType[database.Error](err); ok && file.OrigErr != nil {
-		return file.OrigErr
+	if file, ok := errors.AsType[*database.Error](err); ok {
+		return cmp.Or(file.OrigErr, err)
 	}
-	if file, ok := errors.AsType[*database.Error](err); ok && file.OrigErr != nil {
-		return file.OrigErr
-	}
-	return err
+	file, _ := errors.AsType[database.Error](err)
+	return cmp.Or(file.OrigErr, err)
 }
 
 func newer(schema string, version, latest int) error {

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/candu-loader/candu-loader/loader/secret"
 	"github.com/candu-loader/candu-loader/migrations"
 )
@@ -27,9 +25,8 @@ func Plan(ctx context.Context, url secret.URL, id Identity) (Migration, string, 
 		return plan, "", err
 	}
 	var b strings.Builder
-	schema := pgx.Identifier{id.Schema}.Sanitize()
 	if !look.Present {
-		fmt.Fprintf(&b, "create schema %s;\n", schema)
+		fmt.Fprintf(&b, "create schema %s;\n", m.schema)
 	}
 	if look.Ours {
 		if plan.From, err = m.version(ctx); err != nil {
@@ -37,7 +34,7 @@ func Plan(ctx context.Context, url secret.URL, id Identity) (Migration, string, 
 		}
 	}
 	plan.To = plan.From
-	fmt.Fprintf(&b, "set search_path to %s;\n", schema)
+	fmt.Fprintf(&b, "set search_path to %s;\n", m.schema)
 	for _, file := range embedded() {
 		if file.version > plan.From {
 			fmt.Fprintf(&b, "\n-- migration %d\n%s", file.version, file.sql)

@@ -18,7 +18,7 @@ func (m *migrator) grants() []string {
 	}
 	roles := quoted(m.id.Readers)
 	return []string{
-		fmt.Sprintf("grant usage on schema %s to %s", quoted([]string{m.id.Schema}), roles),
+		fmt.Sprintf("grant usage on schema %s to %s", m.schema, roles),
 		fmt.Sprintf("grant select on %s to %s", quoted(readable, m.id.Schema), roles),
 	}
 }

@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -116,16 +114,7 @@ func kindOfCode(code string) fault.Kind {
 }
 
 func isTLS(err error) bool {
-	var (
-		verify    *tls.CertificateVerificationError
-		authority x509.UnknownAuthorityError
-		host      x509.HostnameError
-		invalid   x509.CertificateInvalidError
-		record    tls.RecordHeaderError
-	)
-	return errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) ||
-		errors.As(err, &invalid) || errors.As(err, &record) ||
-		strings.Contains(err.Error(), "server refused TLS connection")
+	return fault.TLS(err) || strings.Contains(err.Error(), "server refused TLS connection")
 }
 
 func isNetwork(err error) bool {

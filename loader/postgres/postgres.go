@@ -116,15 +116,6 @@ func Unreachable(ctx context.Context, err error, name string, url secret.URL) er
 	return e.WithHint("%s", connectHint(err))
 }
 
-// connectError is an error of connecting in few words.
-type connectError struct {
-	text string
-	err  error
-}
-
-func (e *connectError) Error() string { return e.text }
-func (e *connectError) Unwrap() error { return e.err }
-
 // cause shortens pgx's error: it repeats host, user and database, and says
 // everything once for each address and once more for the try without TLS.
 func cause(err error) error {
@@ -144,5 +135,5 @@ func cause(err error) error {
 			lines = append(lines, line)
 		}
 	}
-	return &connectError{text: strings.Join(lines, "; "), err: err}
+	return errors.New(strings.Join(lines, "; "))
 }

@@ -3,10 +3,10 @@ package segment
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"sync"
 	"time"
@@ -49,7 +49,7 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 		// Between attempts it waits for this or for Close, which has happened.
 		RetryAfter: func(int) time.Duration { return forever },
 		Callback:   results,
-		Logger:     silent{}, // the default one prints whole events
+		Logger:     analytics.StdLogger(log.New(io.Discard, "", 0)), // the default one prints whole events
 		// Fresh each time: the client writes into it.
 		DefaultContext: &analytics.Context{Extra: map[string]any{"integration": s.integration}},
 	})
@@ -105,7 +105,7 @@ func judge(out outcome) verdict {
 	case out.err == nil:
 		return accepted
 	case status == 0:
-		if isTLS(out.err) {
+		if fault.TLS(out.err) || errors.Is(out.err, http.ErrSchemeMismatch) {
 			return refused
 		}
 		return again
@@ -141,16 +141,6 @@ func refusal(endpoint string, out outcome) error {
 	}
 }
 
-func isTLS(err error) bool {
-	var (
-		verify    *tls.CertificateVerificationError
-		authority x509.UnknownAuthorityError
-		host      x509.HostnameError
-		record    tls.RecordHeaderError
-	)
-	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &record)
-}
-
 // callback counts what analytics-go says of its messages. It is called from several
 // goroutines.
 type callback struct {
@@ -173,9 +163,3 @@ func (c *callback) Failure(_ analytics.Message, err error) {
 	defer c.mu.Unlock()
 	c.err = err
 }
-
-// silent is a logger that says nothing: what matters comes by the callbacks.
-type silent struct{}
-
-func (silent) Logf(string, ...any)   {}
-func (silent) Errorf(string, ...any) {}
