@@ -24,42 +24,34 @@ type Problems []Problem
 
 // Error returns a line for each problem and one for each remedy.
 func (p Problems) Error() string {
-	var b strings.Builder
-	for i, problem := range p {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString(problem.File)
+	var lines []string
+	for _, problem := range p {
+		place := problem.File
 		if problem.Line > 0 {
-			fmt.Fprintf(&b, ":%d", problem.Line)
+			place = fmt.Sprintf("%s:%d", place, problem.Line)
 		}
-		b.WriteString(": ")
 		if problem.Key != "" {
-			b.WriteString(problem.Key + ": ")
+			place += ": " + problem.Key
 		}
-		b.WriteString(problem.Text)
+		lines = append(lines, place+": "+problem.Text)
 		if problem.Hint != "" {
-			b.WriteString("\n    " + problem.Hint)
+			lines = append(lines, "    "+problem.Hint)
 		}
 	}
-	return b.String()
+	return strings.Join(lines, "\n")
 }
 
 func (p Problems) sort() {
 	slices.SortStableFunc(p, func(a, b Problem) int { return a.Line - b.Line })
 }
 
-// suggest returns a sentence that names the nearest known word, "" if none is
-// near.
+// suggest returns a sentence that names the nearest known word, "" if none is near. There is at
+// least one.
 func suggest(word string, known []string) string {
-	best, distance := "", 1+max(2, len(word)/3)
-	for _, candidate := range known {
-		if d := levenshtein.ComputeDistance(strings.ToLower(word), strings.ToLower(candidate)); d < distance {
-			best, distance = candidate, d
-		}
-	}
-	if best == "" {
+	distance := func(to string) int { return levenshtein.ComputeDistance(strings.ToLower(word), strings.ToLower(to)) }
+	nearest := slices.MinFunc(known, func(a, b string) int { return distance(a) - distance(b) })
+	if distance(nearest) > max(2, len(word)/3) {
 		return ""
 	}
-	return fmt.Sprintf("Did you mean %s? ", best)
+	return fmt.Sprintf("Did you mean %s? ", nearest)
 }

@@ -93,7 +93,7 @@ func setDuration(to *time.Duration, text, least string) error {
 	if err != nil {
 		return invalid(hint, "%q: expected a duration with its unit", text)
 	}
-	if limit, err := parseDuration(least); err != nil || duration < limit {
+	if limit, _ := parseDuration(least); duration < limit {
 		return invalid(hint, "%q: expected a duration of at least %s", text, least)
 	}
 	*to = duration

@@ -83,22 +83,15 @@ func Sources(sources []*config.Source) ([]byte, error) {
 func dbtTableOf(relation ledger.Relation) dbtTable {
 	table := dbtTable{Name: relation.Name, Description: relation.Comment}
 	for _, c := range relation.Columns {
-		column := dbtColumn{Name: c.Name, Description: c.Comment, Quote: c.Name == "timestamp"}
-		switch c.Name {
-		case "id":
-			column.Tests = []any{"unique", "not_null"}
-		case "event":
-			column.Tests = accepted("tutorial_interaction")
-		case "event_text":
-			column.Tests = accepted(event.InteractionName)
-		case "name":
-			column.Tests = accepted(event.ViewName)
-		case "day", "tutorial_id":
-			column.Tests = []any{"not_null"}
-		}
-		table.Columns = append(table.Columns, column)
+		table.Columns = append(table.Columns, dbtColumn{Name: c.Name, Description: c.Comment, Quote: c.Name == "timestamp", Tests: tests[c.Name]})
 	}
 	return table
+}
+
+// tests are those of the columns, by name.
+var tests = map[string][]any{
+	"id": {"unique", "not_null"}, "day": {"not_null"}, "tutorial_id": {"not_null"},
+	"event": accepted("tutorial_interaction"), "event_text": accepted(event.InteractionName), "name": accepted(event.ViewName),
 }
 
 func accepted(value string) []any {

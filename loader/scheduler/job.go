@@ -271,13 +271,12 @@ func (j *job) write(ctx context.Context, do func(context.Context) error) error {
 
 // renew keeps the slots until ctx is done, and ends the job if they are another's.
 func (j *job) renew(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(ledger.RenewEvery)
-	defer tick.Stop()
+	tick := time.Tick(ledger.RenewEvery)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		}
 		attempt, stop := context.WithTimeout(ctx, ledger.RenewEvery)
 		held, err := j.book.Renew(attempt, j.slots)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader"
@@ -261,14 +262,8 @@ func (w *worker) take(ctx context.Context, book *ledger.Slots, slots []time.Time
 
 // start begins a job for slots that are ours, if there are any.
 func (w *worker) start(ctx, looking context.Context, book *ledger.Slots, slots []time.Time, now time.Time) error {
-	var old, fresh []time.Time
-	for _, slot := range slots {
-		if w.tooLate(slot, now) {
-			old = append(old, slot)
-		} else {
-			fresh = append(fresh, slot)
-		}
-	}
+	old := slices.DeleteFunc(slices.Clone(slots), func(slot time.Time) bool { return !w.tooLate(slot, now) })
+	fresh := slices.DeleteFunc(slots, func(slot time.Time) bool { return w.tooLate(slot, now) })
 	if len(old) > 0 {
 		note := "its loader died without finishing, and nobody took it over within catch_up"
 		if err := book.End(looking, ledger.SlotsEnd{Slots: old, Status: ledger.SlotMissed, Note: note}); err != nil {

@@ -53,9 +53,7 @@ func (a *alerts) succeeded() {
 func (a *alerts) run(ctx context.Context) {
 	var tick <-chan time.Time
 	if a.sender.Services() > 0 {
-		ticker := time.NewTicker(alertEvery)
-		defer ticker.Stop()
-		tick = ticker.C
+		tick = time.Tick(alertEvery)
 	}
 	for {
 		select {

@@ -42,22 +42,11 @@ func (s *server) handler() http.Handler {
 	closed.Handle("/assets/", statuspage.Assets())
 	closed.HandleFunc("/metrics", s.metricsPage)
 	open.Handle("/", s.guard(closed))
-	return headers(readOnly(open))
+	return readOnly(open)
 }
 
-// readOnly refuses everything but reading.
+// readOnly refuses everything but reading, and has browsers load and keep as little as can be.
 func readOnly(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "this server is read-only", http.StatusMethodNotAllowed)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
@@ -67,6 +56,11 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			h.Set("Allow", "GET, HEAD")
+			http.Error(w, "this server is read-only", http.StatusMethodNotAllowed)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -135,13 +129,16 @@ func (s *server) metricsPage(w http.ResponseWriter, r *http.Request) {
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), viewTimeout)
 	defer cancel()
-	databases, stopping := s.readiness(ctx)
+	var databases []loader.Readiness
 	status := http.StatusOK
 	var text strings.Builder
-	if stopping {
-		status = http.StatusServiceUnavailable
-		text.WriteString("stopping\n")
-	}
+	s.with(func(g *generation) {
+		databases = g.probe.ask(ctx, g.loader)
+		if s.stopping {
+			status = http.StatusServiceUnavailable
+			text.WriteString("stopping\n")
+		}
+	})
 	for _, r := range databases {
 		state := "ok"
 		if r.Err != nil {

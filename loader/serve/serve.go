@@ -243,11 +243,6 @@ func (s *server) view(ctx context.Context) (view statuspage.View) {
 	return view
 }
 
-func (s *server) readiness(ctx context.Context) (databases []loader.Readiness, stopping bool) {
-	s.with(func(g *generation) { databases, stopping = g.probe.ask(ctx, g.loader), s.stopping })
-	return databases, stopping
-}
-
 // trouble is what concerns the whole process.
 func (s *server) trouble() []status.Failure {
 	if refused := s.refused.Load(); refused != nil {

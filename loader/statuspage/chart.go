@@ -170,10 +170,7 @@ func newDays(source []ledger.Day, asOf *moment) *days {
 
 // dayText writes 2026-01-31 as 31 Jan.
 func dayText(date string) string {
-	t, err := time.Parse(time.DateOnly, date)
-	if err != nil {
-		return human.Cut(date, 12)
-	}
+	t, _ := time.Parse(time.DateOnly, date) // As the database wrote it.
 	return t.Format("2 Jan")
 }
 

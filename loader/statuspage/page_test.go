@@ -122,7 +122,7 @@ func TestTextIsEscaped(t *testing.T) {
 func TestNothingGivenNothingBroken(t *testing.T) {
 	require.Contains(t, render(t, statuspage.View{}), "no source in the config")
 	html := render(t, statuspage.View{Sources: []statuspage.Source{{}, {Days: []ledger.Day{{}}, Source: status.Source{
-		Nickname: "x", LastRuns: []status.Run{{}}, Slots: []ledger.Slot{{}}, Running: []status.Run{{}}, Rejects: []ledger.RejectsOfReason{{}}, Failure: &status.Failure{},
+		Nickname: "x", LastRuns: []status.Run{{}}, Slots: []ledger.Slot{{At: now}}, Running: []status.Run{{}}, Rejects: []ledger.RejectsOfReason{{}}, Failure: &status.Failure{},
 	}}}})
 	require.NotContains(t, html, "NaN")
 	require.NotContains(t, html, "Inf")

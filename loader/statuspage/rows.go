@@ -48,9 +48,6 @@ func slotMarks(s Source, now time.Time, loc *time.Location) []slotMark {
 	}
 	var out []slotMark
 	for _, slot := range slices.Backward(s.Slots) {
-		if slot.At.IsZero() {
-			continue
-		}
 		out = append(out, slotMark{slotKindOf(slot), stamp(&slot.At, now, loc), slotRun(slot, finished, now, loc), slot.Note})
 	}
 	return out
