@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,7 +44,7 @@ func TestServe_PrintsItsURLAndEndsWithItsContext(t *testing.T) {
 		require.Equal(t, status, res.StatusCode)
 	}
 	cancel() // As SIGTERM does.
-	require.NoError(t, <-ended)
+	require.NoError(t, loadertest.Receive(t, ended, "the end"))
 }
 
 func TestFlags_RefuseNonsense(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/alert"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
@@ -78,12 +79,12 @@ func TestSend_ServiceThatHangs(t *testing.T) {
 	hang := recorder{answer: func(_ http.ResponseWriter, r *http.Request, _ string, _ int) { <-r.Context().Done() }}
 	var well recorder
 	s, _ := newSender(t, "http://"+hang.listen(t)+"/ping", "generic+http://"+hang.listen(t), "generic+http://"+well.listen(t))
-	s.Hasten(50*time.Millisecond, time.Millisecond)
+	s.Hasten(300*time.Millisecond, time.Millisecond)
 	err := problem(s.SendEach(t.Context(), notice))
-	require.ErrorContains(t, err, "sending to service 1 of alerts.urls (generic): no answer in 50ms")
+	require.ErrorContains(t, err, "sending to service 1 of alerts.urls (generic): no answer in 300ms")
 	require.Equal(t, fault.Failed, fault.KindOf(err))
-	require.Len(t, well.requests(), 1)
-	require.ErrorContains(t, s.Ping(t.Context()), "asking alerts.ping_url: no answer in 50ms")
+	require.NotEmpty(t, well.requests())
+	require.ErrorContains(t, s.Ping(t.Context()), "asking alerts.ping_url: no answer in 300ms")
 
 	t.Log("whoever ends the program does not wait")
 	s.Hasten(time.Hour, time.Hour)
@@ -149,7 +150,7 @@ func TestSend_Mail(t *testing.T) {
 	address, mail := mailServer(t)
 	s, _ := newSender(t, "", "smtp://"+address+"/?from=loader@example.com&to=oncall@example.com&starttls=no&encryption=None")
 	require.NoError(t, problem(s.SendEach(t.Context(), notice)))
-	text := <-mail
+	text := loadertest.Receive(t, mail, "the mail")
 	require.Contains(t, text, "Subject: "+notice.Title)
 	require.Contains(t, text, "Look: candu-loader status Candu_A")
 }

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -384,9 +385,9 @@ func TestShutdown_AnswersWhatItHas(t *testing.T) {
 		got, _ := b.do(t, http.MethodPost, "/v1/batch", batch(screen("1")), nil)
 		status <- got.status
 	}()
-	require.Eventually(t, func() bool { return b.server.Stats().Requests == 1 }, 5*time.Second, time.Millisecond)
+	loadertest.Eventually(t, func() bool { return b.server.Stats().Requests == 1 }, "the request")
 	b.server.Shutdown(context.Background())
-	require.Equal(t, 200, <-status)
+	require.Equal(t, 200, loadertest.Receive(t, status, "the answer"))
 }
 
 func BenchmarkBatch(b *testing.B) {

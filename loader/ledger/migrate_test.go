@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/migrations"
 )
 
@@ -43,11 +43,7 @@ func TestMigrate_Interrupted(t *testing.T) {
 	}()
 	b.sessions(t, 1, "wait_event_type = 'Lock'")
 	cancel(errors.New("signal: terminated"))
-	select {
-	case err = <-ended:
-	case <-time.After(30 * time.Second):
-		t.Fatal("the interrupted migration still waits for the lock")
-	}
+	err = loadertest.Receive(t, ended, "the interrupted migration to end, although the lock is held")
 	require.EqualError(t, err, `migrating schema "Odd Name": signal: terminated`)
 	require.Equal(t, fault.Interrupted, fault.KindOf(err))
 	b.sessions(t, 0, "true")
@@ -78,8 +74,8 @@ func (b *testBundle) undoLatest(t *testing.T) int {
 func (b *testBundle) sessions(t *testing.T, want int, state string) {
 	t.Helper()
 	sql := "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'candu-loader migrate' and " + state
-	require.Eventually(t, func() bool {
+	loadertest.Eventually(t, func() bool {
 		var n int
 		return b.db.QueryRow(t.Context(), sql).Scan(&n) == nil && n == want
-	}, time.Minute, 10*time.Millisecond, "waiting for %d sessions of a migration with %s", want, state)
+	}, "%d sessions of a migration with %s", want, state)
 }

@@ -168,10 +168,17 @@ func fault(f fakesegment.Fault) fakesegment.Faults {
 	return fakesegment.Faults{Faults: []fakesegment.Fault{f}}
 }
 
-// eventually waits for what another goroutine does in the database.
-func eventually(t *testing.T, what string, is func() bool) {
+// next waits for the end of the next run.
+func (w *watcher) next(t *testing.T) ended {
 	t.Helper()
-	require.Eventually(t, is, 45*time.Second, 50*time.Millisecond, what)
+	return loadertest.Receive(t, w.ended, "a run to end")
+}
+
+// finish ends the slots of schedulers that were stopped, perhaps in the middle of a run.
+func (b *bundle) finish(t *testing.T) {
+	t.Helper()
+	s, _ := b.scheduler(t)
+	once(t, s)
 }
 
 func TestRun_EverySecond(t *testing.T) {
@@ -180,10 +187,10 @@ func TestRun_EverySecond(t *testing.T) {
 	s, w := b.scheduler(t)
 	stop := serve(t, s)
 	for range 4 {
-		e := <-w.ended
-		require.NoError(t, e.err)
+		require.NoError(t, w.next(t).err)
 	}
 	stop()
+	b.finish(t)
 	counts := b.count(t, time.Second)
 	require.GreaterOrEqual(t, counts["ran"]+counts["caught_up"], 4, "%v", b.slots(t))
 	require.EqualValues(t, 500, b.fake.Stats().Accepted)
@@ -224,19 +231,23 @@ func TestRun_TakesOver(t *testing.T) {
 	b.exec(t, `insert into candu_test.loader_slots (slot_at, status, holder, held_until)
 		values (date_trunc('hour', now()) - interval '1 hour', 'running', 'dead', clock_timestamp() - interval '1 second')`)
 	serve(t, s)
-	require.NoError(t, (<-w.ended).err)
-	eventually(t, "the slot ends", func() bool { return strings.HasPrefix(b.slots(t)[0], "caught_up run 1") })
+	require.NoError(t, w.next(t).err)
+	loadertest.Eventually(t, func() bool { return strings.HasPrefix(b.slots(t)[0], "caught_up run 1") }, "the slot ends")
 }
 
 // What is due while the run before is under way is skipped, and says why.
 func TestRun_SkipsOverlap(t *testing.T) {
 	t.Parallel()
 	b := setup(t, `  schedule: "@every 1s"`)
-	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Delay, DelayMillis: 2500}))
+	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Status, Status: 503}))
 	s, w := b.scheduler(t)
+	b.migrate(t, s, "@every 1s UTC", 0)
 	stop := serve(t, s)
-	require.NoError(t, (<-w.ended).err)
+	loadertest.Eventually(t, func() bool { return strings.Contains(strings.Join(b.slots(t), "\n"), "skipped_overlap") }, "a slot to be skipped")
+	b.fake.SetFaults(fakesegment.Faults{})
+	require.NoError(t, w.next(t).err)
 	stop()
+	b.finish(t)
 	counts := b.count(t, time.Second)
 	require.GreaterOrEqual(t, counts["skipped_overlap"], 1, "%v", b.slots(t))
 	require.Contains(t, strings.Join(b.slots(t), "\n"), "was still running")
@@ -251,17 +262,16 @@ func TestRun_TriesAgain(t *testing.T) {
 	s.SetRetry(200 * time.Millisecond)
 	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
 	serve(t, s)
-	first := <-w.ended
+	first := w.next(t)
 	require.Error(t, first.err)
 	require.False(t, first.retry.IsZero())
 	b.exec(t, "alter table away rename to candu_interactions")
-	for e := range w.ended {
-		if e.err == nil {
-			require.EqualValues(t, 500, e.summary.Sent)
-			break
-		}
+	e := w.next(t)
+	for e.err != nil {
+		e = w.next(t)
 	}
-	eventually(t, "the slot ends", func() bool { return strings.Contains(b.slots(t)[0], " run ") })
+	require.EqualValues(t, 500, e.summary.Sent)
+	loadertest.Eventually(t, func() bool { return strings.Contains(b.slots(t)[0], " run ") }, "the slot ends")
 	require.Contains(t, b.log.String(), "retry_in")
 	require.Contains(t, b.log.String(), "hint=")
 }
@@ -273,13 +283,11 @@ func TestRun_GivesWay(t *testing.T) {
 	b.exec(t, "alter table candu_interactions rename to away")
 	s, w := b.scheduler(t)
 	stop := serve(t, s)
-	for range 3 {
-		require.Error(t, (<-w.ended).err)
-	}
+	require.Error(t, w.next(t).err)
+	loadertest.Eventually(t, func() bool { return strings.Count(strings.Join(b.slots(t), "\n"), "missed") >= 2 }, "two slots to be missed")
 	stop()
-	s2, _ := b.scheduler(t)
 	b.exec(t, "alter table away rename to candu_interactions")
-	once(t, s2)
+	b.finish(t)
 	counts := b.count(t, time.Second)
 	require.GreaterOrEqual(t, counts["missed"], 2, "%v", b.slots(t))
 	require.Contains(t, b.slots(t)[0], "candu_interactions")
@@ -288,15 +296,15 @@ func TestRun_GivesWay(t *testing.T) {
 
 func TestRun_Deadline(t *testing.T) {
 	t.Parallel()
-	b := setup(t, "  schedule: \"@every 24h\"\n  run_deadline: 1s")
+	b := setup(t, "  schedule: \"@every 24h\"\n  run_deadline: 5s")
 	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Status, Status: 503}))
 	s, w := b.scheduler(t)
 	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
 	serve(t, s)
-	e := <-w.ended
-	require.ErrorContains(t, e.err, "run_deadline passed after 1s")
+	e := w.next(t)
+	require.ErrorContains(t, e.err, "run_deadline passed after 5s")
 	require.True(t, e.retry.IsZero(), "it would take as long again")
-	eventually(t, "the slot ends", func() bool { return strings.Contains(b.slots(t)[0], "run 1: ") })
+	loadertest.Eventually(t, func() bool { return strings.Contains(b.slots(t)[0], "run 1: ") }, "the slot ends")
 	require.Contains(t, b.slots(t)[0], "run_deadline passed")
 }
 
@@ -308,9 +316,9 @@ func TestRun_Interrupted(t *testing.T) {
 	s, w := b.scheduler(t)
 	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
 	stop := serve(t, s)
-	eventually(t, "a request", func() bool { return b.fake.Stats().Requests > 0 })
+	loadertest.Eventually(t, func() bool { return b.fake.Stats().Requests > 0 }, "a request")
 	stop()
-	require.Error(t, (<-w.ended).err)
+	require.Error(t, w.next(t).err)
 	require.Contains(t, b.slots(t)[0], "running run 1: interrupted")
 	b.fake.SetFaults(fakesegment.Faults{})
 	s2, _ := b.scheduler(t)
@@ -326,8 +334,8 @@ func TestRun_ScheduleChanged(t *testing.T) {
 	s, w := b.scheduler(t)
 	b.migrate(t, s, "@every 1h Europe/Berlin", 3*time.Hour)
 	stop := serve(t, s)
-	require.NoError(t, (<-w.ended).err)
-	require.NoError(t, (<-w.ended).err)
+	require.NoError(t, w.next(t).err)
+	require.NoError(t, w.next(t).err)
 	stop()
 	var hourly int
 	require.NoError(t, b.db.QueryRow(t.Context(), `
@@ -356,9 +364,9 @@ func TestRun_DatabaseAway(t *testing.T) {
 	b.url = other
 	s, w := b.scheduler(t)
 	serve(t, s)
-	eventually(t, "the trouble is told", func() bool { return strings.Contains(b.log.String(), "does not exist") })
+	loadertest.Eventually(t, func() bool { return strings.Contains(b.log.String(), "does not exist") }, "the trouble is told")
 	_, err = b.db.Exec(t.Context(), "alter database "+name+"_x rename to "+name)
 	require.NoError(t, err)
-	require.NoError(t, (<-w.ended).err)
+	require.NoError(t, w.next(t).err)
 	b.url = export
 }
