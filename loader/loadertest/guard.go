@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
-	"testing"
 )
 
 // guard ends what the tests started, and removes what they left, when this process ends,
@@ -95,13 +94,25 @@ func (g *guard) end() {
 	_ = os.RemoveAll(g.dir) // The guard did it, if it was there.
 }
 
+// Guarded runs tests, and ends what they gave to [Guard] and removes what they left in temporary
+// folders when this process ends, however that ends. It returns what run returns.
+func Guarded(run func() int) int {
+	g, err := startGuard()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer g.end()
+	guarding.Store(g)
+	return run()
+}
+
 // Guard makes a program, before it starts, end with this process, however that ends and
-// even if the program is stopped. TestMain must call [Main] or [Within].
-func Guard(tb testing.TB, cmd *exec.Cmd) {
-	tb.Helper()
+// even if the program is stopped.
+func Guard(cmd *exec.Cmd) {
 	g := guarding.Load()
 	if g == nil {
-		tb.Fatal("TestMain must call loadertest.Main")
+		panic("TestMain must call loadertest.Main, Within or Guarded")
 	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

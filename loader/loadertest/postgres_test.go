@@ -29,7 +29,7 @@ func own(t *testing.T) {
 	t.Helper()
 	program := exec.CommandContext(t.Context(), "sleep", "1000")
 	program.Stdout = os.Stdout // It ends when both have ended.
-	loadertest.Guard(t, program)
+	loadertest.Guard(program)
 	require.NoError(t, program.Start())
 	require.NoError(t, program.Process.Signal(syscall.SIGSTOP))
 	_, err := fmt.Printf("%s %s\n", loadertest.Database(t), t.TempDir())

@@ -24,24 +24,18 @@ var shared atomic.Pointer[Server]
 //	func TestMain(m *testing.M) { os.Exit(loadertest.Main(m)) }
 func Main(m *testing.M) int { return Within(Options{}, m.Run) }
 
-// Within is Main for tests that need another server, or something made before them. What the
-// tests leave in temporary folders, and what they gave to [Guard], ends with this process.
+// Within is Main for tests that need another server, or something made before them.
 func Within(options Options, run func() int) int {
-	g, err := startGuard()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer g.end()
-	guarding.Store(g)
-	server, err := Start(context.Background(), options)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer server.Stop()
-	shared.Store(server)
-	return run()
+	return Guarded(func() int {
+		server, err := Start(context.Background(), options)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer server.Stop()
+		shared.Store(server)
+		return run()
+	})
 }
 
 // Shared returns the server that Main started.

@@ -1,3 +1,5 @@
+//go:build browser && unix
+
 package statuspage_test
 
 import (
@@ -22,6 +24,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
@@ -34,9 +37,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	stopBrowser()
-	os.Exit(code)
+	os.Exit(loadertest.Guarded(func() int {
+		defer func() { stopBrowser() }()
+		return m.Run()
+	}))
 }
 
 // chromium finds a browser. Ubuntu's chromium-browser is a stub without snap: it comes last.
@@ -52,7 +56,7 @@ func chromium() (string, error) {
 	return "", errors.New("no Chromium found: " + remedy)
 }
 
-const remedy = "`make setup-test` installs one (Debian: apt-get install chromium; Ubuntu: google-chrome, for its chromium is a snap; macOS: brew install --cask google-chrome)"
+const remedy = "`.ci/setup browser` installs one (Debian: apt-get install chromium; Ubuntu: google-chrome, for its chromium is a snap; macOS: brew install --cask google-chrome)"
 
 func startBrowser() (context.Context, error) {
 	path, err := chromium()
@@ -61,7 +65,8 @@ func startBrowser() (context.Context, error) {
 	}
 	// Chromium's sandbox refuses root, and most containers refuse it; it would only
 	// keep our own pages in.
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WSURLReadTimeout(time.Minute), chromedp.NoSandbox)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WSURLReadTimeout(loadertest.Patience), chromedp.NoSandbox,
+		chromedp.ModifyCmdFunc(loadertest.Guard))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(allocator)
 	stopBrowser = func() {
@@ -122,7 +127,7 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 func limited[T any](b *tab, action chromedp.Action[T]) (T, error) {
 	ctx, cancel := context.WithCancel(b)
 	// Not a deadline: the first action of a tab starts it, and must not end it.
-	defer time.AfterFunc(time.Minute, cancel).Stop()
+	defer time.AfterFunc(loadertest.Patience, cancel).Stop()
 	return chromedp.Run(ctx, action)
 }
 
@@ -155,7 +160,7 @@ func (b *tab) until(script string) {
 		const started = Date.now();
 		const check = () => {
 			if (`+script+`) resolve(true);
-			else if (Date.now() - started > 15_000) resolve(false);
+			else if (Date.now() - started > 60_000) resolve(false);
 			else setTimeout(check, 10);
 		};
 		check();

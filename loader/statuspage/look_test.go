@@ -1,3 +1,5 @@
+//go:build browser && unix
+
 package statuspage_test
 
 import (

@@ -1,14 +1,16 @@
+//go:build browser && unix
+
 package statuspage_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
 )
 
@@ -114,10 +116,10 @@ func TestAnotherVersionIsLoadedAnew(t *testing.T) {
 	server.mu.Unlock()
 	eval[int](b, comeBack)
 	// The page goes while JavaScript waits: ask from outside.
-	require.Eventually(t, func() bool {
+	loadertest.Eventually(t, func() bool {
 		gone, err := chromedp.Run(b, chromedp.Evaluate[bool](`window.mark === undefined && document.readyState === "complete"`))
 		return err == nil && gone
-	}, 15*time.Second, 20*time.Millisecond)
+	}, "the page to be loaded anew")
 	eval[int](b, `window.mark = 8; `+comeBack)
 	b.until(`document.querySelector("#stale").textContent === ""`)
 	require.Equal(t, 8, eval[int](b, `window.mark`), "once is enough")

@@ -49,7 +49,7 @@ pool_mode = transaction
 default_pool_size = 3
 `, host, port, listen), 0o644))
 	cmd := exec.Command(program, "-q", ini)
-	loadertest.Guard(t, cmd)
+	loadertest.Guard(cmd)
 	if os.Getuid() == 0 {
 		// It refuses to run as root.
 		require.NoError(t, os.Chmod(dir, 0o755))

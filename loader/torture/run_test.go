@@ -41,7 +41,7 @@ func (w *world) command(t *testing.T, args []string, env ...string) *run {
 	}
 	r.cmd.Env = append(os.Environ(), env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.output, r.output
-	loadertest.Guard(t, r.cmd)
+	loadertest.Guard(r.cmd)
 	require.NoError(t, r.cmd.Start())
 	go r.watch()
 	t.Cleanup(func() {

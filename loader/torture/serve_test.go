@@ -59,8 +59,7 @@ func TestServe_Replicas(t *testing.T) {
 	w.fake.SetFaults(fakesegment.Faults{})
 	// What time would do with the slots and the lease of the dead.
 	w.expire(t)
-	_, err := w.db.Exec(t.Context(), "update candu.loader_slots set held_until = clock_timestamp() - interval '1 second' where status = 'running'")
-	require.NoError(t, err)
+	w.exec(t, "update candu.loader_slots set held_until = clock_timestamp() - interval '1 second' where status = 'running'")
 	last := w.command(t, []string{"serve", "--once"})
 	require.Zero(t, last.wait(t), last.output)
 
@@ -81,8 +80,7 @@ func (w *world) inherit(t *testing.T, dead *run) {
 		"update candu.loader_leases set expires_at = clock_timestamp() - interval '1 second' where expires_at > clock_timestamp() and holder like $1",
 		"update candu.loader_slots set held_until = clock_timestamp() - interval '1 second' where status = 'running' and holder like $1",
 	} {
-		_, err := w.db.Exec(t.Context(), sql, holder)
-		require.NoError(t, err)
+		w.exec(t, sql, holder)
 	}
 }
 

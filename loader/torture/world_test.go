@@ -166,17 +166,27 @@ func (w *world) bury(t *testing.T) {
 // expire lets the lease run out.
 func (w *world) expire(t *testing.T) {
 	t.Helper()
-	_, err := w.db.Exec(t.Context(), `do $$ begin
+	w.exec(t, `do $$ begin
 		if to_regclass('candu.loader_leases') is not null then
 			update candu.loader_leases set expires_at = clock_timestamp() - interval '1 second' where expires_at > clock_timestamp();
 		end if; end $$`)
-	require.NoError(t, err)
+}
+
+// exec runs a statement, which may have to wait for what a loader that stands holds.
+func (w *world) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), loadertest.Patience)
+	defer cancel()
+	_, err := w.db.Exec(ctx, sql, args...)
+	require.NoError(t, err, sql)
 }
 
 func (w *world) one(t *testing.T, sql string) string {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), loadertest.Patience)
+	defer cancel()
 	var value *string
-	require.NoError(t, w.db.QueryRow(context.Background(), "select ("+sql+")::text").Scan(&value), sql)
+	require.NoError(t, w.db.QueryRow(ctx, "select ("+sql+")::text").Scan(&value), sql)
 	if value == nil {
 		return ""
 	}
