@@ -10,6 +10,12 @@ RACE      = $(shell { command -v gcc || command -v cc || command -v clang; } >/d
 BASE     ?= HEAD~1
 COUNT    ?= 6
 TOOL     := $(GO) tool -modfile=.ci
+# What other builds than the usual one compile: vet and lint look at it too.
+TAGS      = failpoint,browser,pgbouncer
+LEFTOUT   = test: left out: the status page in a browser (make test-browser), PgBouncer (make test-pgbouncer), \
+            the long trial of the guarantees (make torture)
+# $(call gotest,ARGUMENTS) runs go test and keeps what it said.
+gotest    = bash -c 'set -o pipefail; $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) $(1) | tee -a bin/test.log'
 # All programs with the same flags, so that each package is compiled once.
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -o bin/
 PROGRAMS  = ./cmd/candu-loader ./cmd/fake-segment
@@ -17,7 +23,7 @@ PROGRAMS  = ./cmd/candu-loader ./cmd/fake-segment
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo demo-build test vet lint generate verify-generated bench bench-compare torture clean
+.PHONY: help setup setup-test build demo demo-build test test-browser test-pgbouncer test-busy vet lint generate verify-generated bench bench-once bench-compare torture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -27,6 +33,8 @@ setup: ## Install what the demo needs and is missing (Postgres programs)
 
 setup-test:
 	@.ci/setup test
+	@mkdir -p bin
+	@[ -n "$(RACE)" ] || echo "test: NO C COMPILER, SO THE RACE DETECTOR IS OFF" >&2
 
 build: ## Build candu-loader and fake-segment into bin/
 	$(BUILD) $(PROGRAMS)
@@ -40,15 +48,27 @@ demo-build:
 	@$(BUILD) $(PROGRAMS) ./cmd/internal/demo
 
 test: setup-test ## Run all tests, with the race detector
-	@mkdir -p bin
-	@[ -n "$(RACE)" ] || echo "test: NO C COMPILER, SO THE RACE DETECTOR IS OFF" >&2
-	@bash -c 'set -o pipefail; $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) ./... | tee bin/test.log'
+	@rm -f bin/test.log
+	@$(call gotest,./...); code=$$?; echo '$(LEFTOUT)'; exit $$code
+
+test-browser: setup-test ## Run the tests that need a Chromium: the status page
+	@.ci/setup browser
+	@$(call gotest,-tags browser ./loader/statuspage)
+
+test-pgbouncer: setup-test ## Run the test that needs PgBouncer
+	@.ci/setup pgbouncer
+	@$(call gotest,-tags pgbouncer -run PgBouncer ./loader/torture)
+
+test-busy: setup-test ## Run all tests three times on a machine with too much to do
+	@.ci/test-busy
 
 vet: ## Run go vet
 	$(GO) vet ./...
+	$(GO) vet -tags $(TAGS) ./...
 
 lint: ## Run golangci-lint at its pinned version
 	$(TOOL)/golangci-lint.mod golangci-lint run
+	$(TOOL)/golangci-lint.mod golangci-lint run --build-tags $(TAGS)
 
 generate: ## Make the Go code of queries/*.sql again
 	cd queries && $(GO) tool -modfile=../.ci/sqlc.mod sqlc generate
@@ -61,6 +81,9 @@ bench: setup ## Measure whole runs against their targets, then the parts (BENCHF
 	@$(BUILD) $(PROGRAMS) ./cmd/internal/plain ./cmd/internal/bench
 	@bin/bench -out bin/bench.json $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-once: setup-test ## Run each benchmark of the parts once, to see that it works
+	$(GO) test $(RACE) -run '^$$' -bench . -benchtime 1x ./...
 
 bench-compare: setup ## Compare the benchmarks of the parts with another commit (BASE=HEAD~1, COUNT=6)
 	@GO='$(GO)' .ci/bench-compare '$(BASE)' '$(COUNT)'

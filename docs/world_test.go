@@ -267,7 +267,7 @@ func (w *world) shell(t *testing.T, dir, command string) (string, int) {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, w.env, &out, &out
-	loadertest.Guard(t, cmd)
+	loadertest.Guard(cmd)
 	err := cmd.Run()
 	require.NoError(t, ctx.Err(), "waiting for %q:\n%s", command, &out)
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -296,7 +296,7 @@ func (w *world) serve(t *testing.T, command string, lines int) string {
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+w.real(command))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = loadertest.Patience
-	loadertest.Guard(t, cmd)
+	loadertest.Guard(cmd)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, &log, &log
 	require.NoError(t, cmd.Start())
 	w.services = append(w.services, cmd)
