@@ -99,16 +99,9 @@ func (j *job) do(ctx context.Context) {
 	waits.InitialInterval, waits.MaxInterval = j.retry, j.retryMost
 	for tries := 1; ; tries++ {
 		summary, err := j.attempt(ctx)
-		wait := waits.NextBackOff()
-		again := j.again(ctx, err)
-		if fault.Is(err, fault.Busy) {
-			wait = 5 * time.Second
-		}
-		if !again {
-			wait = 0
-		}
+		wait := j.wait(ctx, err, waits)
 		j.tell(summary, err, wait)
-		if again && j.pause(ctx, wait) {
+		if wait > 0 && j.pause(ctx, wait) {
 			continue
 		}
 		if err != nil && ctx.Err() != nil {
@@ -147,15 +140,16 @@ func (j *job) attempt(ctx context.Context) (loader.Summary, error) {
 	return summary, err
 }
 
-// again decides whether a run is tried again for the same slots.
-func (j *job) again(ctx context.Context, err error) bool {
+// wait is how long to wait before a run is tried again for the same slots, 0 = it is not.
+func (j *job) wait(ctx context.Context, err error, waits backoff.BackOff) time.Duration {
+	busy := fault.Is(err, fault.Busy)
 	switch {
-	case err == nil, ctx.Err() != nil, j.once, errors.Is(err, errDeadline):
-		return false
-	case fault.Is(err, fault.Busy):
-		return time.Since(j.began) < busyFor
+	case err == nil, ctx.Err() != nil, j.once, errors.Is(err, errDeadline), busy && time.Since(j.began) >= busyFor:
+		return 0
+	case busy:
+		return 5 * time.Second
 	}
-	return true
+	return waits.NextBackOff()
 }
 
 // tell logs how an attempt ended, and tells the watcher.

@@ -34,13 +34,6 @@ type alerts struct {
 	away map[string]alert.State
 }
 
-func newAlerts(l *loader.Loader, c *collector, sender *alert.Sender, m *metrics, log *slog.Logger) *alerts {
-	return &alerts{
-		loader: l, collector: c, sender: sender, metrics: m, log: log,
-		successes: make(chan struct{}, 1), away: map[string]alert.State{},
-	}
-}
-
 // succeeded is told of each run that succeeded. Several at once are one ping.
 func (a *alerts) succeeded() {
 	select {

@@ -14,7 +14,6 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
-	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/status"
 	"github.com/candu-loader/candu-loader/loader/statuspage"
@@ -117,10 +116,6 @@ func (m *metrics) ended(src *config.Source, s loader.Summary, err error) {
 	if s.RunID > 0 {
 		m.runSeconds.WithLabelValues(src.Nickname).Observe(s.Seconds)
 	}
-}
-
-func (m *metrics) timed(src *config.Source, step pipeline.Step, took time.Duration) {
-	m.pageSeconds.WithLabelValues(src.Nickname, string(step)).Observe(took.Seconds())
 }
 
 // gauges are read when Prometheus asks: from the last view of the sources, and from

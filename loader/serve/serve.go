@@ -112,10 +112,13 @@ func (s *server) generation(cfg *config.Config) (*generation, error) {
 		return nil, err
 	}
 	g := &generation{config: cfg, loader: loader.New(cfg, s.log), done: make(chan struct{})}
-	memory := newMemory(s.metrics, func() { g.alerts.succeeded() })
+	memory := &memory{metrics: s.metrics, succeeded: func() { g.alerts.succeeded() }, sources: map[string]status.Memory{}}
 	g.scheduler = scheduler.New(g.loader, cfg.Sources, s.log, memory)
 	g.collector = newCollector(g.loader, cfg, memory, s.trouble)
-	g.alerts = newAlerts(g.loader, g.collector, sender, s.metrics, s.log)
+	g.alerts = &alerts{
+		loader: g.loader, collector: g.collector, sender: sender, metrics: s.metrics, log: s.log,
+		successes: make(chan struct{}, 1), away: map[string]alert.State{},
+	}
 	for _, src := range cfg.Sources {
 		s.metrics.know(src)
 	}

@@ -22,10 +22,6 @@ type memory struct {
 	sources map[string]status.Memory
 }
 
-func newMemory(m *metrics, succeeded func()) *memory {
-	return &memory{metrics: m, succeeded: succeeded, sources: map[string]status.Memory{}}
-}
-
 // recall returns what is remembered of a source.
 func (m *memory) recall(src *config.Source) status.Memory {
 	m.mu.Lock()
@@ -59,7 +55,7 @@ func (m *memory) Progress(src *config.Source, p loader.Progress) {
 
 // Timed implements scheduler.Watcher.
 func (m *memory) Timed(src *config.Source, step pipeline.Step, took time.Duration) {
-	m.metrics.timed(src, step, took)
+	m.metrics.pageSeconds.WithLabelValues(src.Nickname, string(step)).Observe(took.Seconds())
 }
 
 // Ended implements scheduler.Watcher.
