@@ -139,7 +139,7 @@ Look: candu-loader status 'Candu Prod (EU)'
 
 Candu Prod (EU) rejects 13 rows
 13 rows of Candu Prod (EU) can't be sent, new: missing_identity 12, too_large 1.
-What to do: mend them in the export, then candu-loader rejects retry 'Candu Prod (EU)'
+What to do: fix them in the export, then candu-loader rejects retry 'Candu Prod (EU)'
 Look: candu-loader rejects list 'Candu Prod (EU)'
 
 Candu Prod (EU) missed 7 slots

@@ -71,7 +71,8 @@ func recovered(o Observation, since time.Time) *Notice {
 func late(o Observation, since time.Time, over time.Duration) *Notice {
 	return &Notice{
 		Kind: Late, Title: fmt.Sprintf("%s is late by %s", o.Source, human.Duration(*o.Lag)),
-		Text: fmt.Sprintf("The lag of %s is %s; it has been over alerts.lag_over (%s) since %s.\nWhat to do: see whether a long run is under way, and whether serve still runs.\nLook: candu-loader status %s",
+		Text: fmt.Sprintf("The lag of %s is %s; it has been over alerts.lag_over (%s) since %s.\n"+
+			"What to do: see whether a long run is under way, and whether serve still runs.\nLook: candu-loader status %s",
 			o.Source, human.Duration(*o.Lag), human.Duration(over), human.Time(since), human.Quote(o.Source)),
 	}
 }
@@ -86,7 +87,8 @@ func caughtUp(o Observation, since time.Time) *Notice {
 func unwatched(o Observation) *Notice {
 	return &Notice{
 		Kind: CaughtUp, Title: "The lag of " + o.Source + " is no longer watched",
-		Text: fmt.Sprintf("%s was late, and alerts.lag_over has been removed from the config since then.\nLook: candu-loader status %s", o.Source, human.Quote(o.Source)),
+		Text: fmt.Sprintf("%s was late, and alerts.lag_over has been removed from the config since then.\nLook: candu-loader status %s",
+			o.Source, human.Quote(o.Source)),
 	}
 }
 
@@ -106,7 +108,8 @@ func rejected(o Observation, fresh map[string]int64, since *time.Time) *Notice {
 	}
 	return &Notice{
 		Kind: Rejects, Title: fmt.Sprintf("%s rejects %s", o.Source, human.Count(total, "row")),
-		Text: fmt.Sprintf("%s of %s can't be sent, new%s: %s.\nWhat to do: mend them in the export, then candu-loader rejects retry %s\nLook: candu-loader rejects list %s",
+		Text: fmt.Sprintf("%s of %s can't be sent, new%s: %s.\n"+
+			"What to do: fix them in the export, then candu-loader rejects retry %s\nLook: candu-loader rejects list %s",
 			human.Count(total, "row"), o.Source, when, strings.Join(parts, ", "), human.Quote(o.Source), human.Quote(o.Source)),
 	}
 }

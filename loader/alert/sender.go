@@ -65,7 +65,7 @@ func (s *service) unusable() error {
 		return nil
 	}
 	e := &fault.Error{Kind: fault.Config, Text: fmt.Sprintf("reading URL %d of alerts.urls (%s)", s.number, s.name), Err: err}
-	return e.WithHint("Write it as %s says for its service; `candu-loader alert test` tries it.", Services)
+	return e.WithHint("Write it in the form that %s gives for its service; `candu-loader alert test` tries it.", Services)
 }
 
 // Services returns how many services there are.
@@ -159,7 +159,7 @@ func (s *Sender) insist(ctx context.Context, doing string, step func(context.Con
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(waits), backoff.WithMaxTries(tries), backoff.WithNotify(func(err error, wait time.Duration) {
-		s.log.Warn("retrying: "+doing, "error", err, "retry_in", wait.Round(100*time.Millisecond))
+		s.log.Warn("retrying: "+doing, "error", err, "wait", wait)
 	}))
 	switch {
 	case err == nil:

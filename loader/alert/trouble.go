@@ -53,5 +53,5 @@ func trouble(err error) error {
 		code, _ := strconv.Atoi(found[1]) // It is digits.
 		return answerError(code)
 	}
-	return errors.New("it did not take the notice")
+	return errors.New("it did not accept the notice")
 }

@@ -61,7 +61,8 @@ func fieldsOf(to reflect.Value) []field {
 func (d *decoder) decode(text []byte, c *Config) {
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		p := Problem{File: d.path, Text: strings.TrimSpace(err.Error()), Hint: "The file must be YAML; look at the indentation and at quotes around values with `: ` or `#`."}
+		p := Problem{File: d.path, Text: strings.TrimSpace(err.Error()),
+			Hint: "The file must be YAML; look at the indentation and at quotes around values with `: ` or `#`."}
 		if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok && syntax.Token != nil {
 			p.Line, p.Text = syntax.Token.Position.Line, syntax.Message
 		}
@@ -111,7 +112,7 @@ func (d *decoder) mapping(path string, node ast.Node, to reflect.Value) {
 		}
 		if values[f.file] != nil {
 			if values[f.key] != nil {
-				d.problem(at, "Take one of them out.", "stands beside %s", f.file)
+				d.problem(at, "Remove one of them.", "is set beside %s", f.file)
 			}
 			d.file(file, values[f.file], f)
 		}
@@ -179,7 +180,7 @@ func (d *decoder) file(path string, node ast.Node, f field) {
 	text := strings.TrimRight(string(content), "\r\n")
 	switch {
 	case err != nil:
-		d.check(path, invalid("The file must be there and readable for the loader's user.", "%s", err))
+		d.check(path, invalid("The file must be there and readable by the loader's user.", "%s", err))
 	case text == "":
 		d.check(path, invalid("Write the secret into it.", "file %q is empty", name))
 	case f.to.Kind() == reflect.Slice:
@@ -209,7 +210,7 @@ func (d *decoder) entries(path string, node ast.Node, known []string) map[string
 		name, line := pair.Key.GetToken().Value, pair.Key.GetToken().Position.Line
 		at := join(path, name)
 		if d.lines[at] > 0 {
-			d.problem(at, "Take one of them out.", "stands twice, again in line %d", line)
+			d.problem(at, "Remove one of them.", "is set twice, again in line %d", line)
 			continue
 		}
 		d.lines[at] = line
@@ -245,11 +246,11 @@ func (d *decoder) text(path string, node ast.Node) string {
 	case *ast.NullNode:
 		return ""
 	case *ast.AliasNode:
-		d.problem(path, "Write the value out.", "expected a text, found alias")
+		d.problem(path, "Write the value out.", "expected text, found alias")
 	case ast.ScalarNode:
 		return d.expand(path, node.GetToken().Value)
 	default:
-		d.problem(path, "", "expected a text, found %s", kindOf(node))
+		d.problem(path, "", "expected text, found %s", kindOf(node))
 	}
 	return ""
 }

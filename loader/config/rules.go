@@ -55,7 +55,7 @@ func (d *decoder) source(path string, s *Source, warehouse secret.URL) {
 	}
 	for _, spelling := range s.Interactions.Kinds.View {
 		if slices.Contains(s.Interactions.Kinds.Interaction, spelling) {
-			d.check(path+".interactions.kinds.interaction", invalid("Take it out of one of them.", "%q stands for view and for interaction", spelling))
+			d.check(path+".interactions.kinds.interaction", invalid("Remove it from one of them.", "%q means both view and interaction", spelling))
 		}
 	}
 }
@@ -67,13 +67,13 @@ func (d *decoder) http(h *HTTP) {
 	user, password := d.lines["http.user"] > 0, d.lines["http.password_file"] > 0
 	switch {
 	case strings.Contains(h.User, ":"):
-		d.check("http.user", invalid("Take a name without a colon (RFC 7617).", "%q has a colon", h.User))
+		d.check("http.user", invalid("Choose a name without a colon (RFC 7617).", "%q has a colon", h.User))
 	case user && !password:
-		d.check("http.user", invalid("Add:  password_file: /run/secrets/candu-loader-http", "stands without password_file"))
+		d.check("http.user", invalid("Add:  password_file: /run/secrets/candu-loader-http", "is set without password_file"))
 	case password && !user:
-		d.check("http.password", invalid("Add:  user: operator", "stands without user"))
+		d.check("http.password", invalid("Add:  user: operator", "is set without user"))
 	case user && h.User == "":
-		d.check("http.user", invalid("Write a name, or take user and password_file out.", "is empty"))
+		d.check("http.user", invalid("Write a name, or remove user and password_file.", "is empty"))
 	}
 }
 
@@ -82,7 +82,8 @@ func (d *decoder) alerts(a *Alerts) {
 	a.URLs = slices.DeleteFunc(a.URLs, func(s secret.String) bool { return s == "" })
 	for _, service := range a.URLs {
 		if u, err := url.Parse(service.Reveal()); err != nil || u.Scheme == "" {
-			d.check("alerts.urls", invalid("For example slack://hook:...@webhook or generic+https://example.com/hook; docs/configuration.md has more.", "one is not a URL of a service"))
+			d.check("alerts.urls", invalid("For example slack://hook:...@webhook or generic+https://example.com/hook; docs/configuration.md has more.",
+				"one is not a URL of a service"))
 		}
 	}
 	if u, err := url.Parse(a.PingURL.Reveal()); a.PingURL != "" && (err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "") {

@@ -27,7 +27,7 @@ func SchemaName(nickname string) (string, error) {
 		name = strings.TrimRight(name[:maxSchemaLength], "_")
 	}
 	if name == "" {
-		return "", invalid("Add:  schema: <name>", "nickname %q has no letter or digit to make a schema's name of", nickname)
+		return "", invalid("Add:  schema: <name>", "nickname %q has no letter or digit to make a schema name from", nickname)
 	}
 	return name, nil
 }

@@ -173,7 +173,7 @@ func (j *job) tell(summary loader.Summary, err error, wait time.Duration) {
 		log.Info("another loader holds this source", "error", err)
 		return
 	case fault.Is(err, fault.Interrupted):
-		log.Warn("run interrupted; what was recorded stays", append(attrs, "error", err)...)
+		log.Warn("run interrupted; what it recorded is kept", append(attrs, "error", err)...)
 		return
 	}
 	attrs = append(attrs, fault.Attrs(err)...)
@@ -211,7 +211,7 @@ func (j *job) end(ctx context.Context, err error, tries int) {
 			ledger.SlotsEnd{Slots: earlier, Status: early, RunID: j.runID, Note: note})
 	})
 	if err != nil {
-		j.log.Error("recording how slots ended; they are taken over later", "error", err)
+		j.log.Error("recording how slots ended; they will be taken over later", "error", err)
 		return
 	}
 	j.watch.Slots(j.src, status, 1)
@@ -248,7 +248,7 @@ func (j *job) release(ctx context.Context) {
 		return j.book.Release(ctx, j.slots, j.runID, "interrupted")
 	})
 	if err != nil {
-		j.log.Warn("releasing slots; they are taken over later", "error", err)
+		j.log.Warn("releasing slots; they will be taken over later", "error", err)
 	}
 }
 

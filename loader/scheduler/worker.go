@@ -203,7 +203,9 @@ func (w *worker) lastSlot(now time.Time) time.Time {
 
 // dispatch records all slots that are due, and begins a job for those that are ours
 // to run. more is true if there are too many to record at once.
-func (w *worker) dispatch(ctx, looking context.Context, book *ledger.Slots, s *schedule.Schedule, view ledger.SlotsView, adopted []time.Time) (more bool, err error) {
+func (w *worker) dispatch(
+	ctx, looking context.Context, book *ledger.Slots, s *schedule.Schedule, view ledger.SlotsView, adopted []time.Time,
+) (more bool, err error) {
 	missed, due := w.due(s, view)
 	if len(missed) > 0 {
 		note := fmt.Sprintf("nobody took it in time: catch_up is %s", w.src.CatchUp)

@@ -133,7 +133,7 @@ func (a *alerts) swap(ctx context.Context, src *config.Source, before []byte, af
 		mine, err = a.loader.Announce(ctx, src, before, text)
 	}
 	if err != nil && ctx.Err() == nil {
-		a.log.Warn("retrying: what is announced could not be recorded", "error", err)
+		a.log.Warn("retrying: what was announced could not be recorded", "error", err)
 	}
 	return text, mine && err == nil
 }
@@ -144,11 +144,11 @@ func (a *alerts) tell(ctx context.Context, known alert.State, o alert.Observatio
 	for _, r := range results {
 		if r.Err != nil {
 			a.metrics.alerts.WithLabelValues("failed").Inc()
-			a.log.Warn("telling of a change", "source", o.Source, "service", r.Service, "error", r.Err)
+			a.log.Warn("sending a notice", "source", o.Source, "service", r.Service, "error", r.Err)
 			continue
 		}
 		a.metrics.alerts.WithLabelValues("sent").Inc()
-		a.log.Info("told of a change", "source", o.Source, "service", r.Service)
+		a.log.Info("sent a notice", "source", o.Source, "service", r.Service)
 	}
 	return told
 }

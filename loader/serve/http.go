@@ -70,7 +70,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !admitted(s.config().HTTP, r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="candu-loader", charset="UTF-8"`)
-			http.Error(w, "user and password, please", http.StatusUnauthorized)
+			http.Error(w, "user and password required", http.StatusUnauthorized)
 			return
 		}
 		next.ServeHTTP(w, r)

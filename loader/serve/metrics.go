@@ -54,7 +54,8 @@ func newMetrics() *metrics {
 			Buckets: []float64{0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600},
 		}, []string{"source"}),
 		pageSeconds: factory.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "page_duration_seconds", Help: "How long a step of a page took: read (the SELECT on the export) or record (the transaction in the warehouse).",
+			Namespace: namespace, Name: "page_duration_seconds",
+			Help:    "How long a step of a page took: read (the SELECT on the export) or record (the transaction in the warehouse).",
 			Buckets: []float64{0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60},
 		}, []string{"source", "step"}),
 		counted: map[string]ledger.Counters{},

@@ -182,7 +182,7 @@ func (s *server) reload(ctx context.Context) {
 	}
 	if err != nil {
 		s.metrics.reloads.WithLabelValues("refused").Inc()
-		s.log.Error("reloading the config; the one before stays", fault.Attrs(err)...)
+		s.log.Error("reloading the config; the previous one stays in force", fault.Attrs(err)...)
 		s.refused.Store(&status.Failure{Error: "the config was not reloaded: " + err.Error(), Hint: fault.HintOf(err), Since: time.Now()})
 		return
 	}

@@ -185,10 +185,11 @@ func runCharts(runs []status.Run, stamp func(status.Run) string) []namedChart {
 	}
 	seconds := func(r status.Run) float64 { return r.Seconds }
 	perSecond := func(r status.Run) float64 { return r.EventsPerSecond }
+	shown, last := human.Count(int64(len(runs)), "run"), runs[0]
 	duration := runChart(runs, roundUpSeconds(longest*headroom), seconds, axisSeconds, stamp)
-	duration.Label = fmt.Sprintf("Duration of the last %s: the longest took %s, the last %s.", human.Count(int64(len(runs)), "run"), took(longest), took(runs[0].Seconds))
+	duration.Label = fmt.Sprintf("Duration of the last %s: the longest took %s, the last %s.", shown, took(longest), took(last.Seconds))
 	speed := runChart(runs, roundUp(fastest*headroom), perSecond, compact, stamp)
-	speed.Label = fmt.Sprintf("Events per second of the last %s: at most %s, in the last %s.", human.Count(int64(len(runs)), "run"), rate(fastest), rate(runs[0].EventsPerSecond))
+	speed.Label = fmt.Sprintf("Events per second of the last %s: at most %s, in the last %s.", shown, rate(fastest), rate(last.EventsPerSecond))
 	return []namedChart{{"Duration", "longest " + took(longest), duration}, {"Events per second", "fastest " + rate(fastest), speed}}
 }
 

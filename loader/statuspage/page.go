@@ -23,7 +23,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 func Render(w io.Writer, v View) error {
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, "page.html", newDocument(v)); err != nil {
-		return fmt.Errorf("render the status page: %w", err)
+		return fmt.Errorf("rendering the status page: %w", err)
 	}
 	_, err := b.WriteTo(w)
 	return err

@@ -31,7 +31,7 @@ func slotKindOf(s ledger.Slot) slotKind {
 	case s.Status == ledger.SlotMissed || s.Status == ledger.SlotRunning:
 		return slotKind{string(s.Status), string(s.Status)}
 	case s.Status == ledger.SlotSkippedOverlap:
-		return slotKind{"skipped, the run before was not over", "skipped"}
+		return slotKind{"skipped: the previous run was not over", "skipped"}
 	case s.RunStatus == ledger.RunFailed || s.RunStatus == ledger.RunInterrupted || s.RunStatus == ledger.RunRunning:
 		return slotKind{string(s.RunStatus), string(s.RunStatus)}
 	case s.Status == ledger.SlotCaughtUp:
