@@ -2,11 +2,10 @@ package loader
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/proof"
+	"github.com/candu-loader/candu-loader/loader/source"
 )
 
 // Repair verifies, sends the missing rows of the days that differ, a run of kind repair for
@@ -39,17 +38,10 @@ func (l *Loader) Repair(ctx context.Context, src *config.Source, opts VerifyOpti
 
 // repairDay sends what is missing of a day, within the range that was verified.
 func (l *Loader) repairDay(ctx context.Context, src *config.Source, within VerifyOptions, day string) (Summary, error) {
-	from, err := time.Parse(time.DateOnly, day)
+	r, err := source.Range{From: within.From, To: within.To}.OnDay(day)
 	if err != nil {
-		return Summary{}, fmt.Errorf("repairing %q: %w", day, err)
+		return Summary{}, err
 	}
-	to := from.AddDate(0, 0, 1)
-	if within.From != nil && within.From.After(from) {
-		from = *within.From
-	}
-	if within.To != nil && within.To.Before(to) {
-		to = *within.To
-	}
-	run, err := l.Backfill(ctx, src, BackfillOptions{From: &from, To: &to, Repair: true})
+	run, err := l.Backfill(ctx, src, BackfillOptions{From: r.From, To: r.To, Repair: true})
 	return run.Summary, err
 }

@@ -349,7 +349,7 @@ func TestRun_NonUniqueIDsOfInheritingTables(t *testing.T) {
 	w.exec(t, `create table older () inherits (candu_interactions);
 		insert into older select * from candu_interactions where id = 7`)
 	_, err := w.try(t, loader.RunOptions{})
-	require.ErrorContains(t, err, `id "7" stands there more than once`)
+	require.ErrorContains(t, err, `id "7" is there more than once`)
 }
 
 func TestRun_NonUniqueIDs(t *testing.T) {
@@ -360,7 +360,7 @@ func TestRun_NonUniqueIDs(t *testing.T) {
 	w.exec(t, "insert into candu_interactions select * from candu_interactions where id = 7")
 	_, err := w.try(t, loader.RunOptions{})
 	require.Equal(t, fault.Precondition, fault.KindOf(err))
-	require.ErrorContains(t, err, `id "7" stands there more than once`)
+	require.ErrorContains(t, err, `id "7" is there more than once`)
 	require.Zero(t, w.fake.Stats().Requests)
 }
 
@@ -380,7 +380,7 @@ func TestRun_Preconditions(t *testing.T) {
 		"wrong type":     {prepare: create("id", "id point"), kind: fault.Precondition, text: `column "id" (id) is of type point, expected bigint, integer, uuid or text`, hint: "columns:"},
 		"time is a date": {prepare: create("exported_at", "exported_at date"), kind: fault.Precondition, text: `column "exported_at" (exported_at) is of type date, expected timestamp with time zone`},
 		"somebody else's schema": {prepare: create("", "") + "; create schema candu_test; create table candu_test.tracks (id text)", kind: fault.Precondition,
-			text: `schema "candu_test" holds tables that candu-loader did not make: tracks`, hint: "schema: candu_test_loader"},
+			text: `schema "candu_test" holds tables that candu-loader did not create: tracks`, hint: "schema: candu_test_loader"},
 		"export unreachable": {settings: settings{source: `interactions: {url: "postgres://x@127.0.0.1:1/db"}`}, kind: fault.Precondition,
 			text: `connecting to the export database "postgres://x@127.0.0.1:1/db"`, hint: "Check host and port"},
 		"warehouse unreachable": {settings: settings{warehouse: "postgres://x:secret@127.0.0.1:1/db"}, prepare: create("", ""), kind: fault.Precondition,

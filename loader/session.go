@@ -112,7 +112,8 @@ func (s *session) live(work func(*session) error) error {
 func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change func(*pipeline.IntakeConfig, *pipeline.Config)) (limited bool, err error) {
 	encoder := segment.NewEncoder(integrations)
 	in := pipeline.IntakeConfig{
-		Pages: pages, Rules: rules(s.src, s.export.Table(), s.run.State, encoder), Ledger: s.run.Ledger(), HasRejects: s.run.HasRejects, Unique: s.export.Table().UniqueID, Again: s.again,
+		Pages: pages, Rules: rules(s.src, s.export.Table(), s.run.State, encoder), Ledger: s.run.Ledger(),
+		HasRejects: s.run.HasRejects, Unique: s.export.Table().UniqueID, Again: s.again,
 	}
 	c := pipeline.Config{
 		Sender: s.loader.gateway.Sender(s.src.WriteKey, encoder), Senders: s.loader.gateway.Concurrency(),
@@ -140,7 +141,7 @@ func (s *session) warnDead() {
 	s.log.Warn("the previous run died without finishing and was marked interrupted", "runs", s.run.Dead,
 		"last_seen", s.run.DeadSince.UTC(), "age", age.Round(time.Second))
 	if age > deliveryMemory {
-		s.log.Warn("what it sent without recording is sent again, after more than 24 h: Segment may pass duplicates on to streaming destinations; warehouses drop them",
+		s.log.Warn("what it did not record is sent again after more than 24 h: Segment may pass duplicates on to streaming destinations; warehouses drop them",
 			"last_seen", s.run.DeadSince.UTC())
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -168,10 +167,4 @@ func Present(s string) string {
 }
 
 // blank reports whether there is nothing but white space.
-func blank(s string) bool {
-	// Nearly every text begins with something visible.
-	if s != "" && s[0] > ' ' && s[0] < utf8.RuneSelf {
-		return false
-	}
-	return strings.TrimSpace(s) == ""
-}
+func blank(s string) bool { return strings.TrimSpace(s) == "" }

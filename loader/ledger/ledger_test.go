@@ -115,7 +115,7 @@ func TestMigrate_AFailedMigrationLeavesNothing(t *testing.T) {
 	require.NoError(t, err)
 	for range 2 {
 		_, err = Migrate(t.Context(), b.url, b.id)
-		require.ErrorContains(t, err, `migration 1 of schema "Odd Name" was rolled back, the schema is not made`)
+		require.ErrorContains(t, err, `migration 1 of schema "Odd Name" was rolled back, the schema is not created`)
 		require.NotContains(t, err.Error(), "irty")
 		require.NotContains(t, err.Error(), "create table", "the file is not shown")
 	}

@@ -130,14 +130,14 @@ func (m *migrator) lock(ctx context.Context) error {
 func (m *migrator) look(ctx context.Context) (queries.SchemaLookRow, error) {
 	look, err := m.q.SchemaLook(ctx, m.conn, m.schema)
 	if err != nil {
-		return look, m.explain(err, "looking at schema %q", m.id.Schema)
+		return look, m.explain(err, "inspecting schema %q", m.id.Schema)
 	}
 	switch {
 	case !look.Present && !look.MayCreate:
 		return look, fault.New(fault.Precondition, "creating schema %q: role %q may not create schemas in database %q", m.id.Schema, look.Role, look.Database).
 			WithHint("As a database owner: CREATE SCHEMA %s AUTHORIZATION %s;", m.schema, pgx.Identifier{look.Role}.Sanitize())
 	case look.Present && !look.Ours && look.Strangers != "":
-		return look, fault.New(fault.Precondition, "schema %q holds tables that candu-loader did not make: %s", m.id.Schema, look.Strangers).
+		return look, fault.New(fault.Precondition, "schema %q holds tables that candu-loader did not create: %s", m.id.Schema, look.Strangers).
 			WithHint("Segment's own connector may own it. Choose another name in the config: `schema: %s_loader`.", m.id.Schema)
 	}
 	missing, err := m.q.RolesMissing(ctx, m.conn, m.id.Readers)
@@ -250,7 +250,7 @@ func (m *migrator) library(db *sql.DB, driver *exactDriver) (*migrate.Migrate, e
 
 // failed says what a failed migration left behind: nothing.
 func (m *migrator) failed(version int, err error) error {
-	state := "not made"
+	state := "not created"
 	if previous := before(version); previous > 0 {
 		state = "unchanged at version " + strconv.Itoa(previous)
 	}
@@ -286,7 +286,7 @@ func (m *migrator) settle(ctx context.Context) error {
 		return m.q.ReadersSet(ctx, tx, sortedReaders(m.id.Readers))
 	})
 	if err != nil {
-		return m.explain(err, "settling schema %q", m.id.Schema)
+		return m.explain(err, "finishing the migration of schema %q", m.id.Schema)
 	}
 	return nil
 }
@@ -328,5 +328,5 @@ func bare(err error) error {
 
 func newer(schema string, version, latest int) error {
 	return fault.New(fault.Precondition, "schema %q is at version %d, this candu-loader knows %d", schema, version, latest).
-		WithHint("A newer candu-loader made it: upgrade this one.")
+		WithHint("A newer candu-loader created it: upgrade this one.")
 }

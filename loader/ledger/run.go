@@ -125,11 +125,8 @@ func Holder() string {
 }
 
 func hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "unknown"
-	}
-	return name
+	name, _ := os.Hostname()
+	return cmp.Or(name, "unknown")
 }
 
 var errHeld = errors.New("held")
@@ -141,14 +138,11 @@ var errHeld = errors.New("held")
 // cause [ErrNotMigrated]. In both cases nothing was written.
 func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	latest := Latest()
-	if opts.Holder == "" {
-		opts.Holder = Holder()
-	}
 	lease := cmp.Or(opts.Lease, opts.Kind.Lease())
 	var row queries.RunOpenRow
 	err := l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
-			Lease: lease, Holder: opts.Holder, Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
+			Lease: lease, Holder: cmp.Or(opts.Holder, Holder()), Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
 			Host: hostname(), Version: opts.Version,
 		})

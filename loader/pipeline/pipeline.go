@@ -64,18 +64,20 @@ type Pipeline struct {
 
 	// gap is true once a page was not delivered whole.
 	gap bool
-	// stop is closed when no further page is wanted: a signal, or a failure.
-	stop     chan struct{}
-	stopOnce sync.Once
+	// wanted is done when no further page is wanted: a signal, or a failure. Its cause is the
+	// first reason that halt was given.
+	wanted context.Context //nolint:containedctx // It is the pipeline's life.
+	halt   context.CancelCauseFunc
 
 	mu       sync.Mutex
 	counters ledger.Counters
-	err      error
 }
 
 // New returns a pipeline, which runs once.
 func New(config Config) *Pipeline {
-	return &Pipeline{Config: config, stop: make(chan struct{}), counters: config.Base}
+	p := &Pipeline{Config: config, counters: config.Base}
+	p.wanted, p.halt = context.WithCancelCause(context.Background())
+	return p
 }
 
 // parcel is one page on its way.
@@ -108,22 +110,6 @@ func (p *Pipeline) count(add ledger.Counters) {
 	p.counters = p.counters.Plus(add)
 }
 
-// halt stops the reading and remembers the first reason.
-func (p *Pipeline) halt(err error) {
-	p.mu.Lock()
-	if p.err == nil {
-		p.err = err
-	}
-	p.mu.Unlock()
-	p.stopOnce.Do(func() { close(p.stop) })
-}
-
-func (p *Pipeline) firstError() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.err
-}
-
 // Flow runs until the intake is empty, soft is done, or something goes wrong. When
 // soft is done, reading stops, what is in flight is still recorded, and the error is of kind
 // [fault.Interrupted]; when ctx is done, everything ends at once. What was recorded stays
@@ -134,16 +120,10 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 	})
 	defer release()
 
-	// Reading ends on stop; sending and recording go on until they are done.
+	// Reading ends on halt; sending and recording go on until they are done.
 	reading, endReading := context.WithCancel(ctx)
 	defer endReading()
-	go func() {
-		select {
-		case <-p.stop:
-			endReading()
-		case <-reading.Done():
-		}
-	}()
+	defer context.AfterFunc(p.wanted, endReading)()
 
 	parcels, sent := make(chan *parcel, pagesInFlight), make(chan *parcel)
 	batches := make(chan *batch, batchesAhead)
@@ -165,7 +145,7 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 	stages.Go(func() { inOrder(parcels, sent) })
 	stages.Go(func() { p.record(ctx, sent, places) })
 	stages.Wait()
-	return p.firstError()
+	return context.Cause(p.wanted)
 }
 
 // read fills the pipeline.
@@ -201,13 +181,11 @@ func (p *Pipeline) read(ctx context.Context, places chan<- struct{}, parcels cha
 // to the next run.
 func (p *Pipeline) send(ctx context.Context, b *batch) {
 	defer b.parcel.sent.Done()
-	select {
-	case <-p.stop:
+	if p.wanted.Err() != nil {
 		b.err = fault.New(fault.Interrupted, "not sent")
 		return
-	default:
 	}
-	b.delivery, b.err = p.Sender.Send(ctx, p.stop, b.events)
+	b.delivery, b.err = p.Sender.Send(ctx, p.wanted.Done(), b.events)
 	c := ledger.Counters{Batches: int64(len(b.delivery.Accepted)), Retries: int64(b.delivery.Retries)}
 	for _, accepted := range b.delivery.Accepted {
 		c.Sent += int64(accepted.To - accepted.From)

@@ -44,12 +44,13 @@ func (c *checker) order(ctx context.Context, export *source.Source) {
 		return
 	}
 	rows := export.Estimate(ctx, source.Cursor{})
-	statement := export.Table().IndexStatement()
+	table, statement := export.Table(), export.Table().IndexStatement()
 	switch {
 	case indexed:
 		c.add(LevelInfo, "index_used", "", "pages are read by an index on (exported_at, id)")
-	case export.Table().IsView():
-		c.add(LevelWarning, "index_missing", "On the table behind the view: "+statement, "%s is a view; each page needs an index on (exported_at, id) behind it", export.Table().Relation())
+	case table.IsView():
+		c.add(LevelWarning, "index_missing", "On the table behind the view: "+statement,
+			"%s is a view; each page needs an index on (exported_at, id) behind it", table.Relation())
 	case rows > manyRows:
 		c.add(LevelError, "index_missing", statement, "no index on (exported_at, id): each page would sort about %d rows", rows)
 	default:
@@ -61,7 +62,7 @@ func (c *checker) order(ctx context.Context, export *source.Source) {
 		case err != nil:
 			c.trouble("plan_unknown", err)
 		case sorts && indexed:
-			c.add(LevelWarning, "plan_sorts", "ANALYZE "+export.Table().Relation()+";", "the planner does not read a page by the index: its statistics may be old")
+			c.add(LevelWarning, "plan_sorts", "ANALYZE "+table.Relation()+";", "the planner does not use the index to read a page: its statistics may be out of date")
 		case sorts:
 			c.add(LevelWarning, "plan_sorts", "", "the planner reads each page by scanning or sorting about %d rows", rows)
 		}
@@ -71,7 +72,7 @@ func (c *checker) order(ctx context.Context, export *source.Source) {
 	case err != nil:
 		c.trouble("exported_at_unknown", err)
 	case unreadable > 0:
-		c.add(LevelError, "exported_at_null", export.Table().NullStatement(), "%d rows have no exported_at and are never read", unreadable)
+		c.add(LevelError, "exported_at_null", table.NullStatement(), "%d rows have no exported_at and are never read", unreadable)
 	}
 	if future, err := export.Future(ctx); err == nil && future > 0 {
 		c.add(LevelWarning, "exported_at_future", "Stamp rows with now() of the export's server.",
@@ -87,11 +88,13 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 		return
 	}
 	if point.Prepared > 0 {
-		c.add(LevelWarning, "prepared_transactions", "SELECT gid FROM pg_prepared_xacts WHERE database = current_database();  then COMMIT PREPARED or ROLLBACK PREPARED.",
+		c.add(LevelWarning, "prepared_transactions",
+			"SELECT gid FROM pg_prepared_xacts WHERE database = current_database();  then COMMIT PREPARED or ROLLBACK PREPARED.",
 			"%d prepared transactions are open: the watermark stays where it is until they end", point.Prepared)
 	}
 	if point.Visible {
-		c.add(LevelInfo, "safe_point_visible", "", "open transactions are visible: rows that commit late are not missed; the export is settled until %s", point.At.UTC().Format(time.RFC3339))
+		c.add(LevelInfo, "safe_point_visible", "",
+			"open transactions are visible: rows that commit late are not missed; the export is settled until %s", point.At.UTC().Format(time.RFC3339))
 		return
 	}
 	hint := "Keep lookback longer than the longest transaction that writes to the export."
@@ -114,5 +117,6 @@ func (c *checker) ids(ctx context.Context, export *source.Source) {
 		c.trouble("id_not_unique", err)
 		return
 	}
-	c.add(LevelWarning, "id_not_guaranteed", export.Table().UniqueStatement(), "ids are unique now, but no index keeps them so; each run checks its rows, which costs time")
+	c.add(LevelWarning, "id_not_guaranteed", export.Table().UniqueStatement(),
+		"ids are unique now, but no index keeps them unique; each run checks its rows, which takes time")
 }

@@ -85,7 +85,7 @@ func (c *checker) http() {
 		return
 	}
 	c.add(LevelWarning, "http_open", "Under http: add  user: operator  and  password_file: /run/secrets/candu-loader-http , or listen on 127.0.0.1:8321.",
-		"serve would show the status page to everybody who reaches %s", h.Listen)
+		"serve would show the status page to anyone who can reach %s", h.Listen)
 }
 
 // Check finds what it can, and does not stop at the first trouble.
@@ -105,13 +105,14 @@ func Check(ctx context.Context, t Target) []Finding {
 func (c *checker) server(name string, server postgres.Server, url string, pooled bool) {
 	c.add(LevelInfo, name+"_connected", "", "%s: Postgres %s, database %q, role %q", name, server.Version, server.Database, server.Role)
 	if skew := time.Since(server.Clock); skew.Abs() > allowedSkew {
-		c.add(LevelWarning, name+"_clock_skew", "Run NTP on both machines.", "%s: the server's clock differs from this machine's by %s", name, skew.Round(time.Second))
+		c.add(LevelWarning, name+"_clock_skew", "Run NTP on both machines.",
+			"%s: the server's clock differs from this machine's by %s", name, skew.Round(time.Second))
 	}
 	if !server.Encrypted && !local(url) {
 		c.add(LevelWarning, name+"_not_encrypted", "Append ?sslmode=verify-full to the URL.", "%s: the connection is not encrypted", name)
 	}
 	if pooled {
-		c.add(LevelInfo, name+"_pooler", "", "%s: a pooler stands in between; every reading is a transaction of its own", name)
+		c.add(LevelInfo, name+"_pooler", "", "%s: there is a pooler in between; each read is a transaction of its own", name)
 	}
 }
 
@@ -145,9 +146,10 @@ func (c *checker) warehouse(ctx context.Context) {
 	case err != nil:
 		c.trouble("schema_unusable", err)
 	case plan.From == 0:
-		c.add(LevelInfo, "schema_new", "", "schema %q will be made by the first run", c.Source.Schema)
+		c.add(LevelInfo, "schema_new", "", "the first run will create schema %q", c.Source.Schema)
 	case plan.From < plan.To:
-		c.add(LevelInfo, "schema_old", "candu-loader migrate "+c.Source.Nickname, "schema %q is at version %d, the next run brings it to %d", c.Source.Schema, plan.From, plan.To)
+		c.add(LevelInfo, "schema_old", "candu-loader migrate "+c.Source.Nickname,
+			"schema %q is at version %d, the next run will upgrade it to %d", c.Source.Schema, plan.From, plan.To)
 	default:
 		c.add(LevelInfo, "schema_current", "", "schema %q is at version %d", c.Source.Schema, plan.To)
 	}
@@ -161,7 +163,7 @@ func (c *checker) warehouse(ctx context.Context) {
 func (c *checker) segment(ctx context.Context) {
 	endpoint := c.Config.Segment.Endpoint
 	if err := segment.Reach(ctx, endpoint); err != nil {
-		c.add(LevelError, "segment_unreachable", "Let this machine reach it (proxy: $HTTPS_PROXY), or look with --offline.", "%s", err)
+		c.add(LevelError, "segment_unreachable", "Let this machine reach it (proxy: $HTTPS_PROXY), or check with --offline.", "%s", err)
 	} else {
 		c.add(LevelInfo, "segment_reachable", "", "%s answers", endpoint)
 	}
@@ -172,6 +174,6 @@ func (c *checker) segment(ctx context.Context) {
 		c.add(LevelError, "write_key_unknown", "Copy it from Segment: Connections > Sources > your source > Settings > API Keys.",
 			"Segment does not know the write key; it would answer 200 and drop the events")
 	default:
-		c.add(LevelWarning, "write_key_unchecked", "Let this machine reach it, or look with --offline.", "%s", err)
+		c.add(LevelWarning, "write_key_unchecked", "Let this machine reach it, or check with --offline.", "%s", err)
 	}
 }

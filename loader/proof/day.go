@@ -14,7 +14,7 @@ import (
 // day compares a day row by row: both sides in the order of the ids, a page at a
 // time, whatever the day holds. "" is the rows whose occurred_at is no day that Segment takes.
 func (v *verifier) day(ctx context.Context, day string) error {
-	rng, err := v.onDay(day)
+	rng, err := v.Range.OnDay(day)
 	if err != nil {
 		return err
 	}
@@ -53,26 +53,6 @@ func (v *verifier) day(ctx context.Context, day string) error {
 		return err
 	}
 	return errors.Join(lost.flush(), extra.flush(), both.flush())
-}
-
-// onDay returns the part of the range that lies on a day.
-func (v *verifier) onDay(day string) (source.Range, error) {
-	rng := v.Range
-	if rng.NoDay = day == ""; rng.NoDay {
-		return rng, nil
-	}
-	from, err := time.Parse(time.DateOnly, day)
-	if err != nil {
-		return rng, err
-	}
-	to := from.AddDate(0, 0, 1)
-	if rng.From == nil || rng.From.Before(from) {
-		rng.From = &from
-	}
-	if rng.To == nil || rng.To.After(to) {
-		rng.To = &to
-	}
-	return rng, nil
 }
 
 // merge walks through both sides in the order of the ids; a or b is nil where the other side

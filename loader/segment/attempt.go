@@ -137,7 +137,7 @@ func refusal(endpoint string, out outcome) error {
 			WithHint("Check segment.endpoint (https://api.segment.io) and proxies in between.")
 	default:
 		return fault.New(fault.Precondition, "sending to %s: answer %d", endpoint, status).
-			WithHint("This is no answer of Segment's API to a valid request: check segment.endpoint and proxies in between.")
+			WithHint("Segment's API does not answer a valid request like this: check segment.endpoint and proxies in between.")
 	}
 }
 

@@ -350,7 +350,7 @@ func TestClock_RateLimit(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(c *Config) { c.MaxEventsPerSecond = 1000 }, answers(200, 200, 500, 200), func(b *bubble) {
 		t := b.t
-		require.Equal(t, 100, b.gateway.BatchSize())
+		require.Equal(t, 100, b.gateway.batchSize)
 		other := b.gateway.Sender("another", b.encoder)
 		var group sync.WaitGroup
 		for i := range 4 {

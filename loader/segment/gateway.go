@@ -3,6 +3,7 @@
 package segment
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -52,28 +53,23 @@ type Config struct {
 // Gateway is what all senders of a process share: connections, the rate limit,
 // and the pause that Segment may ask for. It is safe for concurrent use.
 type Gateway struct {
-	config    Config
-	pace      *pace // nil = no limit
+	config Config
+	pace   *pace // nil = no limit
+	// batchSize is the greatest number of events of one request; with a rate limit it is at
+	// most a tenth of it.
 	batchSize int
 
-	mu          sync.Mutex
-	transport   *http.Transport
-	renewedAt   time.Time
-	pausedUntil time.Time
-	stats       Stats
+	mu        sync.Mutex
+	transport *http.Transport
+	renewedAt time.Time
+	stats     Stats
 }
 
 // NewGateway returns a gateway. It does not connect.
 func NewGateway(config Config) *Gateway {
-	if config.firstWait == 0 {
-		config.firstWait, config.maxWait = 500*time.Millisecond, time.Minute
-	}
-	if config.Timeout == 0 {
-		config.Timeout = defaultTimeout
-	}
-	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
-	}
+	config.firstWait, config.maxWait = cmp.Or(config.firstWait, 500*time.Millisecond), cmp.Or(config.maxWait, time.Minute)
+	config.Timeout = cmp.Or(config.Timeout, defaultTimeout)
+	config.Log = cmp.Or(config.Log, slog.New(slog.DiscardHandler))
 	if config.dial == nil {
 		config.dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	}
@@ -103,10 +99,6 @@ func (g *Gateway) newTransport() *http.Transport {
 
 // Concurrency returns how many batches may be in flight.
 func (g *Gateway) Concurrency() int { return g.config.Concurrency }
-
-// BatchSize returns the greatest number of events of one request; with a rate
-// limit it is at most a tenth of it.
-func (g *Gateway) BatchSize() int { return g.batchSize }
 
 // Close closes idle connections. Nothing may be under way.
 func (g *Gateway) Close() { g.connections().CloseIdleConnections() }
@@ -148,8 +140,8 @@ func (g *Gateway) pause(d time.Duration) {
 	until := time.Now().Add(d)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if until.After(g.pausedUntil) {
-		g.pausedUntil = until
+	if until.After(g.stats.PausedUntil) {
+		g.stats.PausedUntil = until
 	}
 }
 
@@ -157,8 +149,8 @@ func (g *Gateway) pause(d time.Duration) {
 func (g *Gateway) afterPause(due time.Time) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.pausedUntil.After(due) {
-		return g.pausedUntil
+	if g.stats.PausedUntil.After(due) {
+		return g.stats.PausedUntil
 	}
 	return due
 }

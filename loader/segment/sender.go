@@ -162,7 +162,7 @@ func (f *inFlight) retry(ctx context.Context, batch []event.Event) (outcome, err
 		}
 		due := g.afterPause(time.Now().Add(pause))
 		if !due.After(f.until) {
-			g.config.Log.Warn("retrying a batch", "status", out.status, "error", out.err, "wait", time.Until(due).Round(time.Millisecond))
+			g.config.Log.Warn("retrying: Segment did not accept a batch", "status", out.status, "error", out.err, "wait", time.Until(due).Round(time.Millisecond))
 		}
 		if err := f.admit(ctx, batch, due, out.err); err != nil {
 			return out, err
@@ -179,7 +179,7 @@ func (f *inFlight) admit(ctx context.Context, batch []event.Event, due time.Time
 	if errors.Is(err, errLate) {
 		return &fault.Error{
 			Kind: fault.Retryable, Err: cause, Text: fmt.Sprintf("sending a batch of %d events for %s", len(batch), f.gateway.config.RetryFor),
-			Hint: "Segment was not reachable or did not accept for longer than segment.retry_for. Nothing is lost: the next run goes on from here.",
+			Hint: "Segment could not be reached, or accepted nothing, for longer than segment.retry_for. Nothing is lost: the next run goes on from here.",
 		}
 	}
 	if err == nil && f.until.IsZero() {
@@ -196,7 +196,7 @@ func (f *inFlight) refuse(index int, detail string) error {
 	if !f.everAccepted.Load() && f.refusedOnly.Add(1) >= tooManyRefused {
 		return fault.New(fault.Precondition, "sending to %s: each of the first %d events was refused, and none accepted (%s)",
 			f.gateway.config.Endpoint, tooManyRefused, detail).
-			WithHint("This is hardly about the events, so none was rejected: check write_key (32 characters) and segment.endpoint.")
+			WithHint("The events are hardly to blame, so none was rejected: check write_key (32 characters) and segment.endpoint.")
 	}
 	return nil
 }

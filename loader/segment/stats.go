@@ -27,7 +27,6 @@ func (g *Gateway) Stats() Stats {
 	defer g.mu.Unlock()
 	stats := g.stats
 	stats.Requests = maps.Clone(stats.Requests)
-	stats.PausedUntil = g.pausedUntil
 	return stats
 }
 

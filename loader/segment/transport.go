@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,10 +89,7 @@ func why(ctx context.Context, err error) error {
 // retryAfter reads seconds or a date (RFC 9110, section 10.2.3), 0 if there is
 // neither; X-RateLimit-Reset is Segment's own name for it.
 func retryAfter(header http.Header, now time.Time) time.Duration {
-	value := header.Get("Retry-After")
-	if value == "" {
-		value = header.Get("X-RateLimit-Reset")
-	}
+	value := cmp.Or(header.Get("Retry-After"), header.Get("X-RateLimit-Reset"))
 	var d time.Duration
 	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
 		d = time.Duration(min(seconds, maxRetryAfter.Seconds()) * float64(time.Second))

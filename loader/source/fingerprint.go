@@ -58,7 +58,8 @@ func (t *Table) fingerprintSelect(r Range, kinds Kinds) (string, []any) {
 	c := t.within(r)
 	kind := t.kindExpression(c, kinds)
 	return "select coalesce(day::text, ''), kind, count(*), sum(part)::text\nfrom (\n  select " + t.dayExpression() + " as day, " + kind + " as kind,\n" +
-		"    ('x' || left(md5(" + t.sanitized(colID) + "::text || '@' || coalesce(" + t.microsExpression() + ", '')), 16))::bit(64)::bigint as part\n  from " + t.Relation() + c.where() +
+		"    ('x' || left(md5(" + t.sanitized(colID) + "::text || '@' || coalesce(" + t.microsExpression() + ", '')), 16))::bit(64)::bigint as part\n" +
+		"  from " + t.Relation() + c.where() +
 		"\n) as r\ngroup by day, kind", c.args
 }
 

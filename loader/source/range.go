@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"time"
 )
@@ -22,6 +23,26 @@ type Range struct {
 	UpTo Cursor
 	// ordered by occurred_at instead of exported_at.
 	byOccurred bool
+}
+
+// OnDay returns the part of the range that lies on a day (UTC) by occurred_at; "" are the rows
+// whose occurred_at is no day that Segment takes.
+func (r Range) OnDay(day string) (Range, error) {
+	if r.NoDay = day == ""; r.NoDay {
+		return r, nil
+	}
+	from, err := time.Parse(time.DateOnly, day)
+	if err != nil {
+		return r, fmt.Errorf("reading day %q: %w", day, err)
+	}
+	to := from.AddDate(0, 0, 1)
+	if r.From == nil || r.From.Before(from) {
+		r.From = &from
+	}
+	if r.To == nil || r.To.After(to) {
+		r.To = &to
+	}
+	return r, nil
 }
 
 // inRange returns the conditions of a range, without the watermark's.

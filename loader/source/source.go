@@ -227,7 +227,7 @@ func (s *Source) Unreadable(ctx context.Context) (int64, error) {
 // Future counts rows whose exported_at lies ahead of the server's clock; it stops counting
 // at 10,000.
 func (s *Source) Future(ctx context.Context) (int64, error) {
-	return s.count(ctx, "counting rows of the future", s.table.future(), countedRows)
+	return s.count(ctx, "counting rows with an exported_at in the future", s.table.future(), countedRows)
 }
 
 // CheckUnique refuses an export in which an id stands twice among the rows from
@@ -241,7 +241,7 @@ func (s *Source) CheckUnique(ctx context.Context, from Cursor) error {
 	if err != nil || len(twice) == 0 {
 		return err
 	}
-	return fault.New(fault.Precondition, "reading table %s: id %q stands there more than once", s.table.Relation(), twice[0]).
-		WithHint("Ids must be unique. Find them: SELECT %[1]s, count(*) FROM %[2]s GROUP BY 1 HAVING count(*) > 1; then keep them so: %[3]s",
+	return fault.New(fault.Precondition, "reading table %s: id %q is there more than once", s.table.Relation(), twice[0]).
+		WithHint("Ids must be unique. Find them: SELECT %[1]s, count(*) FROM %[2]s GROUP BY 1 HAVING count(*) > 1; then: %[3]s",
 			s.table.sanitized(colID), s.table.Relation(), s.table.UniqueStatement())
 }

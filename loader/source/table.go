@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,12 +49,7 @@ type Spec struct {
 // Relation returns the quoted name of the relation.
 func (s Spec) Relation() string { return pgx.Identifier{s.Schema, s.Table}.Sanitize() }
 
-func (s Spec) column(canonical string) string {
-	if name := s.Columns[canonical]; name != "" {
-		return name
-	}
-	return canonical
-}
+func (s Spec) column(canonical string) string { return cmp.Or(s.Columns[canonical], canonical) }
 
 // Column is a column of the export as the catalog describes it.
 type Column struct {
@@ -143,7 +139,8 @@ func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
 			names[i] = row.Name
 		}
 		return nil, fault.New(fault.Precondition, "reading table %s: %s", spec.Relation(), strings.Join(problems, "; ")).
-			WithHint("Map the names in the config, `columns: {canonical: yours}`, or read from a view that has the columns. The table has: %s.", strings.Join(names, ", "))
+			WithHint("Map the names in the config, `columns: {canonical: yours}`, or read from a view that has the columns. The table has: %s.",
+				strings.Join(names, ", "))
 	}
 	return table, nil
 }
