@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
@@ -32,32 +31,23 @@ func (l *Loader) Ready(ctx context.Context) []Readiness {
 	readiness := make([]Readiness, 1+len(order))
 	var group errgroup.Group
 	group.Go(func() error {
-		readiness[0] = Readiness{Database: "warehouse", Err: l.pingWarehouse(ctx, l.config.Sources[0])}
+		book, err := l.ledger(ctx, l.config.Sources[0])
+		if err == nil {
+			err = book.Ping(ctx)
+		}
+		readiness[0] = Readiness{Database: "warehouse", Err: err}
 		return nil
 	})
 	for i, url := range order {
 		group.Go(func() error {
-			readiness[1+i] = Readiness{Database: "export of " + strings.Join(exports[url], ", "), Err: pingExport(ctx, url)}
+			reader, err := postgres.OpenReader(ctx, url, postgres.Options{Name: "export"}, postgres.ConnectTimeout)
+			if err == nil {
+				reader.Close()
+			}
+			readiness[1+i] = Readiness{Database: "export of " + strings.Join(exports[url], ", "), Err: err}
 			return nil
 		})
 	}
 	_ = group.Wait() // The errors are the answers.
 	return readiness
-}
-
-func (l *Loader) pingWarehouse(ctx context.Context, src *config.Source) error {
-	book, err := l.ledger(ctx, src)
-	if err != nil {
-		return err
-	}
-	return book.Ping(ctx)
-}
-
-func pingExport(ctx context.Context, url secret.URL) error {
-	reader, err := postgres.OpenReader(ctx, url, postgres.Options{Name: "export"}, postgres.ConnectTimeout)
-	if err != nil {
-		return err
-	}
-	reader.Close()
-	return nil
 }

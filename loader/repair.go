@@ -25,23 +25,17 @@ func (l *Loader) Repair(ctx context.Context, src *config.Source, opts VerifyOpti
 			continue
 		}
 		last = d.Day
-		run, err := l.repairDay(ctx, src, opts, d.Day)
+		r, err := source.Range{From: opts.From, To: opts.To}.OnDay(d.Day)
+		if err != nil {
+			return report, err
+		}
+		run, err := l.Backfill(ctx, src, BackfillOptions{From: r.From, To: r.To, Repair: true})
 		if err != nil {
 			return report, err
 		}
 		if each != nil {
-			each(d.Day, run)
+			each(d.Day, run.Summary)
 		}
 	}
 	return l.Verify(ctx, src, opts)
-}
-
-// repairDay sends what is missing of a day, within the range that was verified.
-func (l *Loader) repairDay(ctx context.Context, src *config.Source, within VerifyOptions, day string) (Summary, error) {
-	r, err := source.Range{From: within.From, To: within.To}.OnDay(day)
-	if err != nil {
-		return Summary{}, err
-	}
-	run, err := l.Backfill(ctx, src, BackfillOptions{From: r.From, To: r.To, Repair: true})
-	return run.Summary, err
 }

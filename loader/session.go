@@ -189,10 +189,7 @@ func whileHeld(ctx context.Context, run *ledger.Run, work func(ctx context.Conte
 // graceful returns a context that outlives ctx by grace.
 func graceful(ctx context.Context) (context.Context, context.CancelFunc) {
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(grace, cancel)
-		context.AfterFunc(hard, func() { timer.Stop() })
-	})
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	return hard, func() {
 		stop()
 		cancel()

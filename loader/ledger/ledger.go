@@ -100,11 +100,11 @@ func plain[T any](query func(context.Context, queries.DBTX) (T, error)) func(con
 	return func(ctx context.Context, db queries.DBTX, _ struct{}) (T, error) { return query(ctx, db) }
 }
 
-// each converts what a query returned; nil stays nil.
+// each converts what a query returned. It is never nil, for machines: none is an empty list.
 func each[A, B any](rows []A, convert func(A) B) []B {
-	var out []B
-	for _, row := range rows {
-		out = append(out, convert(row))
+	out := make([]B, len(rows))
+	for i, row := range rows {
+		out[i] = convert(row)
 	}
 	return out
 }

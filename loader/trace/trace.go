@@ -115,7 +115,10 @@ type Config struct {
 // id that is nowhere is a [fault.Precondition].
 func Row(ctx context.Context, c Config, id string) (Explanation, error) {
 	src := c.Source
-	x := &explainer{Config: c, out: Explanation{Source: src.Nickname, Schema: src.Schema, Asked: id, InteractionID: id}}
+	x := &explainer{Config: c, out: Explanation{
+		Source: src.Nickname, Schema: src.Schema, Asked: id, InteractionID: id,
+		Mirror: []ledger.MirrorRow{}, Runs: []ledger.RunRecord{}, Running: []ledger.RunRecord{},
+	}}
 	if c.ExportError != nil {
 		x.out.ExportError = c.ExportError.Error()
 	}
@@ -131,10 +134,6 @@ func Row(ctx context.Context, c Config, id string) (Explanation, error) {
 				src.Interactions.Table, src.Schema)
 	}
 	x.conclude()
-	// For machines: none is an empty list.
-	x.out.Mirror = append([]ledger.MirrorRow{}, x.out.Mirror...)
-	x.out.Runs = append([]ledger.RunRecord{}, x.out.Runs...)
-	x.out.Running = append([]ledger.RunRecord{}, x.out.Running...)
 	return x.out, nil
 }
 
