@@ -160,7 +160,9 @@ func lookAtRejects(s *State, o Observation, _ time.Duration) *Notice {
 		}
 	}
 	if len(fresh) == 0 || (!first && !due(s.RejectsAt, o.At, rejectsEvery)) {
-		s.Rejects = orNil(known)
+		if s.Rejects = known; len(known) == 0 {
+			s.Rejects = nil // Its JSON stays {}.
+		}
 		return nil
 	}
 	since := s.RejectsAt
@@ -186,12 +188,4 @@ func lookAtMissed(s *State, o Observation, _ time.Duration) *Notice {
 // due tells whether every has passed since the last notice.
 func due(last *time.Time, now time.Time, every time.Duration) bool {
 	return last == nil || now.Sub(*last) >= every
-}
-
-// orNil keeps the JSON of a state that has nothing to say at {}.
-func orNil(counts map[string]int64) map[string]int64 {
-	if len(counts) == 0 {
-		return nil
-	}
-	return counts
 }

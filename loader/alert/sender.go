@@ -58,9 +58,12 @@ func NewSender(cfg config.Alerts, log *slog.Logger) (*Sender, error) {
 	return s, errors.Join(errs...)
 }
 
-// unusable is what is wrong with the URL of a service.
+// unusable is what the library finds wrong with the URL of a service. It connects to nothing.
 func (s *service) unusable() error {
-	err := s.validate()
+	err := guarded(func() error {
+		_, err := s.open(true)
+		return err
+	})
 	if err == nil {
 		return nil
 	}

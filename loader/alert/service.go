@@ -49,14 +49,6 @@ func newService(number int, raw secret.String, log *slog.Logger) *service {
 	return &service{number: number, name: strings.ToLower(name), url: raw, log: log}
 }
 
-// validate asks the library whether the URL will do. It connects to nothing.
-func (s *service) validate() error {
-	return guarded(func() error {
-		_, err := s.open(true)
-		return err
-	})
-}
-
 // send makes one attempt. The library takes no context, so when it is over the attempt
 // is left to itself, until its own limit. That is why each has a service of its own: they
 // are not safe for concurrent use.

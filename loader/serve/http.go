@@ -68,7 +68,9 @@ func readOnly(next http.Handler) http.Handler {
 // guard asks for user and password (RFC 7617) if the config has them.
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !admitted(s.config().HTTP, r) {
+		var h config.HTTP
+		s.with(func(g *generation) { h = g.config.HTTP })
+		if !admitted(h, r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="candu-loader", charset="UTF-8"`)
 			http.Error(w, "user and password required", http.StatusUnauthorized)
 			return
@@ -132,8 +134,9 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	var databases []loader.Readiness
 	status := http.StatusOK
 	var text strings.Builder
+	guarded := false // Those who may not read the page are told the kind of an error alone.
 	s.with(func(g *generation) {
-		databases = g.probe.ask(ctx, g.loader)
+		databases, guarded = g.probe.ask(ctx, g.loader), g.config.HTTP.User != ""
 		if s.stopping {
 			status = http.StatusServiceUnavailable
 			text.WriteString("stopping\n")
@@ -142,22 +145,16 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	for _, r := range databases {
 		state := "ok"
 		if r.Err != nil {
-			status, state = http.StatusServiceUnavailable, s.brief(r.Err)
+			status, state = http.StatusServiceUnavailable, r.Err.Error()
+			if guarded {
+				state = fault.KindOf(r.Err).String()
+			}
 		}
 		fmt.Fprintf(&text, "%s: %s\n", r.Database, state)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text.String())
-}
-
-// brief says what is wrong with a database: all of it to those who may read the
-// page too.
-func (s *server) brief(err error) string {
-	if s.config().HTTP.User == "" {
-		return err.Error()
-	}
-	return fault.KindOf(err).String()
 }
 
 // probe remembers for a moment which databases answered: probes come often, and from

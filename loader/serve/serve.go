@@ -233,11 +233,6 @@ func (s *server) with(do func(*generation)) {
 	do(s.now)
 }
 
-func (s *server) config() (cfg *config.Config) {
-	s.with(func(g *generation) { cfg = g.config })
-	return cfg
-}
-
 // view does not stop asking because one reader went away: the next gets the answer.
 func (s *server) view(ctx context.Context) (view statuspage.View) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTimeout)
