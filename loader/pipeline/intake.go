@@ -68,7 +68,9 @@ func (in *Intake) Next(ctx context.Context) (*Classified, error) {
 		return nil, nil
 	}
 	failpoint.At("between_pages")
-	page, err := in.read(ctx)
+	told := timed(in.config.Timed, StepRead)
+	page, err := in.config.Pages.Next(ctx)
+	told()
 	if err != nil || page == nil {
 		return nil, err
 	}
@@ -88,11 +90,6 @@ func (in *Intake) Next(ctx context.Context) (*Classified, error) {
 	out.watermark, stay = in.config.Pages.Settle(page)
 	out.Rejected = append(out.Rejected, stay...)
 	return out, nil
-}
-
-func (in *Intake) read(ctx context.Context) (*source.Page, error) {
-	defer timed(in.config.Timed, StepRead)()
-	return in.config.Pages.Next(ctx)
 }
 
 // Limited reports whether the limit ended the intake.
