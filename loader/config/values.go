@@ -2,11 +2,11 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -113,7 +113,7 @@ func (d *decoder) parseSchedule(text string) (*schedule.Schedule, error) {
 	switch {
 	case err == nil:
 		return s, nil
-	case strings.Contains(text, "TZ="):
+	case errors.Is(err, schedule.ErrTimeZone):
 		return nil, invalid("Write it as `timezone:`.", "%s", err)
 	default:
 		return nil, invalid(`Five fields, minute hour day month weekday, for example "15 * * * *" (each hour at 15), or @hourly, @daily, @every 30m.`, "%s", err)

@@ -3,6 +3,7 @@
 package schedule
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,11 +35,14 @@ const allHours = 1<<24 - 1
 // years ahead.
 const horizon = 5
 
+// ErrTimeZone says that an expression has a time zone in it.
+var ErrTimeZone = errors.New("the time zone does not belong here")
+
 // Parse reads a cron expression of five fields or a descriptor. One whose slots
 // never come is an error.
 func Parse(text string, location *time.Location) (*Schedule, error) {
 	if strings.Contains(text, "TZ=") {
-		return nil, fmt.Errorf("%q: the time zone does not belong here", text)
+		return nil, fmt.Errorf("%q: %w", text, ErrTimeZone)
 	}
 	parser := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 	parsed, err := parser.Parse(text)
