@@ -41,9 +41,9 @@ func TestServe_Replicas(t *testing.T) {
 		requests := w.fake.Stats().Requests
 		loadertest.Eventually(t, func() bool { return w.fake.Stats().Requests > requests }, "kill %d: a run to send", w.kills)
 		victim := w.dice.IntN(len(replicas))
-		require.False(t, replicas[victim].ends(time.Duration(w.dice.IntN(300))*time.Millisecond), replicas[victim].output)
+		require.False(t, replicas[victim].ends(time.Duration(w.dice.IntN(300))*time.Millisecond), "%s", replicas[victim].output)
 		replicas[victim].signal(t, syscall.SIGKILL)
-		require.Equal(t, -1, replicas[victim].wait(t), replicas[victim].output)
+		require.Equal(t, -1, replicas[victim].wait(t), "%s", replicas[victim].output)
 		w.inherit(t, replicas[victim])
 		replicas[victim] = w.command(t, []string{"serve"})
 		w.checkWatermark(t)
@@ -54,14 +54,14 @@ func TestServe_Replicas(t *testing.T) {
 		r.signal(t, syscall.SIGTERM)
 	}
 	for _, r := range replicas {
-		require.Equal(t, 143, r.wait(t), r.output)
+		require.Equal(t, 143, r.wait(t), "%s", r.output)
 	}
 	w.fake.SetFaults(fakesegment.Faults{})
 	// What time would do with the slots and the lease of the dead.
 	w.expire(t)
 	w.exec(t, "update candu.loader_slots set held_until = clock_timestamp() - interval '1 second' where status = 'running'")
 	last := w.command(t, []string{"serve", "--once"})
-	require.Zero(t, last.wait(t), last.output)
+	require.Zero(t, last.wait(t), "%s", last.output)
 
 	require.Zero(t, w.number(t, `select count(*) from (
 		select slot_at - lag(slot_at) over (order by slot_at) as step from candu.loader_slots) s where step <> interval '1 second'`), "slots without a row")

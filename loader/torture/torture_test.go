@@ -52,7 +52,7 @@ func TestKills(t *testing.T) {
 		if code == -1 {
 			w.kills++
 		} else {
-			require.Zero(t, code, r.output)
+			require.Zero(t, code, "%s", r.output)
 		}
 		w.bury(t)
 		w.checkWatermark(t)
@@ -71,7 +71,7 @@ func TestKills_BiteWithoutOneTransaction(t *testing.T) {
 	w := setup(t, "page_size: 200, lookback: 0s", "batch_size: 50")
 	sample(t, w, 2_000, 1)
 	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=one_transaction", "CANDU_FAILPOINT_KILL=after_watermark:2")
-	require.Equal(t, -1, r.wait(t), r.output)
+	require.Equal(t, -1, r.wait(t), "%s", r.output)
 	w.bury(t)
 	w.load(t)
 	require.Positive(t, w.number(t, misplaced), "rows must be lost without the mechanism, or this suite proves nothing")
@@ -168,7 +168,7 @@ func TestLateCommits_BiteWithoutSafePoint(t *testing.T) {
 	_, err = w.db.Exec(t.Context(), insert, 2)
 	require.NoError(t, err)
 	r := w.start(t, "CANDU_FAILPOINT_WITHOUT=safe_point")
-	require.Zero(t, r.wait(t), r.output)
+	require.Zero(t, r.wait(t), "%s", r.output)
 	require.NoError(t, tx.Commit(t.Context()))
 	w.load(t)
 	require.Equal(t, 1, w.number(t, misplaced), "a row must be lost without the mechanism, or this suite proves nothing")
@@ -192,7 +192,7 @@ func TestStorm(t *testing.T) {
 	w.configure(t, w.url, w.url, "page_size: 1000", "batch_size: 100, retry_for: 1s")
 	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Status, Status: 503}}})
 	r := w.start(t)
-	require.Equal(t, 1, r.wait(t), r.output)
+	require.Equal(t, 1, r.wait(t), "%s", r.output)
 	require.Contains(t, r.output.String(), "hint: Segment was not reachable")
 	w.fake.SetFaults(fakesegment.Faults{})
 	w.settle(t, rows) // Whatever was accepted without a complete answer is sent again.
@@ -216,7 +216,7 @@ func TestBrokenNetwork(t *testing.T) {
 		// Meanwhile another's outgoing connection may have been given the port.
 		loadertest.Eventually(t, func() bool { return proxy.Start() == nil }, "the port of a proxy to be free again")
 	}
-	require.Zero(t, r.wait(t), r.output)
+	require.Zero(t, r.wait(t), "%s", r.output)
 	w.settle(t, rows)
 }
 
@@ -257,7 +257,7 @@ func TestTerminatedBackends(t *testing.T) {
 			break
 		}
 	}
-	require.Zero(t, r.wait(t), r.output)
+	require.Zero(t, r.wait(t), "%s", r.output)
 	w.settle(t, inFlight(100))
 }
 
@@ -280,7 +280,7 @@ func TestStartedTogether(t *testing.T) {
 			case 5:
 				require.Contains(t, r.output.String(), "the run lease is held by ")
 			default:
-				require.Zero(t, code, r.output)
+				require.Zero(t, code, "%s", r.output)
 			}
 		}
 		require.Positive(t, worked)
@@ -298,11 +298,11 @@ func TestStartedBeside(t *testing.T) {
 	// While it stands, its lease would run out.
 	w.exec(t, "update candu.loader_leases set expires_at = clock_timestamp() + interval '1 hour'")
 	second := w.start(t)
-	require.Equal(t, 5, second.wait(t), second.output)
+	require.Equal(t, 5, second.wait(t), "%s", second.output)
 	require.Contains(t, second.output.String(), "the run lease is held by ")
 	require.Contains(t, second.output.String(), fmt.Sprintf(":%d:", first.cmd.Process.Pid))
 	first.goOn(t)
-	require.Zero(t, first.wait(t), first.output)
+	require.Zero(t, first.wait(t), "%s", first.output)
 	w.settle(t, 0)
 }
 
@@ -374,7 +374,7 @@ func TestTerminated(t *testing.T) {
 		r := w.startStopped(t, "between_pages", 4)
 		r.signal(t, signal)
 		r.goOn(t)
-		require.Equal(t, 128+int(signal), r.wait(t), r.output)
+		require.Equal(t, 128+int(signal), r.wait(t), "%s", r.output)
 	}
 	require.Equal(t, 2, w.number(t, "select count(*) from candu.loader_runs where status = 'interrupted'"))
 	w.fake.SetFaults(fakesegment.Faults{})

@@ -149,7 +149,7 @@ http: {listen: "127.0.0.1:0"}
 func (w *world) load(t *testing.T) {
 	t.Helper()
 	r := w.start(t)
-	require.Zero(t, r.wait(t), r.output)
+	require.Zero(t, r.wait(t), "%s", r.output)
 	w.checkWatermark(t)
 }
 
