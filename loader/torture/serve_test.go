@@ -5,6 +5,7 @@ package torture_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +52,7 @@ func TestServe_Replicas(t *testing.T) {
 	stop()
 	require.NoError(t, loadertest.Receive(t, written, "the last row to be written"))
 	for _, r := range replicas {
+		loadertest.Eventually(t, func() bool { return strings.Contains(r.output.String(), "msg=serving") }, "a replica to serve")
 		r.signal(t, syscall.SIGTERM)
 	}
 	for _, r := range replicas {
