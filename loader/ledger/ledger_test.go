@@ -289,6 +289,21 @@ func TestRecord_WithoutTemporaryTables(t *testing.T) {
 	require.Equal(t, before, b.one(t, mirrorText))
 }
 
+// A loader that is stopped between two statements holds no row for longer than that.
+func TestTransactions_EndByThemselves(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	for _, begin := range []string{b.ledger.begin, b.ledger.record, b.ledger.ask} {
+		var timeout string
+		err := pgx.BeginTxFunc(t.Context(), b.ledger.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
+			return tx.QueryRow(t.Context(), "show idle_in_transaction_session_timeout").Scan(&timeout)
+		})
+		require.NoError(t, err)
+		require.Equal(t, "10s", timeout)
+	}
+}
+
 func TestRecord_TheWatermarkNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -142,7 +142,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	var row queries.RunOpenRow
 	err := l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
-			Lease: lease, Holder: cmp.Or(opts.Holder, Holder()), Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
+			Lease: lease, Holder: cmp.Or(opts.Holder, Holder()), Ttl: leaseTTL(), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
 			Host: hostname(), Version: opts.Version,
 		})
@@ -244,7 +244,7 @@ type Reached struct {
 func (r *Run) Finish(ctx context.Context, end End) error {
 	c := end.Counters
 	params := queries.RunFinishParams{
-		ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status), Idle: idleTimeout,
+		ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status),
 		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected, Batches: c.Batches, Retries: c.Retries,
 		WatermarkAfter: end.WatermarkAfter, Error: orNil(end.Err),
 	}
