@@ -37,7 +37,9 @@ select
     h.acquired_at as held_since,
     h.expires_at as held_until,
     (select count(*) from dead) as dead_runs,
-    exists (select from loader_rejects) as has_rejects
+    exists (select from loader_rejects) as has_rejects,
+    -- A loader that is stopped before its commit must not hold the row for ever.
+    set_config('idle_in_transaction_session_timeout', @idle::text, true)::text as idle
 from loader_state s
 cross join loader_schema_migrations m
 left join lease on true
@@ -101,7 +103,9 @@ update loader_runs
 set status = @status, finished_at = clock_timestamp(), rows_read = @rows_read, sent = @sent,
     already_delivered = @already_delivered, rejected = @rejected, batches = @batches, retries = @retries,
     watermark_after = sqlc.narg(watermark_after), error = sqlc.narg(error)
-where id = @id and status = 'running' and exists (select from freed);
+where id = @id and status = 'running' and exists (select from freed)
+  -- As in RunOpen; here, because it saves a statement.
+  and set_config('idle_in_transaction_session_timeout', @idle::text, true) is not null;
 
 -- name: StateGet :one
 select sqlc.embed(s), m.version as schema_version, m.dirty as schema_dirty

@@ -140,21 +140,23 @@ func (q *Queries) RunAdvance(ctx context.Context, db DBTX, arg RunAdvanceParams)
 const runFinish = `-- name: RunFinish :execrows
 with freed as (
     update loader_leases set expires_at = clock_timestamp()
-    where name = $11 and token = $12
+    where name = $12 and token = $13
     returning name
 ), reached as (
     update loader_state as s
     -- The loader says how long ago it asked for the last page; the clock is ours alone.
-    set caught_up_at = statement_timestamp() - $13::interval,
-        complete_until = greatest(s.complete_until, $14::timestamptz),
-        held_back_by = $15::text, updated_at = clock_timestamp()
-    where $13::interval is not null and exists (select from freed)
+    set caught_up_at = statement_timestamp() - $14::interval,
+        complete_until = greatest(s.complete_until, $15::timestamptz),
+        held_back_by = $16::text, updated_at = clock_timestamp()
+    where $14::interval is not null and exists (select from freed)
 )
 update loader_runs
 set status = $1, finished_at = clock_timestamp(), rows_read = $2, sent = $3,
     already_delivered = $4, rejected = $5, batches = $6, retries = $7,
     watermark_after = $8, error = $9
 where id = $10 and status = 'running' and exists (select from freed)
+  -- As in RunOpen; here, because it saves a statement.
+  and set_config('idle_in_transaction_session_timeout', $11::text, true) is not null
 `
 
 type RunFinishParams struct {
@@ -168,6 +170,7 @@ type RunFinishParams struct {
 	WatermarkAfter   *time.Time
 	Error            *string
 	ID               int64
+	Idle             string
 	Lease            string
 	Token            int64
 	ReachedAgo       pgtype.Interval
@@ -189,6 +192,7 @@ func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (
 		arg.WatermarkAfter,
 		arg.Error,
 		arg.ID,
+		arg.Idle,
 		arg.Lease,
 		arg.Token,
 		arg.ReachedAgo,
@@ -251,7 +255,7 @@ func (q *Queries) RunLastSuccess(ctx context.Context, db DBTX) ([]LoaderRun, err
 const runOpen = `-- name: RunOpen :one
 with lease as (
     insert into loader_leases as l (name, holder, token, acquired_at, expires_at)
-    values ($1, $2, 1, clock_timestamp(), clock_timestamp() + $3::interval)
+    values ($2, $3, 1, clock_timestamp(), clock_timestamp() + $4::interval)
     on conflict (name) do update
     -- The token only grows: whoever had the lease before can record nothing more.
     set holder = excluded.holder, token = l.token + 1,
@@ -263,12 +267,12 @@ with lease as (
     -- We have the lease, so whatever still says running under it is dead.
     update loader_runs
     set status = 'interrupted', finished_at = clock_timestamp(), error = 'the run died without finishing'
-    where status = 'running' and (kind = 'backfill') = ($1 = 'backfill') and exists (select from lease)
+    where status = 'running' and (kind = 'backfill') = ($2 = 'backfill') and exists (select from lease)
     returning id
 ), run as (
     insert into loader_runs (kind, status, slot_at, range_from, range_to, watermark_before, host, version)
-    select $4, 'running', $5, $6, $7,
-        (select watermark_at from loader_state), $8, $9
+    select $5, 'running', $6, $7, $8,
+        (select watermark_at from loader_state), $9, $10
     from lease
     returning id
 )
@@ -282,15 +286,18 @@ select
     h.acquired_at as held_since,
     h.expires_at as held_until,
     (select count(*) from dead) as dead_runs,
-    exists (select from loader_rejects) as has_rejects
+    exists (select from loader_rejects) as has_rejects,
+    -- A loader that is stopped before its commit must not hold the row for ever.
+    set_config('idle_in_transaction_session_timeout', $1::text, true)::text as idle
 from loader_state s
 cross join loader_schema_migrations m
 left join lease on true
 left join run on true
-left join loader_leases h on h.name = $1
+left join loader_leases h on h.name = $2
 `
 
 type RunOpenParams struct {
+	Idle      string
 	Lease     string
 	Holder    string
 	Ttl       pgtype.Interval
@@ -313,6 +320,7 @@ type RunOpenRow struct {
 	HeldUntil     *time.Time
 	DeadRuns      int64
 	HasRejects    bool
+	Idle          string
 }
 
 // Takes the lease, if it is free, and begins a run, in one statement, so that
@@ -323,6 +331,7 @@ type RunOpenRow struct {
 // This reads the lease as it was before the statement: the holder before us.
 func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunOpenRow, error) {
 	row := db.QueryRow(ctx, runOpen,
+		arg.Idle,
 		arg.Lease,
 		arg.Holder,
 		arg.Ttl,
@@ -359,6 +368,7 @@ func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunO
 		&i.HeldUntil,
 		&i.DeadRuns,
 		&i.HasRejects,
+		&i.Idle,
 	)
 	return i, err
 }

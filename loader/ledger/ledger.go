@@ -48,7 +48,7 @@ type Ledger struct {
 // A loader that was stopped in the middle of a transaction must not hold up the one
 // that takes over when the lease runs out. idleTimeout ends a transaction that waits for
 // its next statement, statementTimeout one that waits for the rest of a statement, of which
-// a COPY is a long one: there the first does not count.
+// the arrays of a page are a long one: there the first does not count.
 const (
 	idleTimeout      = "10s"
 	statementTimeout = "45s"
@@ -56,21 +56,28 @@ const (
 
 // New returns the ledger of a schema. It does not connect.
 func New(pool *pgxpool.Pool, id Identity) *Ledger {
-	begin := "begin; set local search_path to " + pgx.Identifier{id.Schema}.Sanitize() +
-		"; set local idle_in_transaction_session_timeout to '" + idleTimeout + "'"
+	begin := "begin; set local search_path to " + pgx.Identifier{id.Schema}.Sanitize()
 	return &Ledger{
 		pool: pool,
 		id:   id,
-		// All in one round trip. The path is exactly one schema: with a second
+		// Both in one round trip. The path is exactly one schema: with a second
 		// one, a missing table would be looked for in the wrong place.
 		begin:  begin,
-		record: begin + "; set local statement_timeout to '" + statementTimeout + "'",
+		record: begin + "; set local idle_in_transaction_session_timeout to '" + idleTimeout + "'; set local statement_timeout to '" + statementTimeout + "'",
 		// Of tables that were filled just now, and neither vacuumed nor analyzed since, Postgres
 		// would rather fetch and sort the rows than read their ids off the index in order:
 		// twice the time.
 		ask: begin + "; set local enable_bitmapscan to off",
 		q:   queries.New(),
 	}
+}
+
+// writing is the ledger for transactions that hold rows: a loader that is stopped in one of them
+// lets them go.
+func (l *Ledger) writing() *Ledger {
+	w := *l
+	w.begin = l.record
+	return &w
 }
 
 // Schema returns the schema's name.

@@ -290,16 +290,15 @@ func TestRecord_WithoutTemporaryTables(t *testing.T) {
 }
 
 // A loader that is stopped between two statements holds no row for longer than that.
-func TestTransactions_EndByThemselves(t *testing.T) {
+func TestWriting_EndsByItself(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.migrate(t)
-	for _, begin := range []string{b.ledger.begin, b.ledger.record, b.ledger.ask} {
+	for _, l := range []*Ledger{b.open(t).ledger.writing(), b.ledger.Slots("x").ledger} {
 		var timeout string
-		err := pgx.BeginTxFunc(t.Context(), b.ledger.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
+		require.NoError(t, l.inTx(t.Context(), "looking", func(tx pgx.Tx) error {
 			return tx.QueryRow(t.Context(), "show idle_in_transaction_session_timeout").Scan(&timeout)
-		})
-		require.NoError(t, err)
+		}))
 		require.Equal(t, "10s", timeout)
 	}
 }

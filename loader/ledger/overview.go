@@ -12,7 +12,7 @@ import (
 
 // SwapAlerts stores what was announced if nobody did meanwhile; false = somebody did.
 func (l *Ledger) SwapAlerts(ctx context.Context, before, after []byte) (bool, error) {
-	swapped, err := ask(ctx, l, "recording alerts", l.q.AlertsSwap, queries.AlertsSwapParams{Before: before, After: after})
+	swapped, err := ask(ctx, l.writing(), "recording alerts", l.q.AlertsSwap, queries.AlertsSwapParams{Before: before, After: after})
 	return swapped == 1, err
 }
 

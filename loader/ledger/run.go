@@ -142,7 +142,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	var row queries.RunOpenRow
 	err := l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
-			Lease: lease, Holder: cmp.Or(opts.Holder, Holder()), Ttl: leaseTTL(), Kind: string(opts.Kind),
+			Lease: lease, Holder: cmp.Or(opts.Holder, Holder()), Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
 			Host: hostname(), Version: opts.Version,
 		})
@@ -202,7 +202,7 @@ func (r *Run) Keep(ctx context.Context) error {
 		case <-tick.C:
 		}
 		attempt, cancel := context.WithTimeout(ctx, RenewEvery)
-		held, err := ask(attempt, r.ledger, "renewing the lease", r.ledger.q.LeaseRenew, queries.LeaseRenewParams{Ttl: leaseTTL(), Lease: r.lease, Token: r.token})
+		held, err := ask(attempt, r.ledger.writing(), "renewing the lease", r.ledger.q.LeaseRenew, queries.LeaseRenewParams{Ttl: leaseTTL(), Lease: r.lease, Token: r.token})
 		cancel()
 		if err == nil && held == 0 && !failpoint.Without("fencing") {
 			return r.lost()
@@ -212,7 +212,7 @@ func (r *Run) Keep(ctx context.Context) error {
 
 // Start records where the first run of a source begins, once.
 func (r *Run) Start(ctx context.Context, at time.Time) error {
-	return r.ledger.inTx(ctx, "setting the start", func(tx pgx.Tx) error { return r.ledger.q.StartSet(ctx, tx, at) })
+	return r.ledger.writing().inTx(ctx, "setting the start", func(tx pgx.Tx) error { return r.ledger.q.StartSet(ctx, tx, at) })
 }
 
 // End is how a run ended.
@@ -244,7 +244,7 @@ type Reached struct {
 func (r *Run) Finish(ctx context.Context, end End) error {
 	c := end.Counters
 	params := queries.RunFinishParams{
-		ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status),
+		ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status), Idle: idleTimeout,
 		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected, Batches: c.Batches, Retries: c.Retries,
 		WatermarkAfter: end.WatermarkAfter, Error: orNil(end.Err),
 	}

@@ -39,7 +39,7 @@ type Slots struct {
 }
 
 // Slots returns the accounting of slots for a holder, see [Holder].
-func (l *Ledger) Slots(holder string) *Slots { return &Slots{ledger: l, holder: holder} }
+func (l *Ledger) Slots(holder string) *Slots { return &Slots{ledger: l.writing(), holder: holder} }
 
 // SlotsView is what the next slot is computed from.
 type SlotsView struct {

@@ -193,7 +193,7 @@ func TestStorm(t *testing.T) {
 	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Status, Status: 503}}})
 	r := w.start(t)
 	require.Equal(t, 1, r.wait(t), "%s", r.output)
-	require.Contains(t, r.output.String(), "hint: Segment was not reachable")
+	require.Contains(t, r.output.String(), "hint: Segment could not be reached")
 	w.fake.SetFaults(fakesegment.Faults{})
 	w.settle(t, rows) // Whatever was accepted without a complete answer is sent again.
 }
