@@ -12,6 +12,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/schedule"
 )
 
@@ -121,7 +122,9 @@ func (w *worker) tick(ctx context.Context) (time.Duration, error) {
 	}
 	var adopted []time.Time
 	if view.Abandoned && w.job == nil {
-		if adopted, err = book.Adopt(looking); err != nil {
+		claiming, cancel := claim(looking)
+		defer cancel()
+		if adopted, err = book.Adopt(claiming); err != nil {
 			return 0, err
 		}
 	}
@@ -224,11 +227,19 @@ func (w *worker) dispatch(
 		w.job = nil
 	}
 	if len(due) > 0 {
-		if due, err = book.Take(looking, due, ledger.SlotRunning, ""); err != nil {
+		claiming, cancel := claim(looking)
+		defer cancel()
+		if due, err = book.Take(claiming, due, ledger.SlotRunning, ""); err != nil {
 			return false, err
 		}
 	}
 	return more, w.start(ctx, looking, book, append(adopted, due...), view.Now)
+}
+
+// claim outlives a shutdown: an answer that is not awaited would leave slots that are ours and
+// that nobody runs until they are taken over.
+func claim(looking context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(looking), postgres.ConnectTimeout)
 }
 
 // due returns the slots up to now that have no row: those that are too old to be
