@@ -136,7 +136,7 @@ func TestPreview(t *testing.T) {
 	require.EqualValues(t, 5, p.Requests)
 	require.InDelta(t, 0.498, p.SecondsAtLimit, 0.001)
 	require.Len(t, p.Samples, 3)
-	require.Contains(t, string(p.Samples[0]), `"messageId":"`)
+	require.NotContains(t, string(p.Samples[0]), `"messageId"`, "the namespace is not drawn yet")
 	require.Zero(t, w.fake.Stats().Requests)
 	require.Equal(t, "NULL", w.one(t, "select to_regnamespace('candu_test')"), "nothing is written")
 
@@ -147,6 +147,7 @@ func TestPreview(t *testing.T) {
 	w.lose(t, `"timestamp" < '2026-01-03'`)
 	p, err = w.loader(t).PreviewBackfill(t.Context(), src, loader.BackfillOptions{From: day(1), To: day(3)})
 	require.NoError(t, err)
+	require.Contains(t, string(p.Samples[0]), `"messageId":"`)
 	require.Equal(t, w.one(t, "select count(*) - 2 from candu_interactions where occurred_at < '2026-01-03'"), strconv.FormatInt(p.ToSend, 10))
 	require.Equal(t, "1", w.one(t, "select count(*) from candu_test.loader_runs"))
 }

@@ -116,7 +116,7 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 	switch {
 	case errors.Is(err, ledger.ErrNotMigrated):
 		// A schema that is not there yet has delivered nothing.
-		p.state.MessageNamespace = cmp.Or(src.MessageNamespace, uuid.New())
+		p.state.MessageNamespace = src.MessageNamespace
 	case err != nil:
 		return p.preview, err
 	default:
@@ -156,6 +156,10 @@ func (p *previewer) count(page *pipeline.Classified) {
 		text, err := p.encoder.JSON(e)
 		p.preview.Bytes += int64(len(text))
 		if err == nil && len(p.preview.Samples) < sampleEvents {
+			if p.state.MessageNamespace == uuid.Nil {
+				e.MessageID = "" // The first migration draws the namespace; until then nobody knows the id.
+				text, _ = p.encoder.JSON(e)
+			}
 			p.preview.Samples = append(p.preview.Samples, text)
 		}
 	}

@@ -153,6 +153,10 @@ func stateOf(s queries.LoaderState, version int64) State {
 // [fault.Precondition].
 func (l *Ledger) State(ctx context.Context) (State, error) {
 	row, err := ask(ctx, l, "reading the state", plain(l.q.StateGet), struct{}{})
+	if errors.Is(err, ErrNotMigrated) {
+		// What the database says of its missing tables tells an operator nothing.
+		err = notMigrated(fmt.Sprintf("reading the state of schema %q", l.id.Schema), nil)
+	}
 	if err != nil {
 		return State{}, err
 	}
@@ -161,7 +165,7 @@ func (l *Ledger) State(ctx context.Context) (State, error) {
 
 // ErrNotMigrated is the cause of errors which say that the schema is not there, or not as this
 // candu-loader makes it.
-var ErrNotMigrated = errors.New("it needs migration")
+var ErrNotMigrated = errors.New("it is not there yet, or of an older version")
 
 // notMigrated is a precondition with the remedy; cause is what the database said, nil if it
 // was not asked.

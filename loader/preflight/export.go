@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
@@ -72,11 +73,11 @@ func (c *checker) order(ctx context.Context, export *source.Source) {
 	case err != nil:
 		c.trouble("exported_at_unknown", err)
 	case unreadable > 0:
-		c.add(LevelError, "exported_at_null", table.NullStatement(), "%d rows have no exported_at and are never read", unreadable)
+		c.add(LevelError, "exported_at_null", table.NullStatement(), "without exported_at, and so never read: %s", human.Count(unreadable, "row"))
 	}
 	if future, err := export.Future(ctx); err == nil && future > 0 {
 		c.add(LevelWarning, "exported_at_future", "Stamp rows with now() of the export's server.",
-			"%d rows have an exported_at in the future: they are sent, and read again by each run until that time has come", future)
+			"with an exported_at in the future, and so read again by each run until that time has come: %s", human.Count(future, "row"))
 	}
 }
 
@@ -90,11 +91,11 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 	if point.Prepared > 0 {
 		c.add(LevelWarning, "prepared_transactions",
 			"SELECT gid FROM pg_prepared_xacts WHERE database = current_database();  then COMMIT PREPARED or ROLLBACK PREPARED.",
-			"%d prepared transactions are open: the watermark stays where it is until they end", point.Prepared)
+			"the watermark stays where it is while prepared transactions are open: %d", point.Prepared)
 	}
 	if point.Visible {
 		c.add(LevelInfo, "safe_point_visible", "",
-			"open transactions are visible: rows that commit late are not missed; the export is settled until %s", point.At.UTC().Format(time.RFC3339))
+			"open transactions are visible: rows that commit late are waited for; the export is settled until %s", point.At.UTC().Format(time.RFC3339))
 		return
 	}
 	hint := "Keep lookback longer than the longest transaction that writes to the export."
@@ -105,7 +106,7 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 	if c.Source.Lookback == 0 {
 		level = LevelError
 	}
-	c.add(level, "safe_point_hidden", hint, "%s: rows that commit late are caught by lookback (%s) alone", point.Reason, c.Source.Lookback)
+	c.add(level, "safe_point_hidden", hint, "%s: rows that commit late are found only if they commit within lookback (%s)", point.Reason, human.Duration(c.Source.Lookback))
 }
 
 func (c *checker) ids(ctx context.Context, export *source.Source) {

@@ -91,7 +91,7 @@ func (c *checker) http() {
 // Check finds what it can, and does not stop at the first trouble.
 func Check(ctx context.Context, t Target) []Finding {
 	c := &checker{Target: t}
-	c.add(LevelInfo, "config_read", "", "config %s: schema %q, table %s", t.Config.Path, t.Source.Schema, t.Source.Interactions.Table)
+	c.add(LevelInfo, "config_read", "", "%s: schema %q, table %s", t.Config.Path, t.Source.Schema, t.Source.Interactions.Table)
 	c.http()
 	c.export(ctx)
 	c.warehouse(ctx)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 )
 
 // forever keeps analytics-go from acting by itself: it shall send once, when it
@@ -79,7 +80,7 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 		out.err = fmt.Errorf("answer %d", out.status)
 	case requests == 1 && results.accepted == len(batch):
 	default:
-		return out, fmt.Errorf("encoding a batch of %d events: %w", len(batch), cmp.Or(results.err, errUnaccounted))
+		return out, fmt.Errorf("encoding a batch of %s: %w", human.Count(int64(len(batch)), "event"), cmp.Or(results.err, errUnaccounted))
 	}
 	return out, nil
 }

@@ -161,7 +161,7 @@ func TestClock_AHalfOpenConnectionEndsAfterTheTimeout(t *testing.T) {
 		t := b.t
 		_, err := b.sender.Send(t.Context(), nil, b.events(t, 1))
 		require.Equal(t, fault.Retryable, fault.KindOf(err))
-		require.EqualError(t, err, "sending a batch of 1 events for 30s: no answer within 30s")
+		require.EqualError(t, err, "sending a batch of 1 event for 30s: no answer within 30s")
 		require.Equal(t, 30*time.Second, b.after(time.Now()))
 	})
 	// The connection that hung is not used again.
@@ -184,7 +184,7 @@ func TestClock_RetriesGrowApartAndEndInTime(t *testing.T) {
 		t := b.t
 		_, err := b.sender.Send(t.Context(), nil, b.events(t, 2))
 		require.Equal(t, fault.Retryable, fault.KindOf(err))
-		require.EqualError(t, err, "sending a batch of 2 events for 15m0s: answer 503")
+		require.EqualError(t, err, "sending a batch of 2 events for 15m: answer 503")
 		require.LessOrEqual(t, b.after(time.Now()), 15*time.Minute)
 		requests := b.seen()
 		require.Greater(t, b.after(requests[len(requests)-1].at), 13*time.Minute)

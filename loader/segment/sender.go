@@ -12,6 +12,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
@@ -178,7 +179,7 @@ func (f *inFlight) admit(ctx context.Context, batch []event.Event, due time.Time
 	err := f.gateway.admit(ctx, f.stop, due, f.until)
 	if errors.Is(err, errLate) {
 		return &fault.Error{
-			Kind: fault.Retryable, Err: cause, Text: fmt.Sprintf("sending a batch of %d events for %s", len(batch), f.gateway.config.RetryFor),
+			Kind: fault.Retryable, Err: cause, Text: fmt.Sprintf("sending a batch of %s for %s", human.Count(int64(len(batch)), "event"), human.Duration(f.gateway.config.RetryFor)),
 			Hint: "Segment could not be reached, or accepted nothing, for longer than segment.retry_for. Nothing is lost: the next run goes on from here.",
 		}
 	}

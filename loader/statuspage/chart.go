@@ -217,7 +217,7 @@ func runChart(runs []status.Run, top float64, value func(status.Run) float64, ax
 // axisSeconds is took with fewer characters.
 func axisSeconds(seconds float64) string {
 	if seconds < 60 {
-		return strconv.FormatFloat(seconds, 'f', -1, 64) + "s"
+		return strconv.FormatFloat(seconds, 'g', 3, 64) + "s"
 	}
 	return human.Seconds(seconds)
 }

@@ -72,6 +72,15 @@ func (s section) At(t any) *moment {
 	return nil
 }
 
+// NextRun is the next slot, to the second when it is near: it is by our own clock.
+func (s section) NextRun() *moment {
+	next := s.moment(s.NextSlot)
+	if next != nil && next.Ago == "just now" {
+		next.Ago = human.Ago(*s.NextSlot, s.now)
+	}
+	return next
+}
+
 // Trouble is why the source is failing, nil if it is not.
 func (s section) Trouble() *trouble { return troubleOf(s.Failure, s.now, s.loc) }
 

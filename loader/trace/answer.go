@@ -76,7 +76,7 @@ func (x *explainer) conclude() {
 		}
 	default:
 		out.Place = Missing
-		out.Answer = fmt.Sprintf("It was not sent: %s, so it probably was committed late; `candu-loader verify %s --repair` sends it.",
+		out.Answer = fmt.Sprintf("It is not in the mirror: %s, so it was committed late, or its row of the mirror was deleted; `candu-loader verify %s --repair` sends it.",
 			out.Selection.Why, human.Quote(out.Source))
 	}
 }
