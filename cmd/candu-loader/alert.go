@@ -25,7 +25,6 @@ works again, is late or has caught up, rejects rows, missed slots. They go to th
 services of alerts.urls; alerts.ping_url is asked after each success, for a dead man's
 switch.`,
 		Example: `  candu-loader alert test`,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.buildAlertTestCmd())
 	return cmd

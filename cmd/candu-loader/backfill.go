@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,11 +35,11 @@ what is mirrored is passed over at reading speed.`,
 		Example: `  candu-loader backfill Candu_Prod --from 2026-01-01 --to 2026-02-01
   candu-loader backfill Candu_Prod --from 2025-01-01 --dry-run
   candu-loader backfill Candu_Prod --from 2025-01-01 --integrations '{"All":false}'`,
-		Args: cobra.ExactArgs(1),
+		Args: needs("NICKNAME"),
 		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
 			src := sources[0]
 			var err error
-			if opts.From, opts.To, err = parseRange(from, to, src.Location); err != nil {
+			if opts.From, opts.To, err = a.parseRange(from, to, src.Location); err != nil {
 				return err
 			}
 			switch by {
@@ -46,11 +47,11 @@ what is mirrored is passed over at reading speed.`,
 			case "exported_at":
 				opts.ByExported = true
 			default:
-				return usage("--by %q: expected occurred_at or exported_at", by)
+				return a.usage("--by %q: expected occurred_at or exported_at", by)
 			}
 			if integrations != "" {
 				if err := json.Unmarshal([]byte(integrations), &opts.Integrations); err != nil {
-					return usage(`--integrations %q: expected JSON such as {"All":false}`, integrations)
+					return a.usage(`--integrations %q: expected JSON such as {"All":false}`, integrations)
 				}
 			}
 			if dryRun {
@@ -72,14 +73,14 @@ what is mirrored is passed over at reading speed.`,
 }
 
 // parseRange reads --from and --to; either may be left out.
-func parseRange(from, to string, location *time.Location) (start, end *time.Time, err error) {
+func (a *app) parseRange(from, to string, location *time.Location) (start, end *time.Time, err error) {
 	parse := func(flag, text string) (*time.Time, error) {
 		if text == "" {
 			return nil, nil
 		}
 		moment, err := config.ParseTime(text, location)
 		if err != nil {
-			return nil, usage("%s %s", flag, err)
+			return nil, a.usage("%s %s", flag, err)
 		}
 		return &moment, nil
 	}
@@ -90,11 +91,10 @@ func parseRange(from, to string, location *time.Location) (start, end *time.Time
 		return nil, nil, err
 	}
 	if end == nil {
-		now := time.Now()
-		end = &now
+		end = new(time.Now())
 	}
 	if start != nil && !start.Before(*end) {
-		return nil, nil, usage("the range is empty: --from %s is not before --to %s", start.Format(time.RFC3339), end.Format(time.RFC3339))
+		return nil, nil, a.usage("the range is empty: --from %s is not before %s", from, cmp.Or(to, "now"))
 	}
 	return start, end, nil
 }

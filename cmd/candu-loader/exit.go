@@ -80,6 +80,6 @@ func named(nickname string, sources []*config.Source, err error) error {
 }
 
 // usage is wrong usage that only the work found out.
-func usage(format string, args ...any) error {
-	return fault.New(fault.Config, "%s", fmt.Sprintf(format, args...)).WithHint("candu-loader --help")
+func (a *app) usage(format string, args ...any) error {
+	return fault.New(fault.Config, "%s", fmt.Sprintf(format, args...)).WithHint("%s --help", a.command)
 }

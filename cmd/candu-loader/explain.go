@@ -36,7 +36,7 @@ row or the reject, and the run that made it. The last line answers: where is my 
 		Example: `  candu-loader explain Candu_Prod 12345
   candu-loader explain Candu_Prod 019b7ca9-8f2e-8833-8506-7dfc5e7c9046
   candu-loader explain Candu_Prod 12345 --json`,
-		Args: cobra.ExactArgs(2),
+		Args: needs("NICKNAME", "ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id = args[1]
 			return explain(cmd, args[:1])
@@ -61,11 +61,11 @@ func explanationText(x trace.Explanation, now time.Time) string {
 		line("source row", "%s", x.Row)
 	}
 	if x.Event != nil {
-		line("event", "%s, %d bytes", x.Event.Name, x.Event.Bytes)
+		line("event today", "%s, %d bytes", x.Event.Name, x.Event.Bytes)
 		line("", "%s", x.Event.JSON)
 	}
 	if x.WouldReject != nil {
-		line("event", "none: %s (%s)", x.WouldReject.Reason, x.WouldReject.Detail)
+		line("event today", "none: %s (%s)", x.WouldReject.Reason, x.WouldReject.Detail)
 	}
 	if s := x.Selection; s != nil {
 		reads := "does not read it"

@@ -22,7 +22,7 @@ func TestExplain(t *testing.T) {
 	require.Equal(t, 0, code, log)
 	require.Regexp(t, `^Candu_A \(schema candu_a\): row 7
   source row   \{.*\}
-  event        tutorial\.\w+, \d+ bytes
+  event today  tutorial\.\w+, \d+ bytes
                \{.*\}
   next run     (reads it|does not read it): the watermark .*
   mirror       candu_a\.\w+, id [0-9a-f-]{36}

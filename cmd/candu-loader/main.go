@@ -32,7 +32,6 @@ func run() int {
 		os.Exit(signalBase + int(second))
 	}()
 	app := &app{out: os.Stdout, err: os.Stderr}
-	err := app.buildRootCmd().ExecuteContext(ctx)
-	app.report(err)
+	err := app.execute(ctx, os.Args[1:])
 	return exitCode(err, syscall.Signal(caught.Load()))
 }

@@ -57,10 +57,7 @@ func (b *testBundle) call(t *testing.T, args ...string) (code int, stdout, stder
 	t.Helper()
 	var out, log bytes.Buffer
 	a := &app{out: &out, err: &log}
-	root := a.buildRootCmd()
-	root.SetArgs(append([]string{"--config", b.config}, args...))
-	err := root.ExecuteContext(context.Background())
-	a.report(err)
+	err := a.execute(context.Background(), append([]string{"--config", b.config}, args...))
 	require.NotContains(t, out.String()+log.String(), "secret-key")
 	return exitCode(err, 0), out.String(), log.String()
 }
@@ -84,7 +81,7 @@ func TestCommands(t *testing.T) {
 
 	code, out, log := b.call(t, "run", "Candu_A")
 	require.Equal(t, 0, code, log)
-	require.Regexp(t, `^Candu_A: succeeded: 50 rows read, 50 sent, 0 already delivered, 0 rejected, \d+ batches, 0 retries, \d+\.\d s, \d+ events/s, lag \w+\n$`, out)
+	require.Regexp(t, `^Candu_A: succeeded: 50 rows read, 50 sent, 0 already delivered, 0 rejected, 1 batch, 0 retries, \d+\.\d s, [\d,]+ events/s, lag \w+\n$`, out)
 
 	t.Log("one source's trouble does not stop the others")
 	code, out, log = b.call(t, "run", "--json")
@@ -133,11 +130,17 @@ func TestWrongUsage(t *testing.T) {
 		want string
 	}{
 		"unknown command":  {[]string{"lood"}, "unknown command"},
-		"unknown flag":     {[]string{"run", "--fast"}, "unknown flag: --fast"},
+		"misspelled child": {[]string{"rejects", "lst", "Candu_A"}, "unknown command \"lst\" for \"candu-loader rejects\"\n\nDid you mean this?\n\tlist\nhint: candu-loader rejects --help\n"},
+		"unknown child":    {[]string{"alert", "foo"}, `unknown command "foo" for "candu-loader alert"`},
+		"unknown shell":    {[]string{"completion", "foo"}, `unknown command "foo" for "candu-loader completion"`},
+		"empty range":      {[]string{"verify", "Candu_A", "--from", "2130-01-01"}, "--from 2130-01-01 is not before now\nhint: candu-loader verify --help\n"},
+		"no id":            {[]string{"explain", "Candu_A"}, "explain needs NICKNAME and ID, and nothing else\n"},
+		"an id too many":   {[]string{"explain", "Candu_A", "1", "2"}, "explain needs NICKNAME and ID, and nothing else\n"},
+		"unknown flag":     {[]string{"run", "--fast"}, "unknown flag: --fast\nhint: candu-loader run --help\n"},
 		"unknown nickname": {[]string{"run", "Candu_C"}, "Did you mean Candu_A?"},
 		"negative limit":   {[]string{"run", "--limit", "-1"}, "--limit -1"},
 		"log level":        {[]string{"run", "--log-level", "loud"}, "expected debug, info, warn or error"},
-		"no argument":      {[]string{"rejects", "list"}, "accepts 1 arg(s)"},
+		"no argument":      {[]string{"rejects", "list"}, "rejects list needs NICKNAME, and nothing else\nhint: candu-loader rejects list --help\n"},
 		"unknown reason":   {[]string{"rejects", "list", "Candu_A", "--reason", "x"}, "expected one of missing_identity"},
 		"no file":          {[]string{"--config", "/nonexistent.yaml", "run"}, "no such file"},
 	} {

@@ -57,7 +57,7 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 		case dryRun:
 			a.printf("-- %s: schema %s, version %d to %d\n%s\n", src.Nickname, result.Schema, result.From, result.To, result.SQL)
 		case result.From == result.To:
-			a.printf("%s: schema %s is at version %d, nothing to do\n", src.Nickname, result.Schema, result.To)
+			a.printf("%s: schema %s is at version %d; readers' rights are as configured\n", src.Nickname, result.Schema, result.To)
 		default:
 			a.printf("%s: schema %s migrated from version %d to %d\n", src.Nickname, result.Schema, result.From, result.To)
 		}

@@ -24,9 +24,18 @@ func (a *app) buildRejectsCmd() *cobra.Command {
 		Example: `  candu-loader rejects list Candu_Prod
   candu-loader rejects list Candu_Prod --reason missing_identity --json
   candu-loader rejects retry Candu_Prod`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.buildRejectsListCmd(), a.buildRejectsRetryCmd())
+	cmd.AddCommand(a.ofRejects(&cobra.Command{
+		Use:     "list NICKNAME",
+		Short:   "Show the rejects of a source",
+		Example: `  candu-loader rejects list Candu_Prod --reason missing_identity`,
+	}, a.listRejects), a.ofRejects(&cobra.Command{
+		Use:   "retry NICKNAME",
+		Short: "Read the rejects' rows again and send what can be sent now",
+		Long: `Reads the rows of the rejects again from the export and sends those that were mended
+there. The others stay, with one attempt more.`,
+		Example: `  candu-loader rejects retry Candu_Prod --reason missing_identity`,
+	}, a.retryRejects))
 	return cmd
 }
 
@@ -38,29 +47,18 @@ func reasons() []string {
 	return texts
 }
 
-func (a *app) buildRejectsListCmd() *cobra.Command {
+// ofRejects makes cmd one that is about the rejects of a source, or those of a reason.
+func (a *app) ofRejects(cmd *cobra.Command, do func(ctx context.Context, l *loader.Loader, src *config.Source, reason string) error) *cobra.Command {
 	var reason string
-	cmd := &cobra.Command{
-		Use:     "list NICKNAME",
-		Short:   "Show the rejects of a source",
-		Example: `  candu-loader rejects list Candu_Prod --reason missing_identity`,
-		Args:    cobra.ExactArgs(1),
-		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
-			if err := checkReason(reason); err != nil {
-				return err
-			}
-			return a.listRejects(ctx, l, sources[0], reason)
-		}),
-	}
+	cmd.Args = needs("NICKNAME")
+	cmd.RunE = a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
+		if reason != "" && !slices.Contains(reasons(), reason) {
+			return a.usage("--reason %q: expected one of %s", reason, strings.Join(reasons(), ", "))
+		}
+		return do(ctx, l, sources[0], reason)
+	})
 	cmd.Flags().StringVar(&reason, "reason", "", "only those of this reason")
 	return cmd
-}
-
-func checkReason(reason string) error {
-	if reason != "" && !slices.Contains(reasons(), reason) {
-		return usage("--reason %q: expected one of %s", reason, strings.Join(reasons(), ", "))
-	}
-	return nil
 }
 
 func (a *app) listRejects(ctx context.Context, l *loader.Loader, src *config.Source, reason string) error {
@@ -90,27 +88,11 @@ func (a *app) listRejects(ctx context.Context, l *loader.Loader, src *config.Sou
 	return nil
 }
 
-func (a *app) buildRejectsRetryCmd() *cobra.Command {
-	var reason string
-	cmd := &cobra.Command{
-		Use:   "retry NICKNAME",
-		Short: "Read the rejects' rows again and send what can be sent now",
-		Long: `Reads the rows of the rejects again from the export and sends those that were mended
-there. The others stay, with one attempt more.`,
-		Example: `  candu-loader rejects retry Candu_Prod --reason missing_identity`,
-		Args:    cobra.ExactArgs(1),
-		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
-			if err := checkReason(reason); err != nil {
-				return err
-			}
-			summary, err := l.RetryRejects(ctx, sources[0], reason)
-			if a.json {
-				return errors.Join(err, a.printJSON(runResult{summary, asJSON(err)}))
-			}
-			a.printf("%s\n", summaryLine(summary))
-			return err
-		}),
+func (a *app) retryRejects(ctx context.Context, l *loader.Loader, src *config.Source, reason string) error {
+	summary, err := l.RetryRejects(ctx, src, reason)
+	if a.json {
+		return errors.Join(err, a.printJSON(runResult{summary, asJSON(err)}))
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "only those of this reason")
-	return cmd
+	a.printf("%s\n", summaryLine(summary))
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,7 @@ type app struct {
 	logLevel   string
 	logFormat  string
 	json       bool
+	command    string // the path of the command that was called
 
 	log      *slog.Logger
 	progress *progress // nil = no run is under way
@@ -61,8 +63,52 @@ this source; 130/143 interrupted.`,
 	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(),
 		a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd(), a.buildExplainCmd(), a.buildDBTCmd(), a.buildAlertCmd(),
 		a.buildServeCmd())
+	root.InitDefaultCompletionCmd()
 	a.completeNicknames(root)
+	refuseUnknown(root)
 	return root
+}
+
+// execute runs the command that args name, and reports what went wrong.
+func (a *app) execute(ctx context.Context, args []string) error {
+	root := a.buildRootCmd()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	a.command = cmd.CommandPath()
+	a.report(err)
+	return err
+}
+
+// needs takes exactly the arguments that are named.
+func needs(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		command := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+		return fmt.Errorf("%s needs %s, and nothing else", command, strings.Join(names, " and "))
+	}
+}
+
+// refuseUnknown makes the children of cmd that only hold subcommands refuse what is none of
+// them, as cobra does for the root alone; without an argument they print their help.
+func refuseUnknown(cmd *cobra.Command) {
+	for _, child := range cmd.Commands() {
+		if !child.HasSubCommands() {
+			continue
+		}
+		child.Args, child.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
+		child.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+			if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+				text += "\n\nDid you mean this?\n\t" + strings.Join(similar, "\n\t")
+			}
+			return errors.New(text)
+		}
+	}
 }
 
 // report prints an error and its remedy, each on a line of its own.
@@ -72,7 +118,7 @@ func (a *app) report(err error) {
 	}
 	var work done
 	if !errors.As(err, &work) {
-		_, _ = fmt.Fprintf(a.err, "candu-loader: %s\nhint: candu-loader --help\n", err)
+		_, _ = fmt.Fprintf(a.err, "candu-loader: %s\nhint: %s --help\n", strings.TrimSpace(err.Error()), a.command)
 		return
 	}
 	for _, e := range flatten(work.err) {
@@ -116,6 +162,7 @@ func (a *app) with(do action) func(*cobra.Command, []string) error {
 // configured makes a cobra function of what needs no loader, but the config and the logger.
 func (a *app) configured(do func(ctx context.Context, cfg *config.Config, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		a.command = cmd.CommandPath()
 		var err error
 		if a.log, err = a.logger(); err != nil {
 			return err

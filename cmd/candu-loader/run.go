@@ -55,7 +55,7 @@ type runResult struct {
 
 func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Source, limit int) error {
 	if limit < 0 {
-		return usage("--limit %d: expected 0 or more", limit)
+		return a.usage("--limit %d: expected 0 or more", limit)
 	}
 	progress := a.openProgress()
 	runs := l.RunAll(ctx, sources, loader.RunsOptions{Limit: limit, Progress: progress.update, Ended: progress.end})
@@ -80,8 +80,9 @@ func summaryLine(s loader.Summary) string {
 	if s.RunID == 0 {
 		return s.Source + ": not run"
 	}
-	line := fmt.Sprintf("%s: %s: %d rows read, %d sent, %d already delivered, %d rejected, %d batches, %d retries, %.1f s, %.0f events/s, ",
-		s.Source, s.Status, s.RowsRead, s.Sent, s.AlreadyDelivered, s.Rejected, s.Batches, s.Retries, s.Seconds, s.EventsPerSecond)
+	line := fmt.Sprintf("%s: %s: %s read, %s sent, %s already delivered, %s rejected, %s, %s, %.1f s, %s events/s, ",
+		s.Source, s.Status, human.Count(s.RowsRead, "row"), human.Number(s.Sent), human.Number(s.AlreadyDelivered), human.Number(s.Rejected),
+		human.Plural(s.Batches, "batch", "batches"), human.Plural(s.Retries, "retry", "retries"), s.Seconds, human.Number(int64(s.EventsPerSecond+0.5)))
 	return line + lagText(s.LagSeconds)
 }
 

@@ -62,7 +62,7 @@ type verifyResult struct {
 }
 
 func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, from, to string, repair bool) (proof.Report, error) {
-	start, end, err := parseRange(from, to, src.Location)
+	start, end, err := a.parseRange(from, to, src.Location)
 	if err != nil {
 		return proof.Report{Source: src.Nickname}, err
 	}

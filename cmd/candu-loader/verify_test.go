@@ -14,7 +14,8 @@ func TestVerify_Command(t *testing.T) {
 	b := setup(t)
 
 	code, _, log := b.call(t, "verify", "Candu_A")
-	require.Equal(t, 3, code, "never migrated: %s", log)
+	require.Equal(t, 3, code, log)
+	require.Contains(t, log, `schema "candu_a": it is not there yet, or of an older version`+"\nhint: Run `candu-loader migrate`")
 
 	code, _, log = b.call(t, "run", "Candu_A")
 	require.Equal(t, 0, code, log)
