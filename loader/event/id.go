@@ -16,7 +16,7 @@ import (
 //   - 12 + 62 bits are the leading bits of SHA-256(namespace || id).
 //
 // Segment drops duplicates by messageId over all of its customers, hence the
-// namespace; the same row always has the same messageId, hence no duplicate.
+// namespace; a row with the same id and time always has the same messageId, hence no duplicate.
 func MessageID(namespace uuid.UUID, id string, occurredAt time.Time) string {
 	var space [128]byte
 	input := append(append(space[:0], namespace[:]...), id...)

@@ -34,27 +34,6 @@ func emptyView() statuspage.View {
 	)
 }
 
-func healthyView() statuspage.View {
-	slow := fresh("Candu_EU", 3)
-	slow.Timezone, slow.Schedule = "Europe/Berlin", "*/15 6-22 * * 1-5"
-	loading := fresh("Candu_US", 7)
-	loading.State = status.Running
-	loading.Running = []status.Run{
-		underWay(412, ledger.Scheduled, "09:00", 120_000, 119_000, 1_000_000),
-		underWay(409, ledger.Backfill, "08:31", 2_345_678, 2_300_000, 4_000_000),
-		underWay(411, ledger.Repair, "08:59", 1200, 3, 0),
-	}
-	loading.Running[1].RangeFrom, loading.Running[1].RangeTo = new(now.AddDate(0, -3, 0)), new(now.AddDate(0, -1, 0))
-	loading.Rejects = rejects()
-	return view(fresh("Candu_Prod", 1), slow, loading)
-}
-
-func underWay(id int64, kind ledger.RunKind, started string, read, sent, expected int64) status.Run {
-	run := status.Run{Expected: expected}
-	run.ID, run.Kind, run.Status, run.StartedAt, run.RowsRead, run.Sent = id, kind, ledger.RunRunning, at(started), read, sent
-	return run
-}
-
 func failingView() statuspage.View {
 	s := fresh("Candu_Prod", 1)
 	const text = `ERROR: permission denied for table interactions (SQLSTATE 42501) at postgres://reader@db-1.internal:5432/candu`
