@@ -183,7 +183,7 @@ var variables = []struct {
 	{regexp.MustCompile(`\b(\d+d)?(\d+h)?(\d+m)?(\d+(\.\d+)?m?s)\b|\b(\d+d)?\d+h(\d+m)?\b|\b\d+d(\d+h)?\b|\b\d+m\b`), "<duration>"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? s\b`), "<seconds>"},
 	{regexp.MustCompile(`seconds=[\d.]+`), "seconds=<seconds>"},
-	{regexp.MustCompile(`\b\d+ (events|rows)/s`), "<rate>"},
+	{regexp.MustCompile(`\b[\d,]+ (events|rows)/s`), "<rate>"},
 	{regexp.MustCompile(`\b127\.0\.0\.1:\d+`), "<address>"},
 	{regexp.MustCompile(`Postgres \d+(\.\d+)?( \([^)]*\))?`), "Postgres <version>"},
 	{regexp.MustCompile(`by [\w.-]+:\d+:[0-9a-f]{8}`), "by <holder>"},
