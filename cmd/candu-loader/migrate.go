@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -62,8 +61,5 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 			a.printf("%s: schema %s migrated from version %d to %d\n", src.Nickname, result.Schema, result.From, result.To)
 		}
 	}
-	if a.json {
-		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
-	}
-	return errors.Join(errs...)
+	return a.conclude(results, errs)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 )
 
 // app is what the commands share: where to write, and the global flags.
@@ -86,7 +87,7 @@ func needs(names ...string) cobra.PositionalArgs {
 			return nil
 		}
 		command := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
-		return fmt.Errorf("%s needs %s, and nothing else", command, strings.Join(names, " and "))
+		return fmt.Errorf("%s needs %s, got %s", command, strings.Join(names, " and "), human.Count(int64(len(args)), "argument"))
 	}
 }
 
@@ -202,6 +203,15 @@ func (a *app) printJSON(v any) error {
 		return fmt.Errorf("writing the result: %w", err)
 	}
 	return nil
+}
+
+// conclude ends a command for several sources: with their results for machines, if these were
+// asked for, and what went wrong.
+func (a *app) conclude(results any, errs []error) error {
+	if a.json {
+		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
+	}
+	return errors.Join(errs...)
 }
 
 func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }

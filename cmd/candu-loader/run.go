@@ -69,10 +69,7 @@ func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Sourc
 		}
 		errs = append(errs, named(r.Summary.Source, sources, r.Err))
 	}
-	if a.json {
-		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
-	}
-	return errors.Join(errs...)
+	return a.conclude(results, errs)
 }
 
 // summaryLine is a run in one line.

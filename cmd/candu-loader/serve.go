@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -90,8 +89,5 @@ func (a *app) serveOnce(ctx context.Context, cfg *config.Config) error {
 			a.printf("%s\n", summaryLine(*r.Summary))
 		}
 	}
-	if a.json {
-		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
-	}
-	return errors.Join(errs...)
+	return a.conclude(results, errs)
 }

@@ -75,8 +75,7 @@ func (a *app) status(ctx context.Context, l *loader.Loader, sources []*config.So
 		}
 	}
 	if a.json {
-		errs = append(errs, a.printJSON(map[string]any{"sources": results}))
-		return errors.Join(errs...)
+		return a.conclude(results, errs)
 	}
 	for i, r := range results {
 		if i > 0 {

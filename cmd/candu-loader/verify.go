@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -42,10 +41,7 @@ Ends with 0 if it is proved, with 4 if there is a difference.`,
 				}
 				errs = append(errs, err)
 			}
-			if a.json {
-				errs = append(errs, a.printJSON(map[string]any{"sources": reports}))
-			}
-			return errors.Join(errs...)
+			return a.conclude(reports, errs)
 		}),
 	}
 	flags := cmd.Flags()
