@@ -119,6 +119,17 @@ func TestTextIsEscaped(t *testing.T) {
 	}
 }
 
+func TestWhatIsNear_AndWhatIsUnknown(t *testing.T) {
+	source := statuspage.Source{Source: status.Source{
+		Nickname: "x", NextSlot: new(now.Add(20 * time.Second)), Failure: &status.Failure{Since: now}, LastRuns: []status.Run{{Seconds: 0.13}},
+	}}
+	html := render(t, statuspage.View{At: now, Sources: []statuspage.Source{source}})
+	require.Contains(t, html, `<span class="ago">in 20s</span>`)
+	require.Contains(t, html, `<dt>Watermark</dt><dd><span class="none">unknown</span>`)
+	require.Contains(t, html, ">0.16s<")
+	require.NotRegexp(t, `\d\.\d{4,}s`, html)
+}
+
 func TestNothingGivenNothingBroken(t *testing.T) {
 	require.Contains(t, render(t, statuspage.View{}), "no source in the config")
 	html := render(t, statuspage.View{Sources: []statuspage.Source{{}, {Days: []ledger.Day{{}}, Source: status.Source{
