@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"syscall"
 
@@ -22,13 +21,6 @@ const (
 	signalBase = 128
 )
 
-// done marks an error of a command's work. Everything else that cobra returns is
-// wrong usage.
-type done struct{ err error }
-
-func (d done) Error() string { return d.err.Error() }
-func (d done) Unwrap() error { return d.err }
-
 // exitCode is the one place that turns kinds of errors into exit codes. Of several
 // errors the gravest decides: what is interrupted, then what an operator must mend, then
 // what failed.
@@ -36,12 +28,8 @@ func exitCode(err error, caught syscall.Signal) int {
 	if err == nil {
 		return exitDone
 	}
-	var work done
-	if !errors.As(err, &work) {
-		return exitUsage
-	}
 	kinds := map[fault.Kind]bool{}
-	for _, e := range flatten(work.err) {
+	for _, e := range flatten(err) {
 		kinds[fault.KindOf(e)] = true
 	}
 	switch {
@@ -79,7 +67,7 @@ func named(nickname string, sources []*config.Source, err error) error {
 	return fmt.Errorf("source %q: %w", nickname, err)
 }
 
-// usage is wrong usage that only the work found out.
+// usage is wrong usage of the command that was called.
 func (a *app) usage(format string, args ...any) error {
 	return fault.New(fault.Config, "%s", fmt.Sprintf(format, args...)).WithHint("%s --help", a.command)
 }

@@ -139,7 +139,7 @@ func TestWrongUsage(t *testing.T) {
 		"unknown flag":     {[]string{"run", "--fast"}, "unknown flag: --fast\nhint: candu-loader run --help\n"},
 		"unknown nickname": {[]string{"run", "Candu_C"}, "Did you mean Candu_A?"},
 		"negative limit":   {[]string{"run", "--limit", "-1"}, "--limit -1"},
-		"log level":        {[]string{"run", "--log-level", "loud"}, "expected debug, info, warn or error"},
+		"log level":        {[]string{"run", "--log-level", "loud"}, "expected debug, info, warn or error\nhint: candu-loader run --help\n"},
 		"no argument":      {[]string{"rejects", "list"}, "rejects list needs NICKNAME, got 0 arguments\nhint: candu-loader rejects list --help\n"},
 		"unknown reason":   {[]string{"rejects", "list", "Candu_A", "--reason", "x"}, "expected one of missing_identity"},
 		"no file":          {[]string{"--config", "/nonexistent.yaml", "run"}, "no such file"},
@@ -170,10 +170,10 @@ func TestExitCode(t *testing.T) {
 		for _, kind := range kinds {
 			errs = append(errs, fault.New(kind, "x"))
 		}
-		return done{errors.Join(errs...)}
+		return errors.Join(errs...)
 	}
 	require.Equal(t, 0, exitCode(nil, 0))
-	require.Equal(t, 2, exitCode(errors.New("unknown flag"), 0))
+	require.Equal(t, 2, exitCode(kinds(fault.Config), 0))
 	require.Equal(t, 1, exitCode(kinds(fault.Failed), 0))
 	require.Equal(t, 1, exitCode(kinds(fault.Retryable), 0))
 	require.Equal(t, 4, exitCode(kinds(fault.Difference), 0))

@@ -28,7 +28,7 @@ type app struct {
 	logLevel   string
 	logFormat  string
 	json       bool
-	command    string // the path of the command that was called
+	command    string // the path of the command whose work began or, before that, went wrong
 
 	log      *slog.Logger
 	progress *progress // nil = no run is under way
@@ -75,7 +75,11 @@ func (a *app) execute(ctx context.Context, args []string) error {
 	root := a.buildRootCmd()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	a.command = cmd.CommandPath()
+	if err != nil && a.command == "" {
+		// It did not come to the work, and is cobra's error.
+		a.command = cmd.CommandPath()
+		err = a.usage("%s", strings.TrimSpace(err.Error()))
+	}
 	a.report(err)
 	return err
 }
@@ -117,12 +121,7 @@ func (a *app) report(err error) {
 	if err == nil {
 		return
 	}
-	var work done
-	if !errors.As(err, &work) {
-		_, _ = fmt.Fprintf(a.err, "candu-loader: %s\nhint: %s --help\n", strings.TrimSpace(err.Error()), a.command)
-		return
-	}
-	for _, e := range flatten(work.err) {
+	for _, e := range flatten(err) {
 		_, _ = fmt.Fprintf(a.err, "candu-loader: %s\n", e)
 		if hint := fault.HintOf(e); hint != "" {
 			_, _ = fmt.Fprintf(a.err, "hint: %s\n", hint)
@@ -172,17 +171,14 @@ func (a *app) configured(do func(ctx context.Context, cfg *config.Config, args [
 		if err == nil {
 			err = do(cmd.Context(), cfg, args)
 		}
-		if err != nil {
-			return done{err}
-		}
-		return nil
+		return err
 	}
 }
 
 func (a *app) logger() (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: expected debug, info, warn or error", a.logLevel)
+		return nil, a.usage("--log-level %q: expected debug, info, warn or error", a.logLevel)
 	}
 	options := &slog.HandlerOptions{Level: level}
 	switch a.logFormat {
@@ -191,7 +187,7 @@ func (a *app) logger() (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(logWriter{a}, options)), nil
 	}
-	return nil, fmt.Errorf("--log-format %q: expected text or json", a.logFormat)
+	return nil, a.usage("--log-format %q: expected text or json", a.logFormat)
 }
 
 // printJSON prints a result for machines.

@@ -48,7 +48,7 @@ func (a *app) watchStatus(ctx context.Context, l *loader.Loader, sources []*conf
 		}
 		// What is wrong stands on the screen, and may pass.
 		if err := a.status(ctx, l, sources); err != nil && ctx.Err() == nil {
-			a.report(done{err})
+			a.report(err)
 		}
 		select {
 		case <-ctx.Done():
