@@ -91,6 +91,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 			if err != nil {
 				return err
 			}
+			s.end.WatermarkAfter = at
 		}
 		limited, err := s.flow(from, src.Integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 			in.Limit, in.Timed, c.Timed = opts.Limit, opts.Timed, opts.Timed
@@ -98,7 +99,6 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 				c.Progress = func(done ledger.Counters) { opts.Progress(Progress{done, from.Expected()}) }
 			}
 		})
-		s.end.WatermarkAfter = from.Watermark()
 		if err == nil && !limited {
 			s.end.Reached = from.Reached()
 		}

@@ -124,6 +124,9 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	p := pipeline.New(c)
 	err = p.Flow(s.hard, s.soft)
 	s.end.Counters = p.Counters()
+	if mark := p.Recorded(); mark != nil {
+		s.end.WatermarkAfter = &mark.At
+	}
 	return c.Intake.Limited(), err
 }
 

@@ -53,7 +53,7 @@ func newTable(name, columns string) *mirrorTable {
 	return &mirrorTable{
 		name: name, columns: strings.Count(columns, ",") + 1,
 		copy:           "copy " + name + into + " from stdin (format binary)",
-		makeIncoming:   "create temporary table " + incoming + " (like " + name + " including defaults) on commit drop",
+		makeIncoming:   "create temporary table " + incoming + " on commit drop as select " + columns + " from " + name + " with no data",
 		copyIncoming:   "copy " + incoming + into + " from stdin (format binary)",
 		insertIncoming: "insert into " + name + into + " select " + columns + " from " + incoming + " on conflict (id) do nothing",
 	}

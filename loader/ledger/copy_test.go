@@ -85,7 +85,7 @@ func TestMirrorTable_Statements(t *testing.T) {
 	require.Equal(t, &mirrorTable{
 		name: "tracks", columns: 14,
 		copy:           `copy tracks (` + columns + `) from stdin (format binary)`,
-		makeIncoming:   `create temporary table loader_incoming_tracks (like tracks including defaults) on commit drop`,
+		makeIncoming:   `create temporary table loader_incoming_tracks on commit drop as select ` + columns + ` from tracks with no data`,
 		copyIncoming:   `copy loader_incoming_tracks (` + columns + `) from stdin (format binary)`,
 		insertIncoming: `insert into tracks (` + columns + `) select ` + columns + ` from loader_incoming_tracks on conflict (id) do nothing`,
 	}, tracks)

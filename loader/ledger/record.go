@@ -10,6 +10,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -41,7 +42,7 @@ type Watermark struct {
 type Page struct {
 	Mirrored []Mirrored
 	Rejected []Rejected
-	// Cleared are ids of rejects that went through after all.
+	// Cleared are ids of rows that are in the mirror: what they have in loader_rejects goes.
 	Cleared []string
 	// Counters are those of the run up to and with this page.
 	Counters Counters
@@ -55,7 +56,7 @@ type Page struct {
 // Any reports whether there is anything to record but counters, which the end of the
 // run records too.
 func (p *Page) Any() bool {
-	return len(p.Mirrored) > 0 || len(p.Rejected) > 0 || p.Watermark != nil
+	return len(p.Mirrored)+len(p.Rejected)+len(p.Cleared) > 0 || p.Watermark != nil
 }
 
 // Group is what one transaction records: pages in the order in which they were read. The zero
@@ -99,6 +100,17 @@ func (g *Group) Add(page *Page) {
 	}
 }
 
+// Bytes is about what the group keeps in memory.
+func (g *Group) Bytes() (n int) {
+	for i := range g.tables {
+		n += len(g.tables[i].data)
+	}
+	for i := range g.rejected {
+		n += len(g.rejected[i].Interaction)
+	}
+	return n
+}
+
 // Any reports whether any of its pages has something to record.
 func (g *Group) Any() bool { return g.any }
 
@@ -135,6 +147,9 @@ func (r *Run) Record(ctx context.Context, g *Group) error {
 	switch {
 	case errors.Is(err, errHeld):
 		return r.lost()
+	case refusesCopy(err):
+		return fault.New(fault.Precondition, "recording in schema %q: %s", r.ledger.id.Schema, err).WithHint(
+			"Where the mirror has policies, rows go through a temporary table. As the database's owner: GRANT TEMPORARY ON DATABASE ... TO <the loader's role>;")
 	case err != nil:
 		return r.ledger.explain(err, "recording in schema %q", r.ledger.id.Schema)
 	}

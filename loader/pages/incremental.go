@@ -98,10 +98,6 @@ func (p *Incremental) Start() *time.Time { return p.start }
 // Expected returns about how many rows there are to read, 0 if it is not known.
 func (p *Incremental) Expected() int64 { return p.expected.Load() }
 
-// Watermark returns the watermark's time as of the last page that was settled, nil if there is
-// none.
-func (p *Incremental) Watermark() *time.Time { return p.mark.after() }
-
 // Reached returns what holds once all pages are recorded, nil if the end of the export was not
 // reached.
 func (p *Incremental) Reached() *ledger.Reached {

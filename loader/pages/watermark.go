@@ -97,11 +97,3 @@ func (w *watermark) completeUntil() *time.Time {
 	}
 	return &w.settled
 }
-
-// after returns the watermark's time for the run's row, nil if there is none.
-func (w *watermark) after() *time.Time {
-	if w.place.IsZero() {
-		return nil
-	}
-	return new(w.place.At)
-}

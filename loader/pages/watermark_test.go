@@ -38,7 +38,7 @@ func TestWatermark_StaysWhileATransactionIsPrepared(t *testing.T) {
 	w.reachedEnd(source.SafePoint{At: second(10)}, 0)
 	require.Nil(t, w.completeUntil())
 	require.Contains(t, w.heldBack, "prepared")
-	require.Equal(t, at, *w.after())
+	require.Equal(t, at, w.place.At)
 }
 
 // Where late rows can't be seen, the newest row less lookback is as far as can be known: a

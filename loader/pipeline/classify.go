@@ -23,6 +23,8 @@ type Classified struct {
 	watermark *ledger.Watermark
 	// known are the rows that were rejected before.
 	known map[string]ledger.KnownReject
+	// delivered are rows that were rejected before, and are found in the mirror.
+	delivered []string
 	// span is in flight until the page is recorded; nil if there are no events.
 	span *span
 }
@@ -61,6 +63,8 @@ func (in *Intake) classify(ctx context.Context, page *source.Page) (*Classified,
 			out.Events = append(out.Events, made)
 		}
 	}
+	// Whoever is rejected now may be exported again, mended.
+	in.config.HasRejects = in.config.HasRejects || len(out.Rejected) > 0
 	return out, in.dropDelivered(ctx, out)
 }
 
@@ -93,25 +97,28 @@ func (in *Intake) dropDelivered(ctx context.Context, c *Classified) error {
 	}
 	own := newSpan(c.Events)
 	// Before the mirror is asked: what is recorded meanwhile was either in flight or is found.
-	flying := in.inFlight.within(own.first, own.last)
+	inFlight := in.inFlight.within(own.first, own.last)
 	found, err := in.delivered(ctx, own)
 	if err != nil {
 		return err
 	}
 	in.last = max(in.last, own.last)
-	if !in.config.Unique && flying == nil {
-		flying = map[string]struct{}{}
+	if !in.config.Unique && inFlight == nil {
+		inFlight = map[string]struct{}{}
 	}
-	if len(found) > 0 || flying != nil {
-		c.keep(func(id string) bool {
-			if _, delivered := found[id]; delivered {
+	if len(found) > 0 || inFlight != nil {
+		c.keep(func(e *event.Event) bool {
+			if _, delivered := found[e.MessageID]; delivered {
+				if _, rejected := c.known[e.Row.ID]; rejected {
+					c.delivered = append(c.delivered, e.Row.ID)
+				}
 				return false
 			}
-			_, flies := flying[id]
+			_, flying := inFlight[e.MessageID]
 			if !in.config.Unique {
-				flying[id] = struct{}{}
+				inFlight[e.MessageID] = struct{}{}
 			}
-			return !flies
+			return !flying
 		})
 	}
 	if len(c.Events) > 0 {
@@ -138,11 +145,11 @@ func (in *Intake) delivered(ctx context.Context, page *span) (map[string]struct{
 	return in.config.Ledger.Delivered(ctx, ask)
 }
 
-// keep takes out the events whose ids are not wanted: they are dealt with already.
-func (c *Classified) keep(wanted func(id string) bool) {
+// keep takes out the events that are not wanted: they are dealt with already.
+func (c *Classified) keep(wanted func(*event.Event) bool) {
 	kept := c.Events[:0]
 	for i := range c.Events {
-		if wanted(c.Events[i].MessageID) {
+		if wanted(&c.Events[i]) {
 			kept = append(kept, c.Events[i])
 		}
 	}
@@ -184,17 +191,12 @@ func (c *Classified) refused(e *event.Event, detail string) (ledger.Rejected, er
 	}, nil
 }
 
-// cleared lists the rejects that went through after all.
+// cleared lists the rows that are in the mirror now, and can't be rejects any more.
 func (c *Classified) cleared(mirrored []ledger.Mirrored) []string {
-	if len(c.known) == 0 {
-		return nil
-	}
-	var ids []string
+	ids := c.delivered
 	for _, m := range mirrored {
 		for i := range m.Events {
-			if id := m.Events[i].Row.ID; c.known[id].Attempts > 0 {
-				ids = append(ids, id)
-			}
+			ids = append(ids, m.Events[i].Row.ID)
 		}
 	}
 	return ids

@@ -25,15 +25,15 @@ const (
 	// batchesAhead is how many batches may wait for a sender, so that the next page is
 	// read meanwhile.
 	batchesAhead = 64
-	// askTimeout and recordTimeout bound one try to ask the warehouse, and to record a page.
+	// askTimeout and recordTimeout bound one try to ask the warehouse, and to record a group.
 	askTimeout    = time.Minute
 	recordTimeout = time.Minute
 )
 
-// Step is a step of a page whose time is told.
+// Step is a step whose time is told: a page is read, a group of pages is recorded.
 type Step string
 
-// The steps of a page.
+// The steps.
 const (
 	StepRead   Step = "read"
 	StepRecord Step = "record"
@@ -64,6 +64,11 @@ type Pipeline struct {
 
 	// gap is true once a page was not delivered whole.
 	gap bool
+	// rejecting is true once there may be rejects: then those of all rows that are mirrored are
+	// cleared, for a row may be exported again, mended, while its reject is on its way.
+	rejecting bool
+	// recorded is the watermark that was recorded last; nil = none was.
+	recorded *ledger.Watermark
 	// wanted is done when no further page is wanted: a signal, or a failure. Its cause is the
 	// first reason that halt was given.
 	wanted context.Context //nolint:containedctx // It is the pipeline's life.
@@ -75,7 +80,7 @@ type Pipeline struct {
 
 // New returns a pipeline, which runs once.
 func New(config Config) *Pipeline {
-	p := &Pipeline{Config: config, counters: config.Base}
+	p := &Pipeline{Config: config, counters: config.Base, rejecting: config.Intake.config.HasRejects}
 	p.wanted, p.halt = context.WithCancelCause(context.Background())
 	return p
 }
@@ -96,6 +101,9 @@ type batch struct {
 	delivery segment.Delivery
 	err      error
 }
+
+// Recorded returns the watermark that was recorded last, nil if none was. Call it after Flow.
+func (p *Pipeline) Recorded() *ledger.Watermark { return p.recorded }
 
 // Counters returns the run's numbers so far, those of Base included.
 func (p *Pipeline) Counters() ledger.Counters {

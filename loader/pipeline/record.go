@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -14,22 +15,30 @@ import (
 // This file is the pipeline's end: what becomes of pages whose batches were sent. They are
 // collected in their order, and recorded in groups.
 
-func (g *group) reset() {
-	g.Reset()
-	clear(g.spans)
-	g.pages, g.spans = 0, g.spans[:0]
-}
-
-// groupWait is how long the first page of a group waits for others.
-const groupWait = time.Second
+const (
+	// groupWait is how long the first page of a group waits for others.
+	groupWait = time.Second
+	// groupBytes is from where on a group takes no further page.
+	groupBytes = 8 << 20
+)
 
 // group is a group of pages on its way into the ledger.
 type group struct {
 	ledger.Group
 
 	pages int
+	// counted is what its pages add to the run's numbers once they are recorded.
+	counted ledger.Counters
+	// mark is where the watermark stands then; nil = where it stood.
+	mark *ledger.Watermark
 	// spans are in flight until the group is recorded.
 	spans []*span
+}
+
+func (g *group) reset() {
+	g.Reset()
+	clear(g.spans)
+	g.pages, g.counted, g.mark, g.spans = 0, ledger.Counters{}, nil, g.spans[:0]
 }
 
 // inOrder passes on the pages whose batches were sent, in the order in which they were read.
@@ -52,6 +61,9 @@ func (p *Pipeline) record(ctx context.Context, sent <-chan *parcel, places <-cha
 			if err := p.commit(ctx, &g.Group); err != nil {
 				p.halt(err)
 				broken = true
+			} else {
+				p.count(g.counted)
+				p.recorded = cmp.Or(g.mark, p.recorded)
 			}
 		}
 		p.Intake.done(g.spans)
@@ -60,11 +72,12 @@ func (p *Pipeline) record(ctx context.Context, sent <-chan *parcel, places <-cha
 	}
 }
 
-// fill takes what was sent into the group: up to four pages, and those that come within a second
-// of the first. more is false after the last page. A page's place is free once it is encoded.
+// fill takes what was sent into the group: up to four pages or 8 MiB, and those that come within
+// a second of the first. more is false after the last page. A page's place is free once it is
+// encoded.
 func (p *Pipeline) fill(g *group, sent <-chan *parcel, places <-chan struct{}) (more bool) {
 	var due <-chan time.Time
-	for g.pages < pagesInGroup {
+	for g.pages < pagesInGroup && g.Bytes() < groupBytes {
 		select {
 		case next, ok := <-sent:
 			if !ok {
@@ -85,15 +98,23 @@ func (p *Pipeline) fill(g *group, sent <-chan *parcel, places <-chan struct{}) (
 // add encodes a page. After one with batches that were not delivered the watermark stays, but
 // what was accepted is still mirrored, so that the next run does not send it again.
 func (p *Pipeline) add(g *group, next *parcel) {
-	page, complete, err := p.page(next)
-	if err != nil {
-		p.halt(err)
-	}
+	page, counted, complete := p.page(next)
 	if p.gap = p.gap || !complete; p.gap {
 		page.Watermark = nil
 	}
+	if next.span != nil {
+		g.spans = append(g.spans, next.span)
+	}
+	if g.pages == 0 && !page.Any() {
+		// There is nothing to wait for.
+		p.count(counted)
+		p.tell()
+		return
+	}
+	g.counted = g.counted.Plus(counted)
+	page.Counters = p.Counters().Plus(g.counted)
 	g.Add(&page)
-	g.spans = append(g.spans, next.span)
+	g.mark = cmp.Or(page.Watermark, g.mark)
 	if page.Any() {
 		g.pages++
 	}
@@ -121,12 +142,12 @@ func (p *Pipeline) commit(ctx context.Context, g *ledger.Group) error {
 }
 
 func (p *Pipeline) again(err error, wait time.Duration) {
-	p.Log.Warn("retrying: the warehouse did not record a page", "error", err, "wait", wait)
+	p.Log.Warn("retrying: the warehouse could not be written to", "error", err, "wait", wait)
 }
 
-// page makes of a parcel what is to be recorded; complete is false if some of
-// its events were not delivered.
-func (p *Pipeline) page(next *parcel) (page ledger.Page, complete bool, err error) {
+// page makes of a parcel what is to be recorded, and what that adds to the run's numbers;
+// complete is false if some of its events were not delivered.
+func (p *Pipeline) page(next *parcel) (page ledger.Page, counted ledger.Counters, complete bool) {
 	complete = true
 	page = ledger.Page{
 		Mirrored: make([]ledger.Mirrored, 0, len(next.batches)),
@@ -149,17 +170,20 @@ func (p *Pipeline) page(next *parcel) (page ledger.Page, complete bool, err erro
 			}
 			reject, err := next.refused(&b.events[refused.Index], refused.Detail)
 			if err != nil {
-				return page, false, err
+				p.halt(err)
+				complete = false
+				break
 			}
 			page.Rejected = append(page.Rejected, reject)
 		}
 	}
-	page.Cleared = next.cleared(page.Mirrored)
-	c := ledger.Counters{RowsRead: int64(mirrored + len(page.Rejected)), Rejected: int64(len(page.Rejected))}
-	if complete {
-		c.RowsRead, c.AlreadyDelivered = int64(next.Page.Read()), int64(next.Already)
+	p.rejecting = p.rejecting || len(page.Rejected) > 0
+	if p.rejecting {
+		page.Cleared = next.cleared(page.Mirrored)
 	}
-	p.count(c)
-	page.Counters = p.Counters()
-	return page, complete, nil
+	counted = ledger.Counters{RowsRead: int64(mirrored + len(page.Rejected)), Rejected: int64(len(page.Rejected))}
+	if complete {
+		counted.RowsRead, counted.AlreadyDelivered = int64(next.Page.Read()), int64(next.Already)
+	}
+	return page, counted, complete
 }
