@@ -54,7 +54,7 @@ set expires_at = clock_timestamp() + @ttl::interval
 where name = @lease and token = @token;
 
 -- name: RunAdvance :one
--- What is recorded with each page: the proof that the lease is ours (its row
+-- What is recorded with each group of pages: the proof that the lease is ours (its row
 -- stays locked against a takeover until the commit), the counters, the
 -- watermark. held = false: the lease is lost, the transaction must be rolled back.
 -- Counters are absolute, so that a commit whose answer got lost can be repeated.

@@ -130,7 +130,7 @@ func TestWrongUsage(t *testing.T) {
 		want string
 	}{
 		"unknown command":  {[]string{"lood"}, "unknown command"},
-		"misspelled child": {[]string{"rejects", "lst", "Candu_A"}, "unknown command \"lst\" for \"candu-loader rejects\"\n\nDid you mean this?\n\tlist\nhint: candu-loader rejects --help\n"},
+		"misspelled child": {[]string{"rejects", "lst", "Candu_A"}, "unknown command \"lst\" for \"candu-loader rejects\"\nhint: candu-loader rejects --help\n"},
 		"unknown child":    {[]string{"alert", "foo"}, `unknown command "foo" for "candu-loader alert"`},
 		"unknown shell":    {[]string{"completion", "foo"}, `unknown command "foo" for "candu-loader completion"`},
 		"empty range":      {[]string{"verify", "Candu_A", "--from", "2130-01-01"}, "--from 2130-01-01 is not before now\nhint: candu-loader verify --help\n"},

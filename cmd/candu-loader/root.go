@@ -99,19 +99,9 @@ func needs(names ...string) cobra.PositionalArgs {
 // them, as cobra does for the root alone; without an argument they print their help.
 func refuseUnknown(cmd *cobra.Command) {
 	for _, child := range cmd.Commands() {
-		if !child.HasSubCommands() {
-			continue
-		}
-		child.Args, child.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
-		child.RunE = func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
-			if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
-				text += "\n\nDid you mean this?\n\t" + strings.Join(similar, "\n\t")
-			}
-			return errors.New(text)
+		if child.HasSubCommands() {
+			child.Args = cobra.NoArgs
+			child.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		}
 	}
 }

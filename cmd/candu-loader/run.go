@@ -77,9 +77,13 @@ func summaryLine(s loader.Summary) string {
 	if s.RunID == 0 {
 		return s.Source + ": not run"
 	}
-	line := fmt.Sprintf("%s: %s: %s read, %s sent, %s already delivered, %s rejected, %s, %s, %.1f s, %s events/s, ",
-		s.Source, s.Status, human.Count(s.RowsRead, "row"), human.Number(s.Sent), human.Number(s.AlreadyDelivered), human.Number(s.Rejected),
-		human.Plural(s.Batches, "batch", "batches"), human.Plural(s.Retries, "retry", "retries"), s.Seconds, human.Number(int64(s.EventsPerSecond+0.5)))
+	// Without separators, so that a script can read the numbers.
+	count := func(n int64, one, many string) string {
+		return fmt.Sprintf("%d %s", n, map[bool]string{true: one, false: many}[n == 1])
+	}
+	line := fmt.Sprintf("%s: %s: %s read, %d sent, %d already delivered, %d rejected, %s, %s, %.1f s, %.0f events/s, ",
+		s.Source, s.Status, count(s.RowsRead, "row", "rows"), s.Sent, s.AlreadyDelivered, s.Rejected,
+		count(s.Batches, "batch", "batches"), count(s.Retries, "retry", "retries"), s.Seconds, s.EventsPerSecond)
 	return line + lagText(s.LagSeconds)
 }
 

@@ -48,7 +48,7 @@ type Ledger struct {
 // A loader that was stopped in the middle of a transaction must not hold up the one
 // that takes over when the lease runs out. idleTimeout ends a transaction that waits for
 // its next statement, statementTimeout one that waits for the rest of a statement, of which
-// the arrays of a page are a long one: there the first does not count.
+// a COPY is a long one: there the first does not count.
 const (
 	idleTimeout      = "10s"
 	statementTimeout = "45s"
