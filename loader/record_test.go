@@ -123,7 +123,7 @@ func TestRun_TheWatermarkStaysBeforeAGap(t *testing.T) {
 	l.settled(t, "candu_interactions", "id")
 }
 
-// When a group could not be recorded, none that comes after it is; until then no more than eight
+// When a group could not be recorded, none that comes after it is; until then no more than six
 // pages leave for Segment, which is what a crash sends again.
 func TestRun_NothingIsRecordedAfterAGroupThatFailed(t *testing.T) {
 	t.Parallel()
@@ -134,8 +134,8 @@ func TestRun_NothingIsRecordedAfterAGroupThatFailed(t *testing.T) {
 		summary, _ := l.try(t, loader.RunOptions{}) // Its status says it.
 		ended <- summary
 	}()
-	loadertest.Eventually(t, func() bool { all, _ := l.through(0); return all >= 50 }, "pages behind the group that is recorded")
-	require.Never(t, func() bool { all, _ := l.through(0); return all > 80 }, 300*time.Millisecond, 10*time.Millisecond)
+	loadertest.Eventually(t, func() bool { all, _ := l.through(0); return all >= 40 }, "pages behind the group that is recorded")
+	require.Never(t, func() bool { all, _ := l.through(0); return all > 60 }, 300*time.Millisecond, 10*time.Millisecond)
 	release()
 	summary := loadertest.Receive(t, ended, "the run to end")
 	require.EqualValues(t, "failed", summary.Status)
@@ -179,7 +179,7 @@ func TestRun_AMendedRowLeavesTheRejects(t *testing.T) {
 	l.exec(t, "update candu_interactions set kind = 'hover' where id = 5")
 	var once sync.Once
 	l.look = func([]int) int {
-		// No more than four pages are read by now.
+		// No more than three pages are read by now.
 		once.Do(func() {
 			l.exec(t, "update candu_interactions set kind = 'view', exported_at = '2026-01-01Z'::timestamptz + interval '95.5 s' where id = 5")
 		})

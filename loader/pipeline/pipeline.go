@@ -18,10 +18,11 @@ const (
 	// pagesInFlight bounds the pages that are read and not encoded for the ledger yet. With the
 	// group that is recorded they bound the memory, and what a crash sends again, whatever the
 	// backlog.
-	pagesInFlight = 4
+	pagesInFlight = 3
 	// pagesInGroup is how many pages are recorded in one transaction at most: where Segment is
-	// quick, recording is what takes the time, and beyond four a page costs Postgres no less.
-	pagesInGroup = 4
+	// quick, recording is what takes the time, and a page costs Postgres less; with four the collector
+	// works harder for its memory than that saves.
+	pagesInGroup = 3
 	// batchesAhead is how many batches may wait for a sender, so that the next page is
 	// read meanwhile.
 	batchesAhead = 64

@@ -72,7 +72,7 @@ func (p *Pipeline) record(ctx context.Context, sent <-chan *parcel, places <-cha
 	}
 }
 
-// fill takes what was sent into the group: up to four pages or 8 MiB, and those that come within
+// fill takes what was sent into the group: up to three pages or 8 MiB, and those that come within
 // a second of the first. more is false after the last page. A page's place is free once it is
 // encoded.
 func (p *Pipeline) fill(g *group, sent <-chan *parcel, places <-chan struct{}) (more bool) {

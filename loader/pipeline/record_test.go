@@ -13,7 +13,7 @@ import (
 
 // A crash sends again at most what is in flight: the group that is recorded, and the pages before
 // it.
-func TestFill_TakesFourPagesOrWaitsASecond(t *testing.T) {
+func TestFill_TakesThreePagesOrWaitsASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Intake: NewIntake(IntakeConfig{})})
@@ -39,8 +39,8 @@ func TestFill_TakesFourPagesOrWaitsASecond(t *testing.T) {
 			more = p.fill(g, sent, places)
 			pages, took = append(pages, g.pages), append(took, time.Since(began))
 		}
-		require.Equal(t, []int{4, 3, 3}, pages)
-		require.Equal(t, []time.Duration{0, groupWait, time.Millisecond}, took)
+		require.Equal(t, []int{3, 3, 1, 3, 0}, pages)
+		require.Equal(t, []time.Duration{0, 0, groupWait, time.Millisecond, 0}, took)
 		require.Empty(t, places)
 	})
 }

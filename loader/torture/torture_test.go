@@ -20,9 +20,9 @@ import (
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
-// inFlight is how many rows can be between sending and recording: four pages that are recorded,
-// and four that are sent.
-func inFlight(pageSize int) int { return 2 * 4 * pageSize }
+// inFlight is how many rows can be between sending and recording: three pages that are recorded,
+// and three that are sent.
+func inFlight(pageSize int) int { return 2 * 3 * pageSize }
 
 // Kills at named places and at random moments, while the export grows.
 func TestKills(t *testing.T) {
