@@ -197,7 +197,8 @@ func (f *inFlight) refuse(index int, detail string) error {
 	if !f.everAccepted.Load() && f.refusedOnly.Add(1) >= tooManyRefused {
 		return fault.New(fault.Precondition, "sending to %s: each of the first %d events was refused, and none accepted (%s)",
 			f.gateway.config.Endpoint, tooManyRefused, detail).
-			WithHint("The events are hardly to blame, so none was rejected: check write_key (32 characters) and segment.endpoint.")
+			WithHint("The events are hardly to blame: check write_key (32 characters) and segment.endpoint. " +
+				"Rows that were rejected meanwhile are sent by `candu-loader rejects retry NICKNAME --reason refused_by_segment`.")
 	}
 	return nil
 }
