@@ -77,13 +77,11 @@ func summaryLine(s loader.Summary) string {
 	if s.RunID == 0 {
 		return s.Source + ": not run"
 	}
-	// Without separators, so that a script can read the numbers.
-	count := func(n int64, one, many string) string {
-		return fmt.Sprintf("%d %s", n, map[bool]string{true: one, false: many}[n == 1])
-	}
-	line := fmt.Sprintf("%s: %s: %s read, %d sent, %d already delivered, %d rejected, %s, %s, %.1f s, %.0f events/s, ",
-		s.Source, s.Status, count(s.RowsRead, "row", "rows"), s.Sent, s.AlreadyDelivered, s.Rejected,
-		count(s.Batches, "batch", "batches"), count(s.Retries, "retry", "retries"), s.Seconds, s.EventsPerSecond)
+	// Numbers without separators, so that a script can read them.
+	line := fmt.Sprintf("%s: %s: %d %s read, %d sent, %d already delivered, %d rejected, %d %s, %d %s, %.1f s, %.0f events/s, ",
+		s.Source, s.Status, s.RowsRead, human.Noun(s.RowsRead, "row", "rows"), s.Sent, s.AlreadyDelivered, s.Rejected,
+		s.Batches, human.Noun(s.Batches, "batch", "batches"), s.Retries, human.Noun(s.Retries, "retry", "retries"),
+		s.Seconds, s.EventsPerSecond)
 	return line + lagText(s.LagSeconds)
 }
 

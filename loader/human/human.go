@@ -116,15 +116,15 @@ func Number(n int64) string {
 
 // Count writes how many there are of a noun whose plural ends in s: 1 row, 1,234 rows.
 func Count(n int64, noun string) string {
-	return Plural(n, noun, noun+"s")
+	return Number(n) + " " + Noun(n, noun, noun+"s")
 }
 
-// Plural is Count of a noun with another plural: 1 batch, 2 batches.
-func Plural(n int64, one, many string) string {
+// Noun chooses the noun for that many: batch, batches.
+func Noun(n int64, one, many string) string {
 	if n == 1 {
-		return "1 " + one
+		return one
 	}
-	return Number(n) + " " + many
+	return many
 }
 
 // Times says how often: once, 3 times.

@@ -28,7 +28,7 @@ func TestFill_TakesThreePagesOrWaitsASecond(t *testing.T) {
 				places <- struct{}{}
 				sent <- &parcel{Classified: page}
 				if n == 7 {
-					time.Sleep(groupWait + time.Millisecond) //nolint:forbidigo // In virtual time.
+					<-time.After(groupWait + time.Millisecond)
 				}
 			}
 		}()
