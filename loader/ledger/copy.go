@@ -170,8 +170,11 @@ var errNoTemporary = errors.New("no temporary table may be made")
 // that is there already, or a table whose policies COPY can't obey.
 func refusesCopy(err error) bool {
 	code := postgres.Code(err)
-	return code == "23505" || code == "0A000"
+	return code == "23505" || code == hasPolicies
 }
+
+// hasPolicies is what Postgres answers to a COPY into a table with row level security.
+const hasPolicies = "0A000"
 
 // appendText appends a text, NULL for "".
 func appendText(b []byte, s string) []byte {

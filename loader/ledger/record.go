@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -147,9 +149,10 @@ func (r *Run) Record(ctx context.Context, g *Group) error {
 	switch {
 	case errors.Is(err, errHeld):
 		return r.lost()
-	case refusesCopy(err):
-		return fault.New(fault.Precondition, "recording in schema %q: %s", r.ledger.id.Schema, err).WithHint(
-			"Where the mirror has policies, rows go through a temporary table. As the database's owner: GRANT TEMPORARY ON DATABASE ... TO <the loader's role>;")
+	case postgres.Code(err) == hasPolicies:
+		e := &fault.Error{Kind: fault.Precondition, Text: fmt.Sprintf("recording in schema %q", r.ledger.id.Schema), Err: err}
+		return e.WithHint("The mirror has policies, so rows go through a temporary table. As the database's owner: " +
+			"GRANT TEMPORARY ON DATABASE ... TO <the loader's role>;")
 	case err != nil:
 		return r.ledger.explain(err, "recording in schema %q", r.ledger.id.Schema)
 	}
