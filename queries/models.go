@@ -35,6 +35,10 @@ type LoaderLease struct {
 	AcquiredAt time.Time
 	// Until when, by this database's clock; past = free.
 	ExpiresAt time.Time
+	// Who waits for the lease, NULL if nobody does. A backfill lets it go first.
+	WantedBy *string
+	// When it last said so.
+	WantedAt *time.Time
 }
 
 // candu-loader: rows that can't be sent as they are, with the reason.
@@ -97,6 +101,18 @@ type LoaderRun struct {
 	Host string
 	// Version of candu-loader.
 	Version string
+	// Who runs: host, process and a part of its own. Unlike a number it does not repeat after a restore.
+	Holder string
+	// How many groups of pages this run has recorded. The next one goes through only if this stands where the run left it.
+	Page int64
+	// The group for which the mirror's answers (delivered, rejected before) kept rows from being sent. Recording that group demands it.
+	Asked int64
+	// exported_at from which the run reads. NULL = from the beginning, or not decided yet.
+	ReadsFrom *time.Time
+	// This database's clock less the export's, as the run began. If it grows, the export's clock was put back.
+	ExportClockBehind pgtype.Interval
+	// Rows read that were rejected by an earlier run and are as they were.
+	RejectedBefore int64
 }
 
 // candu-loader: the version of this schema.
@@ -157,6 +173,34 @@ type LoaderState struct {
 	CaughtUpAt *time.Time
 	// Why complete_until lies well before caught_up_at; NULL if it does not.
 	HeldBackBy *string
+	// System identifier of the server that holds the export. NULL = not known yet.
+	ExportSystem *string
+	// The export's database.
+	ExportDatabase *string
+	// The export's table or view, with its schema.
+	ExportRelation *string
+	// System identifier of the server that this schema is on. A copy elsewhere would send under the same ids.
+	PlaceSystem *string
+	// The database that this schema is in.
+	PlaceDatabase *string
+	// A hash of the Segment write key that the events were sent with, salted with the namespace. NULL = not known yet.
+	WriteKeyHash *string
+	// When Segment was last asked whether it knows the write key.
+	WriteKeyAskedAt *time.Time
+	// Whether it does. NULL = it could not say.
+	WriteKeyKnown *bool
+	// exported_at of the last row of the first page that a run could not record. NULL = there is none.
+	UnrecordedAt *time.Time
+	// Its id.
+	UnrecordedID *string
+	// A hash of the source's configuration that the last run had, secrets left out.
+	ConfigHash *string
+	// The one before. Where the two alternate, machines have different configurations of this source.
+	ConfigHashBefore *string
+	// The host of the run that brought config_hash.
+	ConfigHost *string
+	// When config_hash changed.
+	ConfigChangedAt *time.Time
 }
 
 type PgAttribute struct {

@@ -14,7 +14,7 @@ import (
 )
 
 const leaseGet = `-- name: LeaseGet :one
-select l.name, l.holder, l.token, l.acquired_at, l.expires_at, l.expires_at > clock_timestamp() as held from loader_leases l where l.name = $1
+select l.name, l.holder, l.token, l.acquired_at, l.expires_at, l.wanted_by, l.wanted_at, l.expires_at > clock_timestamp() as held from loader_leases l where l.name = $1
 `
 
 type LeaseGetRow struct {
@@ -23,6 +23,8 @@ type LeaseGetRow struct {
 	Token      int64
 	AcquiredAt time.Time
 	ExpiresAt  time.Time
+	WantedBy   *string
+	WantedAt   *time.Time
 	Held       bool
 }
 
@@ -35,6 +37,8 @@ func (q *Queries) LeaseGet(ctx context.Context, db DBTX, lease string) (LeaseGet
 		&i.Token,
 		&i.AcquiredAt,
 		&i.ExpiresAt,
+		&i.WantedBy,
+		&i.WantedAt,
 		&i.Held,
 	)
 	return i, err
@@ -206,7 +210,7 @@ func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (
 }
 
 const runLastSuccess = `-- name: RunLastSuccess :many
-select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version from loader_runs
+select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, export_clock_behind, rejected_before from loader_runs
 where status = 'succeeded' and kind in ('scheduled', 'manual')
 order by started_at desc limit 1
 `
@@ -241,6 +245,12 @@ func (q *Queries) RunLastSuccess(ctx context.Context, db DBTX) ([]LoaderRun, err
 			&i.Error,
 			&i.Host,
 			&i.Version,
+			&i.Holder,
+			&i.Page,
+			&i.Asked,
+			&i.ReadsFrom,
+			&i.ExportClockBehind,
+			&i.RejectedBefore,
 		); err != nil {
 			return nil, err
 		}
@@ -277,7 +287,7 @@ with lease as (
     returning id
 )
 select
-    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by,
+    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_changed_at,
     m.version as schema_version,
     m.dirty as schema_dirty,
     lease.token as token,
@@ -359,6 +369,20 @@ func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunO
 		&i.LoaderState.Alerts,
 		&i.LoaderState.CaughtUpAt,
 		&i.LoaderState.HeldBackBy,
+		&i.LoaderState.ExportSystem,
+		&i.LoaderState.ExportDatabase,
+		&i.LoaderState.ExportRelation,
+		&i.LoaderState.PlaceSystem,
+		&i.LoaderState.PlaceDatabase,
+		&i.LoaderState.WriteKeyHash,
+		&i.LoaderState.WriteKeyAskedAt,
+		&i.LoaderState.WriteKeyKnown,
+		&i.LoaderState.UnrecordedAt,
+		&i.LoaderState.UnrecordedID,
+		&i.LoaderState.ConfigHash,
+		&i.LoaderState.ConfigHashBefore,
+		&i.LoaderState.ConfigHost,
+		&i.LoaderState.ConfigChangedAt,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
 		&i.Token,
@@ -423,7 +447,7 @@ func (q *Queries) RunsFailing(ctx context.Context, db DBTX) ([]RunsFailingRow, e
 }
 
 const runsRecent = `-- name: RunsRecent :many
-select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version from loader_runs order by started_at desc, id desc limit $1
+select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, export_clock_behind, rejected_before from loader_runs order by started_at desc, id desc limit $1
 `
 
 func (q *Queries) RunsRecent(ctx context.Context, db DBTX, count int32) ([]LoaderRun, error) {
@@ -455,6 +479,12 @@ func (q *Queries) RunsRecent(ctx context.Context, db DBTX, count int32) ([]Loade
 			&i.Error,
 			&i.Host,
 			&i.Version,
+			&i.Holder,
+			&i.Page,
+			&i.Asked,
+			&i.ReadsFrom,
+			&i.ExportClockBehind,
+			&i.RejectedBefore,
 		); err != nil {
 			return nil, err
 		}
@@ -467,7 +497,7 @@ func (q *Queries) RunsRecent(ctx context.Context, db DBTX, count int32) ([]Loade
 }
 
 const runsRunning = `-- name: RunsRunning :many
-select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version from loader_runs where status = 'running' order by id
+select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, export_clock_behind, rejected_before from loader_runs where status = 'running' order by id
 `
 
 func (q *Queries) RunsRunning(ctx context.Context, db DBTX) ([]LoaderRun, error) {
@@ -499,6 +529,12 @@ func (q *Queries) RunsRunning(ctx context.Context, db DBTX) ([]LoaderRun, error)
 			&i.Error,
 			&i.Host,
 			&i.Version,
+			&i.Holder,
+			&i.Page,
+			&i.Asked,
+			&i.ReadsFrom,
+			&i.ExportClockBehind,
+			&i.RejectedBefore,
 		); err != nil {
 			return nil, err
 		}
@@ -539,7 +575,7 @@ func (q *Queries) StateCreate(ctx context.Context, db DBTX, arg StateCreateParam
 }
 
 const stateGet = `-- name: StateGet :one
-select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, m.version as schema_version, m.dirty as schema_dirty
+select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_changed_at, m.version as schema_version, m.dirty as schema_dirty
 from loader_state s cross join loader_schema_migrations m
 `
 
@@ -568,6 +604,20 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 		&i.LoaderState.Alerts,
 		&i.LoaderState.CaughtUpAt,
 		&i.LoaderState.HeldBackBy,
+		&i.LoaderState.ExportSystem,
+		&i.LoaderState.ExportDatabase,
+		&i.LoaderState.ExportRelation,
+		&i.LoaderState.PlaceSystem,
+		&i.LoaderState.PlaceDatabase,
+		&i.LoaderState.WriteKeyHash,
+		&i.LoaderState.WriteKeyAskedAt,
+		&i.LoaderState.WriteKeyKnown,
+		&i.LoaderState.UnrecordedAt,
+		&i.LoaderState.UnrecordedID,
+		&i.LoaderState.ConfigHash,
+		&i.LoaderState.ConfigHashBefore,
+		&i.LoaderState.ConfigHost,
+		&i.LoaderState.ConfigChangedAt,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
 	)

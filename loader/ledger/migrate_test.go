@@ -21,7 +21,8 @@ func TestMigrate_Interrupted(t *testing.T) {
 	b := setup(t)
 	b.migrate(t)
 	const shape = `select string_agg(concat_ws('.', c.relname, a.attname, a.atttypid, a.atthasdef), ',' order by c.relname, a.attname)
-		from pg_class c left join pg_attribute a on a.attrelid = c.oid where c.relnamespace = '"Odd Name"'::regnamespace`
+		from pg_class c left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+		where c.relnamespace = '"Odd Name"'::regnamespace`
 	whole := b.one(t, shape)
 	latest := b.undoLatest(t)
 	before := b.one(t, shape)

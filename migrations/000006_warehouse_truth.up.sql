@@ -1,0 +1,59 @@
+-- What a run compares before it records, and what tells one export, one place and one write key
+-- from another.
+
+alter table loader_runs
+    add column holder text not null default '',
+    add column page bigint not null default 0,
+    add column asked bigint not null default 0,
+    add column reads_from timestamptz,
+    add column export_clock_behind interval,
+    add column rejected_before bigint not null default 0;
+
+alter table loader_leases
+    add column wanted_by text,
+    add column wanted_at timestamptz;
+
+alter table loader_state
+    add column export_system text,
+    add column export_database text,
+    add column export_relation text,
+    add column place_system text,
+    add column place_database text,
+    add column write_key_hash text,
+    add column write_key_asked_at timestamptz,
+    add column write_key_known boolean,
+    add column unrecorded_at timestamptz,
+    add column unrecorded_id text,
+    add column config_hash text,
+    add column config_hash_before text,
+    add column config_host text,
+    add column config_changed_at timestamptz;
+
+alter table loader_rejects drop constraint loader_rejects_reason_check;
+alter table loader_rejects add constraint loader_rejects_reason_check check (reason in (
+    'missing_identity', 'unknown_kind', 'missing_tutorial_id', 'invalid_tutorial_id', 'invalid_portal_id',
+    'missing_event_name', 'invalid_timestamp', 'event_too_large', 'missing_id', 'invalid_text',
+    'can_not_be_recorded', 'refused_by_segment'));
+
+comment on column loader_runs.holder is 'Who runs: host, process and a part of its own. Unlike a number it does not repeat after a restore.';
+comment on column loader_runs.page is 'How many groups of pages this run has recorded. The next one goes through only if this stands where the run left it.';
+comment on column loader_runs.asked is 'The group for which the mirror''s answers (delivered, rejected before) kept rows from being sent. Recording that group demands it.';
+comment on column loader_runs.reads_from is 'exported_at from which the run reads. NULL = from the beginning, or not decided yet.';
+comment on column loader_runs.export_clock_behind is 'This database''s clock less the export''s, as the run began. If it grows, the export''s clock was put back.';
+comment on column loader_runs.rejected_before is 'Rows read that were rejected by an earlier run and are as they were.';
+comment on column loader_leases.wanted_by is 'Who waits for the lease, NULL if nobody does. A backfill lets it go first.';
+comment on column loader_leases.wanted_at is 'When it last said so.';
+comment on column loader_state.export_system is 'System identifier of the server that holds the export. NULL = not known yet.';
+comment on column loader_state.export_database is 'The export''s database.';
+comment on column loader_state.export_relation is 'The export''s table or view, with its schema.';
+comment on column loader_state.place_system is 'System identifier of the server that this schema is on. A copy elsewhere would send under the same ids.';
+comment on column loader_state.place_database is 'The database that this schema is in.';
+comment on column loader_state.write_key_hash is 'A hash of the Segment write key that the events were sent with, salted with the namespace. NULL = not known yet.';
+comment on column loader_state.write_key_asked_at is 'When Segment was last asked whether it knows the write key.';
+comment on column loader_state.write_key_known is 'Whether it does. NULL = it could not say.';
+comment on column loader_state.unrecorded_at is 'exported_at of the last row of the first page that a run could not record. NULL = there is none.';
+comment on column loader_state.unrecorded_id is 'Its id.';
+comment on column loader_state.config_hash is 'A hash of the source''s configuration that the last run had, secrets left out.';
+comment on column loader_state.config_hash_before is 'The one before. Where the two alternate, machines have different configurations of this source.';
+comment on column loader_state.config_host is 'The host of the run that brought config_hash.';
+comment on column loader_state.config_changed_at is 'When config_hash changed.';
