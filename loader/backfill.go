@@ -117,6 +117,7 @@ func (b *backfill) near(s *session, all source.Range, border *time.Time) error {
 		_, err := b.send(inner, near)
 		// The inner run's row counts its own rows; the backfill's counts them all.
 		s.end.Counters = s.end.Counters.Plus(inner.end.Counters)
+		s.rejects.Plus(inner.rejects)
 		return err
 	})
 	if held || !fault.Is(err, fault.Busy) {

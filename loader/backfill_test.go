@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
@@ -131,7 +132,7 @@ func TestPreview(t *testing.T) {
 	require.False(t, p.Migrated)
 	require.EqualValues(t, 498, p.ToSend)
 	require.Len(t, p.Rejects, 1)
-	require.Equal(t, loader.PreviewReject{Reason: "missing_identity", Rows: 2, Examples: []string{
+	require.Equal(t, event.Count{Reason: "missing_identity", Rows: 2, Examples: []string{
 		"id 3: user_id and anonymous_id are missing", "id 4: user_id and anonymous_id are missing"}}, p.Rejects[0])
 	require.EqualValues(t, 5, p.Requests)
 	require.InDelta(t, 0.498, p.SecondsAtLimit, 0.001)

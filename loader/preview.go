@@ -19,24 +19,23 @@ import (
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
-const (
-	sampleEvents   = 3
-	rejectExamples = 3
-)
+const sampleEvents = 3
 
 // Preview says what a run or a backfill would do. Nothing was sent or written.
 type Preview struct {
 	Source string `json:"source"`
 	Schema string `json:"schema"`
 	// Migrated is false if the schema is not there yet; the run would make it.
-	Migrated         bool            `json:"migrated"`
-	RowsRead         int64           `json:"rows_read"`
-	ToSend           int64           `json:"to_send"`
-	AlreadyDelivered int64           `json:"already_delivered"`
-	Days             []PreviewDay    `json:"days"`
-	Rejects          []PreviewReject `json:"rejects"`
-	Requests         int64           `json:"requests"`
-	Bytes            int64           `json:"bytes"`
+	Migrated         bool         `json:"migrated"`
+	RowsRead         int64        `json:"rows_read"`
+	ToSend           int64        `json:"to_send"`
+	AlreadyDelivered int64        `json:"already_delivered"`
+	Days             []PreviewDay `json:"days"`
+	// RejectedBefore counts rows that were rejected before and are as they were.
+	RejectedBefore int64         `json:"rejected_before"`
+	Rejects        []event.Count `json:"rejects"`
+	Requests       int64         `json:"requests"`
+	Bytes          int64         `json:"bytes"`
 	// SecondsAtLimit is how long sending takes at the rate limit, 0 without one.
 	SecondsAtLimit float64 `json:"seconds_at_rate_limit"`
 	// Pending is how many rows of a backfill's range wait for the next run.
@@ -49,13 +48,6 @@ type PreviewDay struct {
 	Day    string `json:"day"`
 	Event  string `json:"event"`
 	ToSend int64  `json:"to_send"`
-}
-
-// PreviewReject counts what would be rejected for one reason.
-type PreviewReject struct {
-	Reason   string   `json:"reason"`
-	Rows     int64    `json:"rows"`
-	Examples []string `json:"examples"`
 }
 
 // PreviewRun reads and decides as Run does, and sends and writes nothing.
@@ -99,13 +91,13 @@ type previewer struct {
 
 	preview Preview
 	days    map[PreviewDay]int64
-	rejects map[event.Reason]*PreviewReject
+	rejects event.Tally
 }
 
 // preview counts what would be sent of the pages that open gives.
 func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*previewer) error) (Preview, error) {
-	p := &previewer{days: map[PreviewDay]int64{}, rejects: map[event.Reason]*PreviewReject{}}
-	p.preview = Preview{Source: src.Nickname, Schema: src.Schema, Days: []PreviewDay{}, Rejects: []PreviewReject{}, Samples: []json.RawMessage{}}
+	p := &previewer{days: map[PreviewDay]int64{}}
+	p.preview = Preview{Source: src.Nickname, Schema: src.Schema, Days: []PreviewDay{}, Rejects: []event.Count{}, Samples: []json.RawMessage{}}
 	var err error
 	if p.export, err = l.source(ctx, src); err != nil {
 		return p.preview, err
@@ -149,6 +141,7 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 func (p *previewer) count(page *pipeline.Classified) {
 	p.preview.RowsRead += int64(page.Page.Read())
 	p.preview.AlreadyDelivered += int64(page.Already)
+	p.preview.RejectedBefore += int64(page.RejectedBefore())
 	p.preview.ToSend += int64(len(page.Events))
 	for i := range page.Events {
 		e := &page.Events[i]
@@ -167,15 +160,7 @@ func (p *previewer) count(page *pipeline.Classified) {
 		rest = rest[p.sender.Cut(rest):]
 	}
 	for _, r := range page.Rejected {
-		reject := p.rejects[r.Reason]
-		if reject == nil {
-			reject = &PreviewReject{Reason: string(r.Reason)}
-			p.rejects[r.Reason] = reject
-		}
-		reject.Rows++
-		if len(reject.Examples) < rejectExamples {
-			reject.Examples = append(reject.Examples, "id "+r.InteractionID+": "+r.Detail)
-		}
+		p.rejects.Add(r.Reason, r.InteractionID, r.Detail)
 	}
 }
 
@@ -187,10 +172,7 @@ func (p *previewer) close(limit int) {
 	slices.SortFunc(p.preview.Days, func(a, b PreviewDay) int {
 		return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Event, b.Event))
 	})
-	for _, reject := range p.rejects {
-		p.preview.Rejects = append(p.preview.Rejects, *reject)
-	}
-	slices.SortFunc(p.preview.Rejects, func(a, b PreviewReject) int { return cmp.Compare(a.Reason, b.Reason) })
+	p.preview.Rejects = p.rejects.Counts()
 	if limit > 0 {
 		p.preview.SecondsAtLimit = float64(p.preview.ToSend) / float64(limit)
 	}

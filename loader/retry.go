@@ -37,6 +37,9 @@ func (l *Loader) RetryRejects(ctx context.Context, src *config.Source, reason st
 		_, err := s.flow(rejected, src.Integrations, func(in *pipeline.IntakeConfig, _ *pipeline.Config) {
 			in.HasRejects, in.Retrying = true, true
 		})
+		if gone := rejected.Gone(); gone > 0 {
+			s.log.Warn("rejects whose rows are gone from the export stay", "rejects", gone)
+		}
 		return err
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
@@ -46,7 +47,9 @@ type Summary struct {
 	Kind   ledger.RunKind   `json:"kind"`
 	Status ledger.RunStatus `json:"status"`
 	ledger.Counters
-	Seconds float64 `json:"seconds"`
+	// Rejects are the rows that the run rejected, by reason.
+	Rejects []event.Count `json:"rejects"`
+	Seconds float64       `json:"seconds"`
 	// EventsPerSecond counts what Segment accepted.
 	EventsPerSecond float64    `json:"events_per_second"`
 	WatermarkAt     *time.Time `json:"watermark_at"`

@@ -9,7 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -43,12 +45,14 @@ type session struct {
 	hard, soft context.Context //nolint:containedctx // They are the session's life.
 	// end is how the run stands. The work keeps it.
 	end ledger.End
+	// rejects are the rows that were recorded as rejected.
+	rejects event.Tally
 }
 
 // inSession does the work of a run, and returns what became of it.
 func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.RunOptions, work func(*session) error) (Summary, error) {
 	started := time.Now()
-	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: opts.Kind, Status: ledger.RunFailed}
+	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: opts.Kind, Status: ledger.RunFailed, Rejects: []event.Count{}}
 	// The export first: without it nothing is written.
 	export, err := l.source(ctx, src)
 	if err != nil {
@@ -64,7 +68,9 @@ func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.
 	s := &session{loader: l, src: src, export: export, run: run, log: l.log.With("source", src.Nickname, "run", run.ID), hard: hard, soft: ctx}
 	s.warnDead()
 	err = s.live(work)
+	s.warnRejected()
 	summary.close(run, s.end, started)
+	summary.Rejects = s.rejects.Counts()
 	return summary, err
 }
 
@@ -124,6 +130,7 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	p := pipeline.New(c)
 	err = p.Flow(s.hard, s.soft)
 	s.end.Counters = p.Counters()
+	s.rejects.Plus(p.Rejects())
 	if mark := p.Recorded(); mark != nil {
 		s.end.WatermarkAfter = &mark.At
 	}
@@ -132,6 +139,14 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 
 func (s *session) again(err error, wait time.Duration) {
 	s.log.Warn("retrying: the warehouse did not answer", "error", err, "wait", wait)
+}
+
+// warnRejected tells of the rows that were rejected: a line for each reason.
+func (s *session) warnRejected() {
+	for _, count := range s.rejects.Counts() {
+		s.log.Warn("rows were rejected", "reason", string(count.Reason), "rows", count.Rows, "example", count.Examples[0],
+			"remedy", "candu-loader rejects list "+human.Quote(s.src.Nickname)+" --reason "+string(count.Reason))
+	}
 }
 
 // warnDead tells of runs that died without finishing. What they sent and did not

@@ -66,7 +66,7 @@ with held as (
 ), progress as (
     update loader_runs
     set rows_read = @rows_read, sent = @sent, already_delivered = @already_delivered, rejected = @rejected,
-        batches = @batches, retries = @retries
+        rejected_before = @rejected_before, batches = @batches, retries = @retries
     where id = @id
 ), mark as (
     update loader_state as s
@@ -101,8 +101,8 @@ with freed as (
 )
 update loader_runs
 set status = @status, finished_at = clock_timestamp(), rows_read = @rows_read, sent = @sent,
-    already_delivered = @already_delivered, rejected = @rejected, batches = @batches, retries = @retries,
-    watermark_after = sqlc.narg(watermark_after), error = sqlc.narg(error)
+    already_delivered = @already_delivered, rejected = @rejected, rejected_before = @rejected_before,
+    batches = @batches, retries = @retries, watermark_after = sqlc.narg(watermark_after), error = sqlc.narg(error)
 where id = @id and status = 'running' and exists (select from freed)
   -- As in RunOpen; here, because it saves a statement.
   and set_config('idle_in_transaction_session_timeout', @idle::text, true) is not null;

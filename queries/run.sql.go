@@ -82,19 +82,19 @@ with held as (
 ), progress as (
     update loader_runs
     set rows_read = $4, sent = $5, already_delivered = $6, rejected = $7,
-        batches = $8, retries = $9
-    where id = $10
+        rejected_before = $8, batches = $9, retries = $10
+    where id = $11
 ), mark as (
     update loader_state as s
-    set watermark_at = $11::timestamptz, watermark_id = $12::text,
+    set watermark_at = $12::timestamptz, watermark_id = $13::text,
         updated_at = clock_timestamp()
-    where $11::timestamptz is not null
+    where $12::timestamptz is not null
       and (
         s.watermark_at is null
-        or s.watermark_at < $11::timestamptz
+        or s.watermark_at < $12::timestamptz
         or (
-            s.watermark_at = $11::timestamptz
-            and (s.watermark_id is null or $12::text is not null)
+            s.watermark_at = $12::timestamptz
+            and (s.watermark_id is null or $13::text is not null)
         )
       )
 )
@@ -109,6 +109,7 @@ type RunAdvanceParams struct {
 	Sent             int64
 	AlreadyDelivered int64
 	Rejected         int64
+	RejectedBefore   int64
 	Batches          int64
 	Retries          int64
 	ID               int64
@@ -130,6 +131,7 @@ func (q *Queries) RunAdvance(ctx context.Context, db DBTX, arg RunAdvanceParams)
 		arg.Sent,
 		arg.AlreadyDelivered,
 		arg.Rejected,
+		arg.RejectedBefore,
 		arg.Batches,
 		arg.Retries,
 		arg.ID,
@@ -144,23 +146,23 @@ func (q *Queries) RunAdvance(ctx context.Context, db DBTX, arg RunAdvanceParams)
 const runFinish = `-- name: RunFinish :execrows
 with freed as (
     update loader_leases set expires_at = clock_timestamp()
-    where name = $12 and token = $13
+    where name = $13 and token = $14
     returning name
 ), reached as (
     update loader_state as s
     -- The loader says how long ago it asked for the last page; the clock is ours alone.
-    set caught_up_at = statement_timestamp() - $14::interval,
-        complete_until = greatest(s.complete_until, $15::timestamptz),
-        held_back_by = $16::text, updated_at = clock_timestamp()
-    where $14::interval is not null and exists (select from freed)
+    set caught_up_at = statement_timestamp() - $15::interval,
+        complete_until = greatest(s.complete_until, $16::timestamptz),
+        held_back_by = $17::text, updated_at = clock_timestamp()
+    where $15::interval is not null and exists (select from freed)
 )
 update loader_runs
 set status = $1, finished_at = clock_timestamp(), rows_read = $2, sent = $3,
-    already_delivered = $4, rejected = $5, batches = $6, retries = $7,
-    watermark_after = $8, error = $9
-where id = $10 and status = 'running' and exists (select from freed)
+    already_delivered = $4, rejected = $5, rejected_before = $6,
+    batches = $7, retries = $8, watermark_after = $9, error = $10
+where id = $11 and status = 'running' and exists (select from freed)
   -- As in RunOpen; here, because it saves a statement.
-  and set_config('idle_in_transaction_session_timeout', $11::text, true) is not null
+  and set_config('idle_in_transaction_session_timeout', $12::text, true) is not null
 `
 
 type RunFinishParams struct {
@@ -169,6 +171,7 @@ type RunFinishParams struct {
 	Sent             int64
 	AlreadyDelivered int64
 	Rejected         int64
+	RejectedBefore   int64
 	Batches          int64
 	Retries          int64
 	WatermarkAfter   *time.Time
@@ -191,6 +194,7 @@ func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (
 		arg.Sent,
 		arg.AlreadyDelivered,
 		arg.Rejected,
+		arg.RejectedBefore,
 		arg.Batches,
 		arg.Retries,
 		arg.WatermarkAfter,

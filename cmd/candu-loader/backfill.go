@@ -149,6 +149,9 @@ func (a *app) preview(p loader.Preview, err error) error {
 	line := func(label, format string, args ...any) { a.printf("  %-18s %s\n", label, fmt.Sprintf(format, args...)) }
 	line("rows read", "%d", p.RowsRead)
 	line("already delivered", "%d", p.AlreadyDelivered)
+	if p.RejectedBefore > 0 {
+		line("rejected before", "%d", p.RejectedBefore)
+	}
 	line("to send", "%d", p.ToSend)
 	if p.Pending > 0 {
 		line("waiting", "%d (beyond the watermark; the next run sends them)", p.Pending)

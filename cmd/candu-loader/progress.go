@@ -92,7 +92,7 @@ func (p *progress) draw(src *config.Source, run *shown, now loader.Progress) {
 
 func (p *progress) tell(src *config.Source, run *shown, now loader.Progress) {
 	seconds := time.Since(run.began).Seconds()
-	attrs := []any{"source", src.Nickname, "sent", now.Sent, "already_delivered", now.AlreadyDelivered, "rejected", now.Rejected,
+	attrs := []any{"source", src.Nickname, "sent", now.Sent, "already_delivered", now.AlreadyDelivered, "rejected", now.Rejected, "rejected_before", now.RejectedBefore,
 		"retries", now.Retries, "events_per_second", int64(float64(now.Sent) / seconds)}
 	if rows := rowsDone(now); rows > 0 && now.Expected > rows {
 		left := seconds / float64(rows) * float64(now.Expected-rows)
@@ -101,7 +101,9 @@ func (p *progress) tell(src *config.Source, run *shown, now loader.Progress) {
 	p.log.Info("still running", attrs...)
 }
 
-func rowsDone(p loader.Progress) int64 { return p.Sent + p.AlreadyDelivered + p.Rejected }
+func rowsDone(p loader.Progress) int64 {
+	return p.Sent + p.AlreadyDelivered + p.Rejected + p.RejectedBefore
+}
 
 // end takes the bar of a run away.
 func (p *progress) end(src *config.Source) {

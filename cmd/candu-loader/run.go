@@ -78,8 +78,12 @@ func summaryLine(s loader.Summary) string {
 		return s.Source + ": not run"
 	}
 	// Numbers without separators, so that a script can read them.
-	line := fmt.Sprintf("%s: %s: %d %s read, %d sent, %d already delivered, %d rejected, %d %s, %d %s, %.1f s, %.0f events/s, ",
-		s.Source, s.Status, s.RowsRead, human.Noun(s.RowsRead, "row", "rows"), s.Sent, s.AlreadyDelivered, s.Rejected,
+	before := ""
+	if s.RejectedBefore > 0 {
+		before = fmt.Sprintf(" %d rejected before,", s.RejectedBefore)
+	}
+	line := fmt.Sprintf("%s: %s: %d %s read, %d sent, %d already delivered, %d rejected,%s %d %s, %d %s, %.1f s, %.0f events/s, ",
+		s.Source, s.Status, s.RowsRead, human.Noun(s.RowsRead, "row", "rows"), s.Sent, s.AlreadyDelivered, s.Rejected, before,
 		s.Batches, human.Noun(s.Batches, "batch", "batches"), s.Retries, human.Noun(s.Retries, "retry", "retries"),
 		s.Seconds, s.EventsPerSecond)
 	return line + lagText(s.LagSeconds)

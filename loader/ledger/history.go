@@ -37,7 +37,7 @@ func recordOf(r queries.LoaderRun) RunRecord {
 		RangeFrom: r.RangeFrom, RangeTo: r.RangeTo,
 		Counters: Counters{
 			RowsRead: r.RowsRead, Sent: r.Sent, AlreadyDelivered: r.AlreadyDelivered, Rejected: r.Rejected,
-			Batches: r.Batches, Retries: r.Retries,
+			RejectedBefore: r.RejectedBefore, Batches: r.Batches, Retries: r.Retries,
 		},
 		WatermarkBefore: r.WatermarkBefore, WatermarkAfter: r.WatermarkAfter, Host: r.Host, Version: r.Version, Error: orEmpty(r.Error),
 	}

@@ -31,6 +31,8 @@ type Rejected struct {
 	Interaction []byte
 	// Attempts counts this one too; 0 means 1.
 	Attempts int32
+	// Gone says that its row is no longer in the export: it stays, and counts for nothing.
+	Gone bool
 }
 
 // Watermark is a place in the reading order. A nil ID stands before every id of
@@ -209,7 +211,7 @@ func (r *Run) advance(g *Group) queries.RunAdvanceParams {
 	c := g.counters
 	p := queries.RunAdvanceParams{
 		ID: r.ID, Ttl: leaseTTL(), Lease: r.lease, Token: r.token,
-		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
+		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected, RejectedBefore: c.RejectedBefore,
 		Batches: c.Batches, Retries: c.Retries,
 	}
 	if g.watermark != nil {

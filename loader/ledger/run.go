@@ -85,15 +85,18 @@ type Counters struct {
 	Sent             int64 `json:"sent"`
 	AlreadyDelivered int64 `json:"already_delivered"`
 	Rejected         int64 `json:"rejected"`
-	Batches          int64 `json:"batches"`
-	Retries          int64 `json:"retries"`
+	// RejectedBefore counts rows that an earlier run rejected and that are as they were.
+	RejectedBefore int64 `json:"rejected_before"`
+	Batches        int64 `json:"batches"`
+	Retries        int64 `json:"retries"`
 }
 
 // Plus returns the sum.
 func (c Counters) Plus(d Counters) Counters {
 	return Counters{
 		RowsRead: c.RowsRead + d.RowsRead, Sent: c.Sent + d.Sent, AlreadyDelivered: c.AlreadyDelivered + d.AlreadyDelivered,
-		Rejected: c.Rejected + d.Rejected, Batches: c.Batches + d.Batches, Retries: c.Retries + d.Retries,
+		Rejected: c.Rejected + d.Rejected, RejectedBefore: c.RejectedBefore + d.RejectedBefore,
+		Batches: c.Batches + d.Batches, Retries: c.Retries + d.Retries,
 	}
 }
 
@@ -245,7 +248,8 @@ func (r *Run) Finish(ctx context.Context, end End) error {
 	c := end.Counters
 	params := queries.RunFinishParams{
 		ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status), Idle: idleTimeout,
-		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected, Batches: c.Batches, Retries: c.Retries,
+		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
+		RejectedBefore: c.RejectedBefore, Batches: c.Batches, Retries: c.Retries,
 		WatermarkAfter: end.WatermarkAfter, Error: orNil(end.Err),
 	}
 	if reached := end.Reached; reached != nil {

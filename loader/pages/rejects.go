@@ -21,6 +21,8 @@ type Rejects struct {
 	after string
 	done  bool
 	gone  []ledger.Rejected
+	// lost is how many there were on all pages.
+	lost int
 }
 
 // rejectsTimeout bounds one try to read a page of rejects.
@@ -58,12 +60,16 @@ func (r *Rejects) Next(ctx context.Context) (*source.Page, error) {
 		if !found[reject.InteractionID] {
 			r.gone = append(r.gone, ledger.Rejected{
 				InteractionID: reject.InteractionID, Reason: event.Reason(reject.Reason), Detail: reject.Detail,
-				Interaction: reject.Interaction, Attempts: reject.Attempts + 1,
+				Interaction: reject.Interaction, Attempts: reject.Attempts + 1, Gone: true,
 			})
 		}
 	}
+	r.lost += len(r.gone)
 	return page, nil
 }
+
+// Gone returns how many rejects had no row in the export.
+func (r *Rejects) Gone() int { return r.lost }
 
 // Settle moves no watermark, and returns the rejects whose rows are gone.
 func (r *Rejects) Settle(*source.Page) (*ledger.Watermark, []ledger.Rejected) { return nil, r.gone }

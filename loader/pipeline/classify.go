@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -15,14 +16,15 @@ type Classified struct {
 	// Events are to be sent. They point into the page.
 	Events   []event.Event
 	Rejected []ledger.Rejected
-	// Already counts rows that are in the mirror, or that were rejected before and are as they
-	// were.
+	// Already counts rows that are in the mirror, or on their way there.
 	Already int
 
 	// watermark may be stored once the page, and all before it, are recorded; nil = it stays.
 	watermark *ledger.Watermark
 	// known are the rows that were rejected before.
 	known map[string]ledger.KnownReject
+	// before are the places in the page of those of them that are as they were.
+	before []int
 	// delivered are rows that were rejected before, and are found in the mirror.
 	delivered []string
 	// span is in flight until the page is recorded; nil if there are no events.
@@ -31,6 +33,9 @@ type Classified struct {
 
 // fresh counts the rows that are new.
 func (c *Classified) fresh() int { return len(c.Events) + len(c.Rejected) }
+
+// RejectedBefore counts rows that were rejected before and are as they were.
+func (c *Classified) RejectedBefore() int { return len(c.before) }
 
 // classify classifies the rows of a page. It asks the ledger once for the rejects, and once
 // for what was delivered.
@@ -50,7 +55,7 @@ func (in *Intake) classify(ctx context.Context, page *source.Page) (*Classified,
 		switch {
 		case reject != nil && wasRejected && before.Reason == string(reject.Reason) && !in.config.Retrying,
 			reject == nil && wasRejected && before.Reason == string(event.RefusedBySegment) && !in.config.Retrying:
-			out.Already++
+			out.before = append(out.before, i)
 		case reject != nil:
 			object, err := page.Object(i)
 			if err != nil {
@@ -174,7 +179,8 @@ func (c *Classified) truncate(limit int) bool {
 		}
 	}
 	c.Events, c.Rejected = c.Events[:events], c.Rejected[:rejected]
-	c.Already = cut - events - rejected
+	c.before = slices.DeleteFunc(c.before, func(place int) bool { return place >= cut })
+	c.Already = cut - events - rejected - len(c.before)
 	c.Page.Truncate(cut)
 	return true
 }

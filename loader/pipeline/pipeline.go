@@ -70,6 +70,8 @@ type Pipeline struct {
 	rejecting bool
 	// recorded is the watermark that was recorded last; nil = none was.
 	recorded *ledger.Watermark
+	// rejects are the rows that were recorded as rejected.
+	rejects event.Tally
 	// wanted is done when no further page is wanted: a signal, or a failure. Its cause is the
 	// first reason that halt was given.
 	wanted context.Context //nolint:containedctx // It is the pipeline's life.
@@ -105,6 +107,9 @@ type batch struct {
 
 // Recorded returns the watermark that was recorded last, nil if none was. Call it after Flow.
 func (p *Pipeline) Recorded() *ledger.Watermark { return p.recorded }
+
+// Rejects returns the rows that were recorded as rejected. Call it after Flow.
+func (p *Pipeline) Rejects() event.Tally { return p.rejects }
 
 // Counters returns the run's numbers so far, those of Base included.
 func (p *Pipeline) Counters() ledger.Counters {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -29,6 +30,7 @@ type group struct {
 	pages int
 	// counted is what its pages add to the run's numbers once they are recorded.
 	counted ledger.Counters
+	rejects event.Tally
 	// mark is where the watermark stands then; nil = where it stood.
 	mark *ledger.Watermark
 	// spans are in flight until the group is recorded.
@@ -38,7 +40,7 @@ type group struct {
 func (g *group) reset() {
 	g.Reset()
 	clear(g.spans)
-	g.pages, g.counted, g.mark, g.spans = 0, ledger.Counters{}, nil, g.spans[:0]
+	g.pages, g.counted, g.rejects, g.mark, g.spans = 0, ledger.Counters{}, event.Tally{}, nil, g.spans[:0]
 }
 
 // inOrder passes on the pages whose batches were sent, in the order in which they were read.
@@ -63,6 +65,7 @@ func (p *Pipeline) record(ctx context.Context, sent <-chan *parcel, places <-cha
 				broken = true
 			} else {
 				p.count(g.counted)
+				p.rejects.Plus(g.rejects)
 				p.recorded = cmp.Or(g.mark, p.recorded)
 			}
 		}
@@ -112,6 +115,11 @@ func (p *Pipeline) add(g *group, next *parcel) {
 		return
 	}
 	g.counted = g.counted.Plus(counted)
+	for _, r := range page.Rejected {
+		if !r.Gone {
+			g.rejects.Add(r.Reason, r.InteractionID, r.Detail)
+		}
+	}
 	page.Counters = p.Counters().Plus(g.counted)
 	g.Add(&page)
 	g.mark = cmp.Or(page.Watermark, g.mark)
@@ -181,9 +189,14 @@ func (p *Pipeline) page(next *parcel) (page ledger.Page, counted ledger.Counters
 	if p.rejecting {
 		page.Cleared = next.cleared(page.Mirrored)
 	}
-	counted = ledger.Counters{RowsRead: int64(mirrored + len(page.Rejected)), Rejected: int64(len(page.Rejected))}
+	for i := range page.Rejected {
+		if !page.Rejected[i].Gone {
+			counted.Rejected++
+		}
+	}
+	counted.RowsRead = int64(mirrored) + counted.Rejected
 	if complete {
-		counted.RowsRead, counted.AlreadyDelivered = int64(next.Page.Read()), int64(next.Already)
+		counted.RowsRead, counted.AlreadyDelivered, counted.RejectedBefore = int64(next.Page.Read()), int64(next.Already), int64(next.RejectedBefore())
 	}
 	return page, counted, complete
 }

@@ -164,7 +164,7 @@ func (j *job) tell(summary loader.Summary, err error, wait time.Duration) {
 		log = log.With("run", summary.RunID)
 	}
 	attrs := []any{"rows_read", summary.RowsRead, "sent", summary.Sent, "already_delivered", summary.AlreadyDelivered,
-		"rejected", summary.Rejected, "seconds", math.Round(summary.Seconds*1000) / 1000}
+		"rejected", summary.Rejected, "rejected_before", summary.RejectedBefore, "seconds", math.Round(summary.Seconds*1000) / 1000}
 	switch {
 	case err == nil:
 		log.Info("run succeeded", attrs...)

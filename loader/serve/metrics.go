@@ -44,7 +44,7 @@ func newMetrics() *metrics {
 	m := &metrics{
 		registry: registry,
 		rows:     counter("rows_read_total", "Rows read from the export by scheduled runs.", "source"),
-		events:   counter("events_total", "Rows by what became of them in scheduled runs: sent, already_delivered or rejected.", "source", "outcome"),
+		events:   counter("events_total", "Rows by what became of them in scheduled runs: sent, already_delivered, rejected or rejected_before (by an earlier run).", "source", "outcome"),
 		slots:    counter("slots_total", "Slots by how they ended: ran, caught_up, skipped_overlap or missed.", "source", "status"),
 		runs:     counter("runs_total", "Attempts at scheduled runs by how they ended: succeeded, failed or interrupted.", "source", "status"),
 		reloads:  counter("config_reloads_total", "Reloads of the configuration: accepted or refused.", "result"),
@@ -83,7 +83,7 @@ func (m *metrics) know(src *config.Source) {
 	source := []string{src.Nickname}
 	know(m.rows, nil, src.Nickname)
 	m.runSeconds.WithLabelValues(src.Nickname)
-	know(m.events, source, "sent", "already_delivered", "rejected")
+	know(m.events, source, "sent", "already_delivered", "rejected", "rejected_before")
 	know(m.slots, source, string(ledger.SlotRan), string(ledger.SlotCaughtUp), string(ledger.SlotSkippedOverlap), string(ledger.SlotMissed))
 	know(m.runs, source, "succeeded", "failed", "interrupted")
 }
@@ -102,6 +102,7 @@ func (m *metrics) count(src *config.Source, now ledger.Counters, over bool) {
 		"sent":              now.Sent - before.Sent,
 		"already_delivered": now.AlreadyDelivered - before.AlreadyDelivered,
 		"rejected":          now.Rejected - before.Rejected,
+		"rejected_before":   now.RejectedBefore - before.RejectedBefore,
 	} {
 		m.events.WithLabelValues(src.Nickname, outcome).Add(float64(max(0, n)))
 	}
