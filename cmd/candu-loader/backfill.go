@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 )
 
@@ -49,10 +52,8 @@ what is mirrored is passed over at reading speed.`,
 			default:
 				return a.usage("--by %q: expected occurred_at or exported_at", by)
 			}
-			if integrations != "" {
-				if err := json.Unmarshal([]byte(integrations), &opts.Integrations); err != nil {
-					return a.usage(`--integrations %q: expected JSON such as {"All":false}`, integrations)
-				}
+			if opts.Integrations, err = a.parseIntegrations(integrations); err != nil {
+				return err
 			}
 			if dryRun {
 				preview, err := l.PreviewBackfill(ctx, src, opts)
@@ -70,6 +71,24 @@ what is mirrored is passed over at reading speed.`,
 	flags.BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send nothing")
 	_ = cmd.MarkFlagRequired("from")
 	return cmd
+}
+
+// parseIntegrations reads --integrations; "" leaves it out.
+func (a *app) parseIntegrations(text string) (map[string]any, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var object map[string]any
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber() // What is passed on stays as it is.
+	err := decoder.Decode(&object)
+	if _, more := decoder.Token(); err != nil || object == nil || !errors.Is(more, io.EOF) {
+		return nil, a.usage(`--integrations %q: expected JSON such as {"All":false}`, text)
+	}
+	if err := config.CheckIntegrations(object); err != nil {
+		return nil, a.usage("--integrations: %s. %s", err, fault.HintOf(err))
+	}
+	return object, nil
 }
 
 // parseRange reads --from and --to; either may be left out.

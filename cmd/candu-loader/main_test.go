@@ -142,6 +142,10 @@ func TestWrongUsage(t *testing.T) {
 		"log level":        {[]string{"run", "--log-level", "loud"}, "expected debug, info, warn or error\nhint: candu-loader run --help\n"},
 		"no argument":      {[]string{"rejects", "list"}, "rejects list needs NICKNAME, got 0 arguments\nhint: candu-loader rejects list --help\n"},
 		"unknown reason":   {[]string{"rejects", "list", "Candu_A", "--reason", "x"}, "expected one of missing_identity"},
+		"all":              {[]string{"backfill", "Candu_A", "--from", "2026-01-01", "--integrations", `{"all":false}`}, `--integrations: key "all": unknown key. Did you mean All?`},
+		"a word":           {[]string{"backfill", "Candu_A", "--from", "2026-01-01", "--integrations", `{"All":"false"}`}, `key "All": expected true, false or an object`},
+		"null":             {[]string{"backfill", "Candu_A", "--from", "2026-01-01", "--integrations", `null`}, `--integrations "null": expected JSON`},
+		"two objects":      {[]string{"backfill", "Candu_A", "--from", "2026-01-01", "--integrations", `{"All":false}{}`}, `expected JSON such as`},
 		"no file":          {[]string{"--config", "/nonexistent.yaml", "run"}, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -87,11 +87,11 @@ sources:
     start_at: 2026-03-29
     lookback: 0s
     page_size: 1
-    integrations: {All: false, Mixpanel: {a: 1}}
+    integrations: {All: "${ALL}", Mixpanel: {a: 1, b: ["x-${ALL}", 1.5, ~, true], c: {d: "true"}}, Customer.io: true}
   - {nickname: B, write_key: "a$${b}", schema: other}
 http: {listen: "[::1]:9000", user: operator, password_file: `+secretFile+`}
 alerts: {urls_file: `+services+`}
-`), environment(map[string]string{"EXPORT": "postgres://export/x: {y}"}))
+`), environment(map[string]string{"EXPORT": "postgres://export/x: {y}", "ALL": "false"}))
 	require.NoError(t, err)
 	s := cfg.Sources[0]
 	require.Equal(t, "candu_prod_eu", s.Schema)
@@ -100,7 +100,10 @@ alerts: {urls_file: `+services+`}
 	require.Equal(t, config.Table{Schema: "My Schema", Name: "rows"}, s.Interactions.Table)
 	require.Equal(t, []string{"i"}, s.Interactions.Kinds.Interaction)
 	require.Equal(t, map[string]string{"id": "Key"}, s.Interactions.Columns)
-	require.Equal(t, map[string]any{"All": false, "Mixpanel": map[string]any{"a": uint64(1)}}, s.Integrations)
+	require.Equal(t, map[string]any{
+		"All": false, "Customer.io": true,
+		"Mixpanel": map[string]any{"a": uint64(1), "b": []any{"x-false", 1.5, nil, true}, "c": map[string]any{"d": "true"}},
+	}, s.Integrations)
 	require.Equal(t, "2026-03-28T23:00:00Z", s.StartAt.At.UTC().Format(time.RFC3339))
 	require.Equal(t, "15 3 * * 1-5 Europe/Berlin", s.Schedule.String(), "wherever timezone stands")
 	require.Equal(t, 26*time.Hour, cfg.Segment.RetryFor)

@@ -153,9 +153,7 @@ func (d *decoder) value(path string, node ast.Node, f field) {
 		}
 		return
 	case *map[string]any:
-		if err := yaml.NodeToValue(node, to); err != nil {
-			d.problem(path, "For example {All: true}", "expected keys and values")
-		}
+		*to = d.integrations(path, node)
 		return
 	}
 	if len(fieldsOf(f.to)) > 0 {
@@ -195,6 +193,20 @@ func (d *decoder) file(path string, node ast.Node, f field) {
 // entries returns the values of a mapping that are not null; nil if it is none. A key that is not
 // known or stands twice is a problem.
 func (d *decoder) entries(path string, node ast.Node, known []string) map[string]ast.Node {
+	values := d.pairs(path, node)
+	for name, value := range inOrder(values) {
+		if !slices.Contains(known, name) {
+			d.problem(join(path, name), suggest(name, known)+"Known here: "+strings.Join(known, ", ")+".", "unknown key")
+			delete(values, name)
+		} else if value == nil || value.Type() == ast.NullType {
+			delete(values, name)
+		}
+	}
+	return values
+}
+
+// pairs returns the values of a mapping, whatever its keys are called; nil if it is none.
+func (d *decoder) pairs(path string, node ast.Node) map[string]ast.Node {
 	var pairs []*ast.MappingValueNode
 	switch node := unwrap(node).(type) {
 	case *ast.MappingNode:
@@ -209,16 +221,17 @@ func (d *decoder) entries(path string, node ast.Node, known []string) map[string
 	for _, pair := range pairs {
 		name, line := pair.Key.GetToken().Value, pair.Key.GetToken().Position.Line
 		at := join(path, name)
+		if pair.Key.Type() == ast.MergeKeyType {
+			d.lines[at] = line
+			d.problem(at, "Write the keys out.", "expected a key, found merge key")
+			continue
+		}
 		if d.lines[at] > 0 {
 			d.problem(at, "Remove one of them.", "is set twice, again in line %d", line)
 			continue
 		}
 		d.lines[at] = line
-		if !slices.Contains(known, name) {
-			d.problem(at, suggest(name, known)+"Known here: "+strings.Join(known, ", ")+".", "unknown key")
-		} else if value := unwrap(pair.Value); value != nil && value.Type() != ast.NullType {
-			values[name] = value
-		}
+		values[name] = unwrap(pair.Value)
 	}
 	return values
 }
