@@ -48,9 +48,9 @@ type Warehouse struct {
 // Segment says how to deliver.
 type Segment struct {
 	// Endpoint is scheme and host of the tracking API.
-	Endpoint string `yaml:"endpoint" default:"https://api.segment.io"`
+	Endpoint string `yaml:"endpoint" trim:"true" default:"https://api.segment.io"`
 	// CDN is scheme and host of the service that knows write keys.
-	CDN                string        `yaml:"cdn_endpoint" default:"https://cdn.segment.com"`
+	CDN                string        `yaml:"cdn_endpoint" trim:"true" default:"https://cdn.segment.com"`
 	BatchSize          int           `yaml:"batch_size" default:"1000" unit:"events" min:"1" max:"2500"`
 	Concurrency        int           `yaml:"concurrency" default:"4" unit:"batches in flight" min:"1" max:"64"`
 	MaxEventsPerSecond int           `yaml:"max_events_per_second" default:"1000" unit:"events a second (0 = no limit)" min:"0" max:"2147483647"`
@@ -62,7 +62,7 @@ type Source struct {
 	// Line of the source in the file.
 	Line     int
 	Nickname string        `yaml:"nickname" required:"Candu_Prod"`
-	WriteKey secret.String `yaml:"write_key" file:"write_key_file" required:"${CANDU_PROD_WRITE_KEY}   (in Segment: Connections > Sources > your source > Settings > API Keys)"`
+	WriteKey secret.String `yaml:"write_key" file:"write_key_file" trim:"true" required:"${CANDU_PROD_WRITE_KEY}   (in Segment: Connections > Sources > your source > Settings > API Keys)"`
 	// Schema is made of the nickname if the file gives none.
 	Schema string `yaml:"schema"`
 	// Location is the time zone of dates on the command line, and of what follows.
@@ -128,11 +128,11 @@ func (h HTTP) Loopback() bool {
 type Alerts struct {
 	// URLs are services in the form of shoutrrr
 	// (https://shoutrrr.nickfedor.com); they hold tokens.
-	URLs []secret.String `yaml:"urls" file:"urls_file"`
+	URLs []secret.String `yaml:"urls" file:"urls_file" trim:"true"`
 	// LagOver is the lag from which on a source is late; 0 = it never is.
 	LagOver time.Duration `yaml:"lag_over" min:"1s"`
 	// PingURL is asked with GET after each run that succeeded, "" = none.
-	PingURL secret.String `yaml:"ping_url" file:"ping_url_file"`
+	PingURL secret.String `yaml:"ping_url" file:"ping_url_file" trim:"true"`
 }
 
 // Load reads a file. env looks a variable up, as os.LookupEnv does. Every error

@@ -28,6 +28,7 @@ import (
 //	file      the key of a file that holds the value instead
 //	default   its value if the key is not there
 //	required  it must be there and not be empty; the remedy shows this value
+//	trim      white space, a byte order mark and quotes around it are taken away, as of database URLs
 //	unit, min, max  what is counted, and its bounds
 type decoder struct {
 	path     string
@@ -175,11 +176,11 @@ func (d *decoder) value(path string, node ast.Node, f field) {
 func (d *decoder) file(path string, node ast.Node, f field) {
 	name := d.text(path, node)
 	content, err := os.ReadFile(name)
-	text := strings.TrimRight(string(content), "\r\n")
+	text := strings.TrimPrefix(strings.TrimRight(string(content), "\r\n"), bom)
 	switch {
 	case err != nil:
 		d.check(path, invalid("The file must be there and readable by the loader's user.", "%s", err))
-	case text == "":
+	case f.clean(text) == "":
 		d.check(path, invalid("Write the secret into it.", "file %q is empty", name))
 	case f.to.Kind() == reflect.Slice:
 		for line := range strings.Lines(text) {

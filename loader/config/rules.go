@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
@@ -39,6 +40,7 @@ func (d *decoder) rules(c *Config) {
 }
 
 func (d *decoder) source(path string, s *Source, warehouse secret.URL) {
+	d.check(path+".write_key", checkKey(s.WriteKey))
 	if s.Schema != "" {
 		d.check(path+".schema", checkSchema(s.Schema))
 	} else if s.Nickname != "" {
@@ -95,7 +97,11 @@ func (d *decoder) alerts(a *Alerts) {
 // is not repeated.
 func checkPostgres(u secret.URL) error {
 	s := u.Reveal()
-	if s == "" || strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://") || strings.Contains(s, "=") {
+	isURL := strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
+	if isURL && strings.ContainsFunc(s, unicode.IsControl) {
+		return invalid("A variable in it may end with a line end, or the file may hold two lines.", "has a line end or another control character in it")
+	}
+	if s == "" || isURL || strings.Contains(s, "=") {
 		return nil
 	}
 	return invalid("For example postgres://loader@db.example.com/warehouse", "is not a Postgres URL")

@@ -28,6 +28,7 @@ func invalid(hint, format string, args ...any) error {
 
 // set reads a text into a field; it is one more item of a list.
 func (d *decoder) set(f field, text string) error {
+	text = f.clean(text)
 	switch to := f.to.Addr().Interface().(type) {
 	case *int:
 		return setInt(to, text, f.tag)
