@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/candu-loader/candu-loader/loader/alert"
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
@@ -249,4 +250,20 @@ func count(t *rapid.T, n alert.Notice, open map[alert.Kind]bool, rows, missed *i
 		require.NoError(t, err)
 		*missed += number
 	}
+}
+
+// What a server answered is for the operator, who reads the log: it goes to no chat.
+func TestNext_NoticesQuoteNoAnswer(t *testing.T) {
+	t.Parallel()
+	const text = "sending to http://127.0.0.1: answer 401" + fault.Said + " (text/html): <b>jane@example.com</b>"
+	_, notices := alert.Next(alert.State{}, alert.Observation{
+		Source: "Candu_A", At: time.Now(), Failure: &status.Failure{Error: text + "\nand more", Hint: "look"},
+		Missed: []alert.Missed{{Slot: time.Now(), Why: text}},
+	}, time.Hour)
+	require.Len(t, notices, 2)
+	for _, n := range notices {
+		require.Contains(t, n.Text, "answer 401")
+		require.NotContains(t, n.Text, "jane")
+	}
+	require.Contains(t, notices[0].Text, "and more")
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
@@ -52,13 +53,13 @@ func failing(o Observation) *Notice {
 		labelled("Error: ", f.Error), labelled("What to do: ", f.Hint), "Look: candu-loader status "+human.Quote(o.Source))}
 }
 
-// labelled is a line, none without a text. It masks the passwords of database URLs: errors hold
-// none, but these go to others.
+// labelled is a line, none without a text. It leaves out what a server said, and masks the passwords
+// of database URLs: errors hold none, but these go to others.
 func labelled(label, text string) string {
 	if text == "" {
 		return ""
 	}
-	return label + human.Cut(human.Line(secret.URL(text).String()), maxError)
+	return label + human.Cut(human.Line(secret.URL(fault.WithoutWords(text)).String()), maxError)
 }
 
 func recovered(o Observation, since time.Time) *Notice {
@@ -121,7 +122,7 @@ func missed(o Observation, fresh []Missed) *Notice {
 		lines = append(lines, fmt.Sprintf("- %s before these, the first at %s", human.Count(int64(unnamed), "slot"), human.Time(fresh[0].Slot)))
 	}
 	for _, m := range fresh[unnamed:] {
-		lines = append(lines, human.Join(": ", "- "+human.Time(m.Slot), human.Cut(human.Line(m.Why), maxError/maxSlots)))
+		lines = append(lines, human.Join(": ", "- "+human.Time(m.Slot), human.Cut(human.Line(fault.WithoutWords(m.Why)), maxError/maxSlots)))
 	}
 	return &Notice{
 		Kind: Slots, Title: fmt.Sprintf("%s missed %s", o.Source, human.Count(int64(len(fresh)), "slot")),

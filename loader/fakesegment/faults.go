@@ -34,9 +34,11 @@ const (
 	// Delay only waits. Slow accepts, and waits between the bytes of its answer.
 	Delay = "delay"
 	Slow  = "slow"
+	// Long accepts, and says so at the beginning of an answer of more than 1 MiB.
+	Long = "long"
 )
 
-var kinds = []string{Status, ResetBefore, ResetAfter, Cut, Hang, Drop, Redirect, Delay, Slow}
+var kinds = []string{Status, ResetBefore, ResetAfter, Cut, Hang, Drop, Redirect, Delay, Slow, Long}
 
 // Fault is trouble for some requests.
 type Fault struct {
@@ -46,6 +48,10 @@ type Fault struct {
 	Status int `json:"status,omitempty"`
 	// RetryAfter is the header of that answer in seconds; 0 = none.
 	RetryAfter int `json:"retry_after,omitempty"`
+	// ContentType and Body replace that answer's, as a proxy's page would; with ContentType ""
+	// it is JSON that says no success.
+	ContentType string `json:"content_type,omitempty"`
+	Body        string `json:"body,omitempty"`
 	// DelayMillis is waited before anything else; of kind slow, for each byte.
 	DelayMillis int `json:"delay_millis,omitempty"`
 	// Share is the part of the requests that it hits, 0 to 1.
@@ -155,7 +161,14 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, f Fault) bool {
 		if f.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 		}
-		s.answer(w, f.Status, "on demand")
+		if f.ContentType == "" {
+			s.answer(w, f.Status, "on demand")
+			break
+		}
+		s.store.status(f.Status)
+		w.Header().Set("Content-Type", f.ContentType)
+		w.WriteHeader(f.Status)
+		_, _ = io.WriteString(w, f.Body) // A client that went away needs no answer.
 	case Redirect:
 		w.Header().Set("Location", "/elsewhere")
 		s.answer(w, http.StatusFound, "on demand")
@@ -199,6 +212,10 @@ func (s *Server) after(w http.ResponseWriter, r *http.Request, f Fault) {
 	}
 	s.store.status(http.StatusOK)
 	w.Header().Set("Content-Type", "application/json")
+	if f.Kind == Long {
+		_, _ = io.WriteString(w, `{"success": true, "padding": "`+strings.Repeat("x", 2<<20)+`"}`)
+		return
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(success)))
 	if f.Kind != Slow {
 		_, _ = io.WriteString(w, success) // A client that went away needs no answer.

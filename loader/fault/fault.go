@@ -9,6 +9,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind is what an error means to the one who has to act on it.
@@ -130,6 +131,19 @@ func Attrs(err error) []any {
 		return []any{"error", err, "hint", hint}
 	}
 	return []any{"error", err}
+}
+
+// Said stands in an error's text before words that are not ours: what a server answered.
+const Said = "; it said"
+
+// WithoutWords takes out of an error's text what [Said] introduces, to the end of the line: such
+// words are for the operator, and go to nobody else.
+func WithoutWords(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i], _, _ = strings.Cut(lines[i], Said)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Is reports whether err is of kind k.

@@ -40,7 +40,7 @@ type outcome struct {
 func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, error) {
 	g := s.gateway
 	transport := g.connections()
-	via := &recorder{base: transport, ctx: ctx, timeout: g.config.Timeout}
+	via := &recorder{base: transport, key: s.key, ctx: ctx, timeout: g.config.Timeout}
 	results := &callback{}
 	client, err := analytics.NewWithConfig(s.key.Reveal(), analytics.Config{
 		Endpoint:  g.config.Endpoint,
@@ -76,8 +76,6 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 	switch {
 	case requests == 1 && via.err != nil:
 		out.err = via.err
-	case requests == 1 && out.status >= 300:
-		out.err = fmt.Errorf("answer %d", out.status)
 	case requests == 1 && results.accepted == len(batch):
 	default:
 		return out, fmt.Errorf("encoding a batch of %s: %w", human.Count(int64(len(batch)), "event"), cmp.Or(results.err, errUnaccounted))
@@ -116,7 +114,7 @@ func judge(out outcome) verdict {
 		return again
 	case status == 501 || status == 505 || status == 511:
 		return refused
-	case status >= 500:
+	case status >= 500 || status >= 200 && status < 300:
 		return again
 	}
 	return refused
@@ -124,6 +122,10 @@ func judge(out outcome) verdict {
 
 // refusal explains an answer that ends the run.
 func refusal(endpoint string, out outcome) error {
+	said := ""
+	if answer, ok := errors.AsType[*answerError](out.err); ok {
+		said = answer.said()
+	}
 	switch status := out.status; {
 	case status == 0:
 		return &fault.Error{
@@ -131,13 +133,13 @@ func refusal(endpoint string, out outcome) error {
 			Hint: "The server's certificate can't be trusted: check segment.endpoint, the machine's CA certificates, and proxies in between.",
 		}
 	case status == 401 || status == 403:
-		return fault.New(fault.Precondition, "sending to %s: answer %d, the write key was refused", endpoint, status).
+		return fault.New(fault.Precondition, "sending to %s: answer %d, the write key was refused%s", endpoint, status, said).
 			WithHint("Check write_key: in Segment under Connections > Sources > your source > Settings > API Keys.")
 	case status >= 300 && status < 400:
-		return fault.New(fault.Precondition, "sending to %s: answer %d, a redirect, which would lose the events", endpoint, status).
+		return fault.New(fault.Precondition, "sending to %s: answer %d, a redirect, which would lose the events%s", endpoint, status, said).
 			WithHint("Check segment.endpoint (https://api.segment.io) and proxies in between.")
 	default:
-		return fault.New(fault.Precondition, "sending to %s: answer %d", endpoint, status).
+		return fault.New(fault.Precondition, "sending to %s: answer %d%s", endpoint, status, said).
 			WithHint("Segment's API does not answer a valid request like this: check segment.endpoint and proxies in between.")
 	}
 }

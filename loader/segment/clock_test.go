@@ -3,6 +3,7 @@ package segment
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -104,9 +105,11 @@ func inBubble(t *testing.T, change func(*Config), answer func(w http.ResponseWri
 			b.requests = append(b.requests, got)
 			number := len(b.requests)
 			b.mu.Unlock()
+			said := &sayer{ResponseWriter: w, status: http.StatusOK}
 			if answer != nil {
-				answer(w, r, number, got)
+				answer(said, r, number, got)
 			}
+			said.success()
 		})}
 		done := make(chan struct{})
 		go func() {
@@ -120,6 +123,24 @@ func inBubble(t *testing.T, change func(*Config), answer func(w http.ResponseWri
 		}()
 		test(b)
 	})
+}
+
+// sayer is a handler's answer, which says success where the handler says nothing else.
+type sayer struct {
+	http.ResponseWriter
+
+	status int
+}
+
+func (s *sayer) WriteHeader(status int) {
+	s.status = status
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *sayer) success() {
+	if s.status == http.StatusOK {
+		_, _ = io.WriteString(s.ResponseWriter, success)
+	}
 }
 
 // answers gives the statuses one after the other, the last one for ever.

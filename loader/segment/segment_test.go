@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -12,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +26,9 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/fault"
 )
+
+// success is Segment's yes.
+const success = `{"success": true}`
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -101,9 +104,10 @@ func TestSend_WireFormat(t *testing.T) {
 	t.Parallel()
 	var body map[string]any
 	var header http.Header
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header = r.Header
 		_ = json.NewDecoder(r.Body).Decode(&body)
+		_, _ = io.WriteString(w, success)
 	}))
 	t.Cleanup(server.Close)
 	b := setup(t, func(c *Config) { c.Endpoint = server.URL })
@@ -280,10 +284,11 @@ func TestSend_WhatCannotBeEncodedIsNoPassingTrouble(t *testing.T) {
 func TestSend_JSONIsThatOnTheWire(t *testing.T) {
 	t.Parallel()
 	var batch []json.RawMessage
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body struct{ Batch []json.RawMessage }
 		_ = json.NewDecoder(r.Body).Decode(&body)
 		batch = body.Batch
+		_, _ = io.WriteString(w, success)
 	}))
 	t.Cleanup(server.Close)
 	b := setup(t, func(c *Config) { c.Endpoint = server.URL })
@@ -460,8 +465,7 @@ func TestSend_PropertiesAreNotMixedUp(t *testing.T) {
 }
 
 func BenchmarkSend(b *testing.B) {
-	var n atomic.Int64
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n.Add(1) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, success) }))
 	defer server.Close()
 	g := NewGateway(Config{Endpoint: server.URL, Concurrency: 1, BatchSize: 1000})
 	defer g.Close()

@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -11,22 +10,20 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
-// maxAnswer bounds how much of an answer is read.
-const maxAnswer = 1 << 20
-
-var (
-	errRedirect      = errors.New("redirected")
-	errSecondRequest = errors.New("a second request of one attempt")
-)
+var errSecondRequest = errors.New("a second request of one attempt")
 
 // recorder is the transport of one attempt. analytics-go tells of a failed
-// request only as text, follows redirects (turning a POST into a GET, whose 200 it
-// takes for success) and leaves bodies unread, which costs the connection. This
-// one remembers status and Retry-After, refuses redirects, and drains bodies.
+// request only as text, takes any 2xx for success, follows redirects (turning a POST into a
+// GET) and leaves bodies unread, which costs the connection. This one decides what an
+// acceptance is, gives everything else back as an error, remembers status and Retry-After, and
+// drains bodies.
 type recorder struct {
 	base http.RoundTripper
+	key  secret.String
 	// ctx ends the attempt early; the client's requests carry no context of ours.
 	ctx context.Context //nolint:containedctx // One attempt long; the client has no other way in.
 	// timeout bounds the attempt.
@@ -61,8 +58,9 @@ func (r *recorder) exchange(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, why(ctx, err)
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	_ = res.Body.Close() // It was read, nothing can be lost.
+	// One byte more than counts, to see whether there is more.
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	_ = res.Body.Close() // What counts was read, nothing can be lost.
 	if err != nil {
 		// Cut off in the middle: nobody knows whether it was accepted.
 		return nil, why(ctx, err)
@@ -70,10 +68,10 @@ func (r *recorder) exchange(req *http.Request) (*http.Response, error) {
 	r.receivedAt = time.Now()
 	r.status = res.StatusCode
 	r.retryAfter = retryAfter(res.Header, r.receivedAt)
-	if res.StatusCode >= 300 && res.StatusCode < 400 {
-		return nil, errRedirect
+	if err := accepts(res, body[:min(len(body), maxAnswer)], len(body) > maxAnswer, r.key); err != nil {
+		return nil, err
 	}
-	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.Body = http.NoBody
 	return res, nil
 }
 
