@@ -385,7 +385,7 @@ func TestRun_Preconditions(t *testing.T) {
 			text: `connecting to the export database "postgres://x@127.0.0.1:1/db"`, hint: "Check host and port"},
 		"warehouse unreachable": {settings: settings{warehouse: "postgres://x:secret@127.0.0.1:1/db"}, prepare: create("", ""), kind: fault.Precondition,
 			text: `connecting to the warehouse database "postgres://x:***@127.0.0.1:1/db"`, hint: "Check host and port"},
-		"wrong write key": {settings: settings{fake: fakesegment.Options{WriteKeys: []string{"another"}}}, prepare: create("", ""), kind: fault.Precondition,
+		"wrong write key": {settings: settings{fake: fakesegment.Options{WriteKeys: []string{"another"}, RefuseKeys: true}}, prepare: create("", ""), kind: fault.Precondition,
 			text: "answer 401, the write key was refused", hint: "Check write_key", sent: true},
 	}
 	for name, c := range cases {

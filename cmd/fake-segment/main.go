@@ -83,7 +83,9 @@ func buildRootCmd() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&listen, "listen", "127.0.0.1:8320", "address; port 0 chooses one and prints it")
-	flags.StringSliceVar(&opts.WriteKeys, "write-key", nil, "write keys that are known; none = any")
+	flags.StringSliceVar(&opts.WriteKeys, "write-key", nil, "write keys that are known; none = any. Events for others are answered with 200 and dropped, as Segment does")
+	flags.BoolVar(&opts.RefuseKeys, "refuse-unknown-keys", false, "answer 401 to write keys that are not known")
+	flags.DurationVar(&opts.ClockAhead, "clock-ahead", 0, "how far the clock that answers tell is ahead of this machine's, for example -3h")
 	flags.BoolVar(&opts.Strict, "strict", false, "answer 400 to more than 2,500 events, which Segment answers with 200 and drops")
 	flags.IntVar(&opts.Keep, "keep", 100_000, "how many events to keep for /events, 0 = all; ids are always kept")
 	flags.BoolVar(&opts.Forget, "forget", false, "keep ids and numbers, no events")

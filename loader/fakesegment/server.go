@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // The documented limits. A request may have 500 KB; of the two readings the
@@ -32,8 +33,13 @@ const (
 
 // Options say how strict the server is and what it remembers.
 type Options struct {
-	// WriteKeys are the keys it knows; none = any key.
+	// WriteKeys are the keys it knows; none = any key. Events for another key are answered with
+	// 200 and dropped, as Segment does.
 	WriteKeys []string
+	// RefuseKeys answers 401 to a key that it does not know.
+	RefuseKeys bool
+	// ClockAhead is how far the clock that its answers tell is ahead of this machine's.
+	ClockAhead time.Duration
 	// Strict answers 400 to more than 2,500 events, which Segment answers with
 	// 200 and drops.
 	Strict bool
@@ -59,6 +65,7 @@ type Server struct {
 	faults      faults
 	mux         *http.ServeMux
 	connections atomic.Int64
+	clock       atomic.Int64 // nanoseconds ahead
 	serving     serving
 }
 
@@ -69,6 +76,7 @@ func New(options Options) *Server {
 		keep = 0
 	}
 	s := &Server{options: options, store: newStore(keep), mux: http.NewServeMux()}
+	s.SetClock(options.ClockAhead)
 	s.faults.dice = rand.New(rand.NewPCG(options.Seed, 1))
 	s.mux.HandleFunc("POST /v1/batch", s.batch)
 	s.mux.HandleFunc("GET /v1/projects/{key}/settings", s.settings)
@@ -81,7 +89,10 @@ func New(options Options) *Server {
 }
 
 // ServeHTTP implements [http.Handler].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.date(w.Header())
+	s.mux.ServeHTTP(w, r)
+}
 
 // batch is the tracking API.
 func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
@@ -93,10 +104,9 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	key, _, ok := r.BasicAuth()
 	switch {
 	case !ok || key == "":
-		s.answer(w, http.StatusUnauthorized, "no write key")
+		s.answer(w, http.StatusBadRequest, "no write key")
 		return
-	case len(s.options.WriteKeys) > 0 && !slices.Contains(s.options.WriteKeys, key):
-		// The real API takes any key and drops the events; a test wants to know.
+	case s.options.RefuseKeys && !s.knows(key):
 		s.answer(w, http.StatusUnauthorized, "unknown write key")
 		return
 	case !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json"):
@@ -128,12 +138,17 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request) {
 	}
 	// Of a batch that is too long the real API's page says that it "rejects the
 	// event", with a 200. Here that loses the batch.
-	if f.Kind == Drop || len(events) > MaxEvents {
+	if f.Kind == Drop || len(events) > MaxEvents || !s.knows(key) {
 		s.store.dropped(len(events))
 	} else {
 		s.store.accept(events)
 	}
 	s.after(w, r, f)
+}
+
+// knows tells whether there is a source with that write key.
+func (s *Server) knows(key string) bool {
+	return len(s.options.WriteKeys) == 0 || slices.Contains(s.options.WriteKeys, key)
 }
 
 // bodies are buffers for requests; what is kept of them is copied.
@@ -180,7 +195,8 @@ func (s *Server) count(w http.ResponseWriter, r *http.Request) {
 
 // settings is the CDN's answer about a write key.
 func (s *Server) settings(w http.ResponseWriter, r *http.Request) {
-	if len(s.options.WriteKeys) > 0 && !slices.Contains(s.options.WriteKeys, r.PathValue("key")) {
+	s.store.asked()
+	if !s.knows(r.PathValue("key")) {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
 	}

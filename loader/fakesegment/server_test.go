@@ -53,6 +53,7 @@ type answer struct {
 	status     int
 	body       string
 	retryAfter string
+	date       string
 }
 
 func (b *bundle) do(t *testing.T, method, path, body string, change func(*http.Request)) (answer, error) {
@@ -72,7 +73,7 @@ func (b *bundle) do(t *testing.T, method, path, body string, change func(*http.R
 	}
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
-	return answer{res.StatusCode, string(text), res.Header.Get("Retry-After")}, err
+	return answer{res.StatusCode, string(text), res.Header.Get("Retry-After"), res.Header.Get("Date")}, err
 }
 
 func (b *bundle) send(t *testing.T, events ...string) (answer, error) {
@@ -85,7 +86,7 @@ func (b *bundle) ok(t *testing.T, events ...string) {
 	t.Helper()
 	got, err := b.send(t, events...)
 	require.NoError(t, err)
-	require.Equal(t, answer{status: 200, body: `{"success": true}`}, got)
+	require.Equal(t, answer{status: 200, body: `{"success": true}`, date: got.date}, got)
 }
 
 func batch(events ...string) string {
@@ -118,9 +119,9 @@ func TestBatch_RefusesRequests(t *testing.T) {
 		change  func(*http.Request)
 		status  int
 	}{
-		"no key":           {change: func(r *http.Request) { r.Header.Del("Authorization") }, status: 401},
-		"empty key":        {change: func(r *http.Request) { r.SetBasicAuth("", "") }, status: 401},
-		"unknown key":      {options: fakesegment.Options{WriteKeys: []string{"another"}}, status: 401},
+		"no key":           {change: func(r *http.Request) { r.Header.Del("Authorization") }, status: 400},
+		"empty key":        {change: func(r *http.Request) { r.SetBasicAuth("", "") }, status: 400},
+		"unknown key":      {options: fakesegment.Options{WriteKeys: []string{"another"}, RefuseKeys: true}, status: 401},
 		"content type":     {change: func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, status: 400},
 		"malformed":        {body: `{"batch":[` + screen("1"), status: 400},
 		"no batch":         {body: `{"messageId":"m"}`, status: 400},
@@ -279,6 +280,36 @@ func TestSettings_KnowsKeys(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, status, got.status)
 	}
+	require.EqualValues(t, 2, b.server.Stats().KeysAsked)
+}
+
+// The trap that Segment's API sets: it says success to any key, and drops the events.
+func TestBatch_DropsEventsOfUnknownKeys(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fakesegment.Options{WriteKeys: []string{"another"}})
+	b.ok(t, screen("1"), screen("2"))
+	require.Empty(t, b.server.Accepted())
+	require.EqualValues(t, 2, b.server.Stats().Dropped)
+}
+
+func TestClock(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fakesegment.Options{ClockAhead: 3 * time.Hour})
+	ahead := func(method, path, body string) time.Duration {
+		got, err := b.do(t, method, path, body, nil)
+		require.NoError(t, err)
+		date, err := http.ParseTime(got.date)
+		require.NoError(t, err)
+		return time.Until(date)
+	}
+	require.InDelta(t, 3, ahead(http.MethodPost, "/v1/batch", batch(screen("1"))).Hours(), 0.1)
+	require.InDelta(t, 3, ahead(http.MethodPost, "/v1/batch", "{").Hours(), 0.1)
+	require.InDelta(t, 3, ahead(http.MethodGet, "/v1/projects/k/settings", "").Hours(), 0.1)
+	require.InDelta(t, 3, ahead(http.MethodHead, "/", "").Hours(), 0.1)
+	b.server.SetClock(-time.Hour)
+	require.InDelta(t, -1, ahead(http.MethodPost, "/v1/batch", batch(screen("1"))).Hours(), 0.1)
+	b.server.SetClock(0)
+	require.InDelta(t, 0, ahead(http.MethodPost, "/v1/batch", batch(screen("1"))).Hours(), 0.1)
 }
 
 func TestStats(t *testing.T) {

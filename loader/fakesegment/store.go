@@ -21,8 +21,8 @@ type Stats struct {
 	Received   int64 `json:"received"`
 	Accepted   int64 `json:"accepted"`
 	Duplicates int64 `json:"duplicates"`
-	// Dropped counts the events of batches that were too long, or dropped on
-	// demand.
+	// Dropped counts the events of batches that were too long, had a key that is not known, or
+	// were dropped on demand.
 	Dropped int64            `json:"dropped"`
 	Invalid int64            `json:"invalid"`
 	Reasons map[string]int64 `json:"invalid_reasons"`
@@ -38,6 +38,8 @@ type Stats struct {
 	MaxPerSecond int64 `json:"max_per_second"`
 	// PerSecond are the events of each second since FirstAt.
 	PerSecond []int64 `json:"per_second"`
+	// KeysAsked counts questions whether a write key is known.
+	KeysAsked int64 `json:"keys_asked"`
 	// Connections counts connections opened.
 	Connections int64 `json:"connections"`
 }
@@ -174,6 +176,13 @@ func (s *store) dropped(n int) {
 	defer s.mu.Unlock()
 	s.stats.Dropped += int64(n)
 	s.arrive(int64(n))
+}
+
+// asked counts a question about a write key.
+func (s *store) asked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.KeysAsked++
 }
 
 // counted takes a batch of which only the number of events is known.
