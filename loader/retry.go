@@ -34,8 +34,9 @@ func (l *Loader) Rejects(ctx context.Context, src *config.Source, reason string,
 func (l *Loader) RetryRejects(ctx context.Context, src *config.Source, reason string) (Summary, error) {
 	return l.inSession(ctx, src, ledger.RunOptions{Kind: ledger.Retry}, func(s *session) error {
 		rejected := &pages.Rejects{Ledger: s.run.Ledger(), Export: s.export, Reason: reason}
-		_, err := s.flow(rejected, src.Integrations, func(in *pipeline.IntakeConfig, _ *pipeline.Config) {
+		_, err := s.flow(rejected, src.Integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 			in.HasRejects, in.Retrying = true, true
+			c.Careful = true // Among them may be rows that can't be recorded.
 		})
 		if gone := rejected.Gone(); gone > 0 {
 			s.log.Warn("rejects whose rows are gone from the export stay", "rejects", gone)

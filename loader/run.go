@@ -98,6 +98,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 		}
 		limited, err := s.flow(from, src.Integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 			in.Limit, in.Timed, c.Timed = opts.Limit, opts.Timed, opts.Timed
+			c.Unrecorded, c.Careful = s.ahead(), false
 			if opts.Progress != nil {
 				c.Progress = func(done ledger.Counters) { opts.Progress(Progress{done, from.Expected()}) }
 			}

@@ -37,6 +37,7 @@ const (
 type session struct {
 	loader *Loader
 	src    *config.Source
+	kind   ledger.RunKind
 	export *source.Source
 	run    *ledger.Run
 	log    *slog.Logger
@@ -47,6 +48,10 @@ type session struct {
 	end ledger.End
 	// rejects are the rows that were recorded as rejected.
 	rejects event.Tally
+	// unrecorded is what the pipeline could not record, past is true once it recorded what
+	// an earlier run could not.
+	unrecorded *ledger.Watermark
+	past       bool
 }
 
 // inSession does the work of a run, and returns what became of it.
@@ -65,7 +70,7 @@ func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.
 	}
 	hard, cancel := graceful(ctx)
 	defer cancel()
-	s := &session{loader: l, src: src, export: export, run: run, log: l.log.With("source", src.Nickname, "run", run.ID), hard: hard, soft: ctx}
+	s := &session{loader: l, src: src, kind: opts.Kind, export: export, run: run, log: l.log.With("source", src.Nickname, "run", run.ID), hard: hard, soft: ctx}
 	s.warnDead()
 	err = s.live(work)
 	s.warnRejected()
@@ -81,7 +86,7 @@ func (s *session) within(opts ledger.RunOptions, work func(*session) error) erro
 	if err != nil {
 		return err
 	}
-	inner := &session{loader: s.loader, src: s.src, export: s.export, run: run, log: s.log, hard: s.hard, soft: s.soft}
+	inner := &session{loader: s.loader, src: s.src, kind: opts.Kind, export: s.export, run: run, log: s.log, hard: s.hard, soft: s.soft}
 	return inner.live(work)
 }
 
@@ -108,6 +113,7 @@ func (s *session) live(work func(*session) error) error {
 	// Even if the time is up: a short last try.
 	last, cancel := context.WithTimeout(context.WithoutCancel(hard), 2*postgres.ConnectTimeout)
 	defer cancel()
+	s.noteUnrecorded(last)
 	return errors.Join(err, postgres.Retry(last, postgres.ConnectTimeout, nil, func(ctx context.Context) error {
 		return s.run.Finish(ctx, s.end)
 	}))
@@ -124,6 +130,7 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	c := pipeline.Config{
 		Sender: s.loader.gateway.Sender(s.src.WriteKey, encoder), Senders: s.loader.gateway.Concurrency(),
 		Run: s.run, Base: s.end.Counters, Version: Version, Log: s.log,
+		Unrecorded: s.run.State.Unrecorded, Careful: s.run.State.Unrecorded != nil,
 	}
 	change(&in, &c)
 	c.Intake = pipeline.NewIntake(in)
@@ -134,6 +141,7 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	if mark := p.Recorded(); mark != nil {
 		s.end.WatermarkAfter = &mark.At
 	}
+	s.unrecorded, s.past = p.NotRecorded(), p.Past()
 	return c.Intake.Limited(), err
 }
 

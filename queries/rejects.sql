@@ -1,6 +1,6 @@
 -- name: RejectsKnown :many
 -- Which of the rows were rejected before, and why.
-select interaction_id, reason, attempts from loader_rejects where interaction_id = any (@interaction_ids::text[]);
+select interaction_id, reason, detail, attempts from loader_rejects where interaction_id = any (@interaction_ids::text[]);
 
 -- name: RejectsPut :exec
 -- A row that is rejected again keeps its first_seen_at. attempts is counted by

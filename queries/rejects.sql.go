@@ -55,12 +55,13 @@ func (q *Queries) RejectsDelete(ctx context.Context, db DBTX, interactionIds []s
 }
 
 const rejectsKnown = `-- name: RejectsKnown :many
-select interaction_id, reason, attempts from loader_rejects where interaction_id = any ($1::text[])
+select interaction_id, reason, detail, attempts from loader_rejects where interaction_id = any ($1::text[])
 `
 
 type RejectsKnownRow struct {
 	InteractionID string
 	Reason        string
+	Detail        string
 	Attempts      int32
 }
 
@@ -74,7 +75,12 @@ func (q *Queries) RejectsKnown(ctx context.Context, db DBTX, interactionIds []st
 	var items []RejectsKnownRow
 	for rows.Next() {
 		var i RejectsKnownRow
-		if err := rows.Scan(&i.InteractionID, &i.Reason, &i.Attempts); err != nil {
+		if err := rows.Scan(
+			&i.InteractionID,
+			&i.Reason,
+			&i.Detail,
+			&i.Attempts,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -154,3 +154,18 @@ select status from loader_runs where id = @id;
 
 -- name: RunsRunning :many
 select * from loader_runs where status = 'running' order by id;
+
+-- name: ConstraintsCheck :exec
+-- Looks at once at what would be looked at by the commit.
+set constraints all immediate;
+
+-- name: UnrecordedSet :exec
+-- Where pages were sent and not recorded, NULL = they are by now. The lease's row is locked, so
+-- that nobody takes over meanwhile: only its holder knows.
+with held as (
+    select from loader_leases where name = @lease and holder = @holder and token = @token for update
+)
+update loader_state
+set unrecorded_at = sqlc.narg(unrecorded_at)::timestamptz, unrecorded_id = sqlc.narg(unrecorded_id)::text,
+    updated_at = clock_timestamp()
+where exists (select from held);

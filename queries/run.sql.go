@@ -13,6 +13,16 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const constraintsCheck = `-- name: ConstraintsCheck :exec
+set constraints all immediate
+`
+
+// Looks at once at what would be looked at by the commit.
+func (q *Queries) ConstraintsCheck(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, constraintsCheck)
+	return err
+}
+
 const leaseGet = `-- name: LeaseGet :one
 select l.name, l.holder, l.token, l.acquired_at, l.expires_at, l.wanted_by, l.wanted_at, l.expires_at > clock_timestamp() as held from loader_leases l where l.name = $1
 `
@@ -626,4 +636,35 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 		&i.SchemaDirty,
 	)
 	return i, err
+}
+
+const unrecordedSet = `-- name: UnrecordedSet :exec
+with held as (
+    select from loader_leases where name = $3 and holder = $4 and token = $5 for update
+)
+update loader_state
+set unrecorded_at = $1::timestamptz, unrecorded_id = $2::text,
+    updated_at = clock_timestamp()
+where exists (select from held)
+`
+
+type UnrecordedSetParams struct {
+	UnrecordedAt *time.Time
+	UnrecordedID *string
+	Lease        string
+	Holder       string
+	Token        int64
+}
+
+// Where pages were sent and not recorded, NULL = they are by now. The lease's row is locked, so
+// that nobody takes over meanwhile: only its holder knows.
+func (q *Queries) UnrecordedSet(ctx context.Context, db DBTX, arg UnrecordedSetParams) error {
+	_, err := db.Exec(ctx, unrecordedSet,
+		arg.UnrecordedAt,
+		arg.UnrecordedID,
+		arg.Lease,
+		arg.Holder,
+		arg.Token,
+	)
+	return err
 }

@@ -12,7 +12,8 @@ import (
 type Reason string
 
 // The reasons. Segment answers 200 and drops such events silently, so each rule
-// is checked before sending; only RefusedBySegment is found afterwards.
+// is checked before sending; only RefusedBySegment is found afterwards. CanNotBeRecorded is
+// found before sending too, by trying to record.
 const (
 	MissingIdentity   Reason = "missing_identity"
 	UnknownKind       Reason = "unknown_kind"
@@ -22,6 +23,7 @@ const (
 	MissingEventName  Reason = "missing_event_name"
 	InvalidTimestamp  Reason = "invalid_timestamp"
 	TooLarge          Reason = "event_too_large"
+	CanNotBeRecorded  Reason = "can_not_be_recorded"
 	RefusedBySegment  Reason = "refused_by_segment"
 )
 
@@ -29,9 +31,13 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		MissingIdentity, UnknownKind, MissingTutorialID, InvalidTutorialID, InvalidPortalID, MissingEventName,
-		InvalidTimestamp, TooLarge, RefusedBySegment,
+		InvalidTimestamp, TooLarge, CanNotBeRecorded, RefusedBySegment,
 	}
 }
+
+// Stays reports whether a row that was rejected for this reason is left alone until somebody
+// retries it, though all rules let it pass: the verdict was somebody else's.
+func (r Reason) Stays() bool { return r == RefusedBySegment || r == CanNotBeRecorded }
 
 // Reject says why a row can't be sent.
 type Reject struct {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -54,8 +55,8 @@ func (l *Ledger) Delivered(ctx context.Context, ids []string) (map[string]struct
 
 // KnownReject is what is known of a row that was rejected before.
 type KnownReject struct {
-	Reason   string
-	Attempts int32
+	Reason, Detail string
+	Attempts       int32
 }
 
 // KnownRejects returns those of the rows that were rejected before, by the row's
@@ -65,9 +66,13 @@ func (l *Ledger) KnownRejects(ctx context.Context, interactionIDs []string) (map
 	if len(interactionIDs) == 0 {
 		return known, nil
 	}
-	rows, err := ask(ctx, l, "looking for rejects", l.q.RejectsKnown, interactionIDs)
+	keys := map[string]string{}
+	for _, id := range interactionIDs {
+		keys[rejectKey(id)] = id
+	}
+	rows, err := ask(ctx, l, "looking for rejects", l.q.RejectsKnown, slices.Collect(maps.Keys(keys)))
 	for _, row := range rows {
-		known[row.InteractionID] = KnownReject{Reason: row.Reason, Attempts: row.Attempts}
+		known[keys[row.InteractionID]] = KnownReject{Reason: row.Reason, Detail: row.Detail, Attempts: row.Attempts}
 	}
 	return known, err
 }

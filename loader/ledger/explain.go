@@ -44,7 +44,7 @@ func (l *Ledger) MirrorOf(ctx context.Context, interactionID string) ([]MirrorRo
 
 // Reject returns the reject of a row of the export, nil if there is none.
 func (l *Ledger) Reject(ctx context.Context, interactionID string) (*Reject, error) {
-	rows, err := ask(ctx, l, "looking for a reject", l.q.ExplainReject, interactionID)
+	rows, err := ask(ctx, l, "looking for a reject", l.q.ExplainReject, rejectKey(interactionID))
 	return first(each(rows, rejectOf)), err
 }
 

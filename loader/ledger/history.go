@@ -152,7 +152,7 @@ type Reject struct {
 
 func rejectOf(r queries.LoaderReject) Reject {
 	return Reject{
-		InteractionID: r.InteractionID, Reason: r.Reason, Detail: r.Detail, Interaction: r.Interaction,
+		InteractionID: rejectedID(r.InteractionID, r.Interaction), Reason: r.Reason, Detail: r.Detail, Interaction: r.Interaction,
 		RunID: r.RunID, FirstSeenAt: r.FirstSeenAt, LastSeenAt: r.LastSeenAt, Attempts: r.Attempts,
 	}
 }
@@ -177,7 +177,7 @@ func (l *Ledger) AllRejects(ctx context.Context, reason string) iter.Seq2[[]Reje
 // Rejects returns a page of rejects in the order of the rows' ids, after the one
 // given; reason "" means any.
 func (l *Ledger) Rejects(ctx context.Context, after, reason string, limit int32) ([]Reject, error) {
-	rows, err := ask(ctx, l, "reading the rejects", l.q.RejectsList, queries.RejectsListParams{After: after, Reason: orNil(reason), Count: limit})
+	rows, err := ask(ctx, l, "reading the rejects", l.q.RejectsList, queries.RejectsListParams{After: rejectKey(after), Reason: orNil(reason), Count: limit})
 	return each(rows, rejectOf), err
 }
 

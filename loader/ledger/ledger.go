@@ -134,6 +134,9 @@ type State struct {
 	// why that lies well before CaughtUpAt, "" if it does not.
 	CompleteUntil *time.Time
 	HeldBack      string
+	// Unrecorded is the end of the pages that a run sent and could not record; nil = none, or
+	// they were recorded since.
+	Unrecorded *Watermark
 	// SlotsSince is from when on slots are accounted for; nil = serve never ran.
 	SlotsSince *time.Time
 	// Alerts is what serve has announced.
@@ -143,9 +146,13 @@ type State struct {
 }
 
 func stateOf(s queries.LoaderState, version int64) State {
+	var unrecorded *Watermark
+	if s.UnrecordedAt != nil {
+		unrecorded = &Watermark{At: *s.UnrecordedAt, ID: s.UnrecordedID}
+	}
 	return State{
 		MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
-		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
+		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
 	}
 }
 
@@ -188,6 +195,12 @@ func (l *Ledger) explain(err error, format string, args ...any) error {
 	case postgres.Missing(err) || postgres.MissingColumn(err) || errors.Is(err, pgx.ErrNoRows):
 		// A column is missing from a schema that an older candu-loader made.
 		return notMigrated(text, err)
+	case postgres.Full(err):
+		e := &fault.Error{Kind: postgres.KindOf(err), Text: text, Err: err}
+		return e.WithHint("The warehouse's disk is full. Make room there, then run again: the next run goes on where this one stopped.")
+	case postgres.Locked(err):
+		e := &fault.Error{Kind: postgres.KindOf(err), Text: text, Err: err}
+		return e.WithHint("Another session holds a lock. Find it, and end it or wait for it: "+lockedBy, pgx.Identifier{l.id.Schema}.Sanitize())
 	case postgres.Denied(err):
 		e := &fault.Error{Kind: postgres.KindOf(err), Text: text, Err: err}
 		return e.WithHint("The schema belongs to another role. As its owner: ALTER SCHEMA %s OWNER TO <the loader's role>; and the same for its tables.",

@@ -136,19 +136,24 @@ func (g *Group) Reset() {
 // watermark, or nothing. It may be repeated: rows that are there already stay as
 // they are. If the lease is another's by now, nothing is written and the error is
 // of kind [fault.Busy].
-func (r *Run) Record(ctx context.Context, g *Group) error {
+func (r *Run) Record(ctx context.Context, g *Group) error { return r.put(ctx, g, false) }
+
+// put records a group, or tries to.
+func (r *Run) put(ctx context.Context, g *Group, trial bool) error {
 	write := copyAll
 	if g.Resent {
 		write = insertNew
 	}
-	err := r.record(ctx, g, write)
+	err := r.record(ctx, g, write, trial)
 	if refusesCopy(err) && !g.Resent {
-		err = r.record(ctx, g, insertNew)
+		err = r.record(ctx, g, insertNew, trial)
 	}
 	if errors.Is(err, errNoTemporary) {
-		err = r.record(ctx, g, r.ledger.copyMissing)
+		err = r.record(ctx, g, r.ledger.copyMissing, trial)
 	}
 	switch {
+	case errors.Is(err, errTried):
+		return nil
 	case errors.Is(err, errHeld):
 		return r.lost()
 	case postgres.Code(err) == hasPolicies:
@@ -161,9 +166,13 @@ func (r *Run) Record(ctx context.Context, g *Group) error {
 	return nil
 }
 
-func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, pgx.Tx, *copyRows) error) error {
+func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, pgx.Tx, *copyRows) error, trial bool) error {
 	q := r.ledger.q
-	return pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: r.ledger.record}, func(tx pgx.Tx) error {
+	begin := r.ledger.record
+	if trial {
+		begin += limitLocks
+	}
+	return pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
 		for i := range g.tables {
 			if len(g.tables[i].ids) == 0 {
 				continue
@@ -178,13 +187,16 @@ func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, 
 			}
 		}
 		if len(g.cleared) > 0 {
-			if _, err := q.RejectsDelete(ctx, tx, g.cleared); err != nil {
+			if _, err := q.RejectsDelete(ctx, tx, each(g.cleared, rejectKey)); err != nil {
 				return err
 			}
 		}
 		held, err := q.RunAdvance(ctx, tx, r.advance(g))
 		if err == nil && !held && !failpoint.Without("fencing") {
 			return errHeld
+		}
+		if err == nil && trial {
+			return r.undo(ctx, tx)
 		}
 		failpoint.At("inside_commit")
 		return err
@@ -226,11 +238,12 @@ func rejects(rejected []Rejected, run int64) queries.RejectsPutParams {
 	p := queries.RejectsPutParams{RunID: run}
 	seen := map[string]bool{}
 	for _, r := range slices.Backward(rejected) {
-		if seen[r.InteractionID] {
+		key := rejectKey(r.InteractionID)
+		if seen[key] {
 			continue
 		}
-		seen[r.InteractionID] = true
-		p.InteractionIds = append(p.InteractionIds, r.InteractionID)
+		seen[key] = true
+		p.InteractionIds = append(p.InteractionIds, key)
 		p.Reasons = append(p.Reasons, string(r.Reason))
 		p.Details = append(p.Details, r.Detail)
 		p.Interactions = append(p.Interactions, r.Interaction)

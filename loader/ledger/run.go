@@ -104,6 +104,7 @@ func (c Counters) Plus(d Counters) Counters {
 type Run struct {
 	ledger *Ledger
 	lease  string
+	holder string
 	token  int64
 
 	// ID is the run's number.
@@ -141,11 +142,11 @@ var errHeld = errors.New("held")
 // cause [ErrNotMigrated]. In both cases nothing was written.
 func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	latest := Latest()
-	lease := cmp.Or(opts.Lease, opts.Kind.Lease())
+	lease, holder := cmp.Or(opts.Lease, opts.Kind.Lease()), cmp.Or(opts.Holder, Holder())
 	var row queries.RunOpenRow
 	err := l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
-			Lease: lease, Holder: cmp.Or(opts.Holder, Holder()), Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
+			Lease: lease, Holder: holder, Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
 			Host: hostname(), Version: opts.Version,
 		})
@@ -168,7 +169,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		return nil, err
 	}
 	run := &Run{
-		ledger: l, lease: lease, token: *row.Token, ID: *row.RunID,
+		ledger: l, lease: lease, holder: holder, token: *row.Token, ID: *row.RunID,
 		State:      stateOf(row.LoaderState, row.SchemaVersion),
 		HasRejects: row.HasRejects, Dead: int(row.DeadRuns),
 	}

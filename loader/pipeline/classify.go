@@ -54,7 +54,7 @@ func (in *Intake) classify(ctx context.Context, page *source.Page) (*Classified,
 		made, reject := in.config.Rules.Convert(row)
 		switch {
 		case reject != nil && wasRejected && before.Reason == string(reject.Reason) && !in.config.Retrying,
-			reject == nil && wasRejected && before.Reason == string(event.RefusedBySegment) && !in.config.Retrying:
+			reject == nil && wasRejected && event.Reason(before.Reason).Stays() && !in.config.Retrying:
 			out.before = append(out.before, i)
 		case reject != nil:
 			object, err := page.Object(i)

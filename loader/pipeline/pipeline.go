@@ -51,6 +51,11 @@ type Config struct {
 	Base ledger.Counters
 	// Version of the program that sends the events.
 	Version string
+	// Unrecorded is the end of pages that a run before sent and could not record: until it is
+	// recorded past it, this one has one page in flight, and tries to record each before it sends
+	// it. nil = there is none. Careful does so to the end, whatever there is.
+	Unrecorded *ledger.Watermark
+	Careful    bool
 	// Progress is told after each batch and each page; nil = nobody asks. It must be quick and
 	// safe for concurrent use.
 	Progress func(ledger.Counters)
@@ -63,6 +68,7 @@ type Config struct {
 type Pipeline struct {
 	Config
 
+	trial trial
 	// gap is true once a page was not delivered whole.
 	gap bool
 	// rejecting is true once there may be rejects: then those of all rows that are mirrored are
@@ -84,6 +90,8 @@ type Pipeline struct {
 // New returns a pipeline, which runs once.
 func New(config Config) *Pipeline {
 	p := &Pipeline{Config: config, counters: config.Base, rejecting: config.Intake.config.HasRejects}
+	p.trial.careful.Store(config.Careful || config.Unrecorded != nil)
+	p.trial.always.Store(config.Careful)
 	p.wanted, p.halt = context.WithCancelCause(context.Background())
 	return p
 }
@@ -95,6 +103,8 @@ type parcel struct {
 	batches []*batch
 	// sent is done when every batch was sent, or given up.
 	sent sync.WaitGroup
+	// recorded is closed when the page, and all before it, are recorded.
+	recorded chan struct{}
 }
 
 // batch is a piece of a parcel's events, and what became of it.
@@ -164,6 +174,7 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 
 // read fills the pipeline.
 func (p *Pipeline) read(ctx context.Context, places chan<- struct{}, parcels chan<- *parcel, batches chan<- *batch) {
+	var before *parcel
 	for {
 		select {
 		case <-ctx.Done():
@@ -171,13 +182,16 @@ func (p *Pipeline) read(ctx context.Context, places chan<- struct{}, parcels cha
 		case places <- struct{}{}:
 		}
 		page, err := p.Intake.Next(ctx)
+		if err == nil && page != nil {
+			err = p.try(ctx, page, before)
+		}
 		if err != nil {
 			p.halt(err)
 		}
 		if err != nil || page == nil {
 			return
 		}
-		next := &parcel{Classified: page}
+		next := &parcel{Classified: page, recorded: make(chan struct{})}
 		for rest := page.Events; len(rest) > 0; {
 			n := p.Sender.Cut(rest)
 			next.batches = append(next.batches, &batch{parcel: next, events: rest[:n]})
@@ -187,6 +201,10 @@ func (p *Pipeline) read(ctx context.Context, places chan<- struct{}, parcels cha
 		parcels <- next
 		for _, b := range next.batches {
 			batches <- b
+		}
+		before = next
+		if p.trial.careful.Load() && !before.settled(ctx) {
+			return
 		}
 	}
 }

@@ -35,12 +35,16 @@ type group struct {
 	mark *ledger.Watermark
 	// spans are in flight until the group is recorded.
 	spans []*span
+	// end is the last place of its pages, recorded what is closed when they are recorded.
+	end      *ledger.Watermark
+	recorded []chan struct{}
 }
 
 func (g *group) reset() {
 	g.Reset()
 	clear(g.spans)
 	g.pages, g.counted, g.rejects, g.mark, g.spans = 0, ledger.Counters{}, event.Tally{}, nil, g.spans[:0]
+	g.end, g.recorded = nil, g.recorded[:0]
 }
 
 // inOrder passes on the pages whose batches were sent, in the order in which they were read.
@@ -62,11 +66,13 @@ func (p *Pipeline) record(ctx context.Context, sent <-chan *parcel, places <-cha
 		if !broken {
 			if err := p.commit(ctx, &g.Group); err != nil {
 				p.halt(err)
+				p.couldNot(err, g.end)
 				broken = true
 			} else {
 				p.count(g.counted)
 				p.rejects.Plus(g.rejects)
 				p.recorded = cmp.Or(g.mark, p.recorded)
+				p.past(g.end, g.recorded...)
 			}
 		}
 		p.Intake.done(g.spans)
@@ -80,7 +86,7 @@ func (p *Pipeline) record(ctx context.Context, sent <-chan *parcel, places <-cha
 // encoded.
 func (p *Pipeline) fill(g *group, sent <-chan *parcel, places <-chan struct{}) (more bool) {
 	var due <-chan time.Time
-	for g.pages < pagesInGroup && g.Bytes() < groupBytes {
+	for g.pages < p.trial.pagesInGroup() && g.Bytes() < groupBytes {
 		select {
 		case next, ok := <-sent:
 			if !ok {
@@ -111,9 +117,11 @@ func (p *Pipeline) add(g *group, next *parcel) {
 	if g.pages == 0 && !page.Any() {
 		// There is nothing to wait for.
 		p.count(counted)
+		p.past(nil, next.recorded)
 		p.tell()
 		return
 	}
+	g.end, g.recorded = cmp.Or(lastPlace(next.Page), g.end), append(g.recorded, next.recorded)
 	g.counted = g.counted.Plus(counted)
 	for _, r := range page.Rejected {
 		if !r.Gone {

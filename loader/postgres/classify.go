@@ -24,6 +24,7 @@ const (
 	queryCanceled         = "57014"
 	serializationFailure  = "40001"
 	lockNotAvailable      = "55P03"
+	diskFull              = "53100"
 )
 
 // Code returns the SQLSTATE of err, "" if the server did not send it.
@@ -42,6 +43,23 @@ func Missing(err error) bool {
 
 // MissingColumn reports whether err says that a column is not there.
 func MissingColumn(err error) bool { return Code(err) == undefinedColumn }
+
+// OfData reports whether err says that the data can't be stored as they are: a value that its
+// type does not take, a constraint, a limit of the server's, a trigger that raises.
+func OfData(err error) bool {
+	code := Code(err)
+	switch code[:min(2, len(code))] {
+	case "22", "23", "54":
+		return true
+	}
+	return code == "P0001"
+}
+
+// Full reports whether err says that the server's disk is full.
+func Full(err error) bool { return Code(err) == diskFull }
+
+// Locked reports whether err says that another session held a lock for too long.
+func Locked(err error) bool { return Code(err) == lockNotAvailable }
 
 // Denied reports whether err says that the role lacks a privilege.
 func Denied(err error) bool { return Code(err) == insufficientPrivilege }
@@ -71,7 +89,7 @@ func RefusesParameter(err error) bool {
 //
 //   - Passing trouble (the connection broke, the server restarts, a deadlock, a
 //     recovery conflict, a time limit of the server's) is [fault.Retryable].
-//   - What an operator has to mend (login, TLS, privilege, missing object) is
+//   - What an operator has to mend (login, TLS, privilege, missing object, full disk) is
 //     [fault.Precondition].
 //   - Everything else is [fault.Failed].
 //
@@ -103,7 +121,8 @@ func kindOfCode(code string) fault.Kind {
 		return fault.Retryable
 	case insufficientPrivilege, undefinedTable, undefinedSchema, "42703", // undefined column
 		"28P01", "28000", "3D000", // password, no pg_hba entry, no such database
-		"25006": // read-only: a standby, or a failover under way
+		"25006",  // read-only: a standby, or a failover under way
+		diskFull: // what frees space is somebody, not time
 		return fault.Precondition
 	}
 	switch code[:min(2, len(code))] {

@@ -117,7 +117,7 @@ func (x *explainer) rejected() string {
 		return text + "the export could not be asked for its row."
 	case out.Row == nil:
 		return text + "its row is gone from the export, so it can't be tried again."
-	case out.Event != nil && r.Reason != string(event.RefusedBySegment):
+	case out.Event != nil && !event.Reason(r.Reason).Stays():
 		return text + fmt.Sprintf("its row was mended since, and `candu-loader rejects retry %s` sends it.", human.Quote(out.Source))
 	}
 	return text + fmt.Sprintf("mend the row in the export, then run `candu-loader rejects retry %s`.", human.Quote(out.Source))
