@@ -13,7 +13,8 @@ import (
 )
 
 func (a *app) buildRunCmd() *cobra.Command {
-	var limit int
+	var opts loader.RunsOptions
+	var maxRejected string
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "run [NICKNAME...]",
@@ -25,26 +26,49 @@ stop the others.
 What a run recorded stays, however it ends; the next one goes on from there.`,
 		Example: `  candu-loader run
   candu-loader run Candu_Prod --limit 1000
+  candu-loader run Candu_Prod --max-rejected 100%
   candu-loader run --json`,
 		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
-			if dryRun {
-				return a.previewRuns(ctx, l, sources, limit)
+			var err error
+			if opts.MaxRejected, err = a.parseMaxRejected(maxRejected); err != nil {
+				return err
 			}
-			return a.run(ctx, l, sources, limit)
+			if opts.Limit < 0 {
+				return a.usage("--limit %d: expected 0 or more", opts.Limit)
+			}
+			if dryRun {
+				return a.previewRuns(ctx, l, sources, opts)
+			}
+			return a.run(ctx, l, sources, opts)
 		}),
 	}
-	cmd.Flags().IntVar(&limit, "limit", 0, "end after that many rows that are new; 0 = no limit")
+	cmd.Flags().IntVar(&opts.Limit, "limit", 0, "end after that many rows that are new; 0 = no limit")
+	cmd.Flags().StringVar(&maxRejected, "max-rejected", "", maxRejectedUsage)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send and write nothing")
 	return cmd
 }
 
-func (a *app) previewRuns(ctx context.Context, l *loader.Loader, sources []*config.Source, limit int) error {
+func (a *app) previewRuns(ctx context.Context, l *loader.Loader, sources []*config.Source, opts loader.RunsOptions) error {
 	var errs []error
 	for _, src := range sources {
-		preview, err := l.PreviewRun(ctx, src, loader.RunOptions{Limit: limit})
+		preview, err := l.PreviewRun(ctx, src, loader.RunOptions{Limit: opts.Limit, MaxRejected: opts.MaxRejected})
 		errs = append(errs, a.preview(preview, named(src.Nickname, sources, err)))
 	}
 	return errors.Join(errs...)
+}
+
+const maxRejectedUsage = "share of the new rows, or number, that may be rejected, instead of the source's max_rejected; 100% lets all pass"
+
+// parseMaxRejected reads --max-rejected; nil if it was not given.
+func (a *app) parseMaxRejected(text string) (*config.MaxRejected, error) {
+	if text == "" {
+		return nil, nil
+	}
+	allowed, err := config.ParseMaxRejected(text)
+	if err != nil {
+		return nil, a.usage("--max-rejected %s", err)
+	}
+	return &allowed, nil
 }
 
 // runResult is a source's part of run --json.
@@ -53,12 +77,10 @@ type runResult struct {
 	Error *jsonError `json:"error"`
 }
 
-func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Source, limit int) error {
-	if limit < 0 {
-		return a.usage("--limit %d: expected 0 or more", limit)
-	}
+func (a *app) run(ctx context.Context, l *loader.Loader, sources []*config.Source, opts loader.RunsOptions) error {
 	progress := a.openProgress()
-	runs := l.RunAll(ctx, sources, loader.RunsOptions{Limit: limit, Progress: progress.update, Ended: progress.end})
+	opts.Progress, opts.Ended = progress.update, progress.end
+	runs := l.RunAll(ctx, sources, opts)
 	progress.close()
 	var errs []error
 	results := make([]runResult, len(runs))
