@@ -78,7 +78,7 @@ var plans = map[string]plan{
 		export: loadertest.Export{Rows: 1000, Start: day(november), End: day("2025-11-17"), Ties: 20},
 		config: oneSource,
 		prepare: []string{
-			"candu-loader run",
+			"candu-loader run --first",
 			"sql: delete from candu_prod.screens where timestamp >= '2025-11-07' and timestamp < '2025-11-08'",
 		},
 	},
@@ -86,7 +86,7 @@ var plans = map[string]plan{
 	"late-start": {
 		export:  loadertest.Export{Rows: 4000, Start: day("2024-11-17"), End: day("2025-11-17"), Ties: 20},
 		config:  oneSource + "    start_at: 2025-11-01\n",
-		prepare: []string{"sql: create index on public.candu_interactions (occurred_at, id)", "candu-loader run"},
+		prepare: []string{"sql: create index on public.candu_interactions (occurred_at, id)", "candu-loader run --first"},
 	},
 	// A source with rows that can't be sent.
 	"rejects": {
@@ -94,17 +94,14 @@ var plans = map[string]plan{
 			"missing_identity": 0.002, "unknown_kind": 0.001, "invalid_tutorial_id": 0.001, "missing_event_name": 0.001,
 		}},
 		config:  oneSource,
-		prepare: []string{"candu-loader run"},
-	},
-	// A source whose config misspells its kinds.
-	"wrong-kinds": {
-		export: loadertest.Export{Rows: 2000, Start: day(november), End: day("2025-11-17"), Ties: 20},
-		config: oneSource + "    interactions: {kinds: {view: [View], interaction: [Interaction]}}\n",
+		prepare: []string{"candu-loader run --first"},
 	},
 	// A source that was loaded.
-	"loaded": {export: fewUsers(lately(2000)), config: oneSource, prepare: []string{"candu-loader run"}},
-	// A source that was never loaded; the document brings the configuration.
-	"serve": {export: lately(500)},
+	"loaded": {export: fewUsers(lately(2000)), config: oneSource, prepare: []string{"candu-loader run --first"}},
+	// A source without a schema.
+	"never-loaded": {export: lately(500), config: oneSource},
+	// A source that was never loaded; the document brings the configuration, but for the schema.
+	"serve": {export: lately(500), config: strings.ReplaceAll(strings.ReplaceAll(oneSource, "Prod", "Dev"), "PROD", "DEV"), prepare: []string{"candu-loader migrate"}},
 }
 
 func fewUsers(export loadertest.Export) loadertest.Export {

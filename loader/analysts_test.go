@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
@@ -82,7 +83,7 @@ func TestViews_LoaderFreshness(t *testing.T) {
 	role := loadertest.Role(t, loadertest.Shared(t), "analyst")
 	w.cfg.Warehouse.Readers = []string{role}
 	w.plain(t)
-	_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0])
+	_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0], ledger.MigrateOptions{Create: true})
 	require.NoError(t, err)
 	const freshness = `select complete_until is null as never, watermark_at is null and last_success_at is null as nothing,
 		lag between interval '0' and interval '1 hour' and lag = now() - caught_up_at as fresh, last_success_at > now() - interval '1 hour' as succeeded from loader_freshness`

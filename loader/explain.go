@@ -20,7 +20,7 @@ func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (tr
 	book, state, err := l.migrated(ctx, src)
 	c := trace.Config{Source: src, Ledger: book, State: state, Migrated: true}
 	switch {
-	case errors.Is(err, ledger.ErrNotMigrated):
+	case errors.Is(err, ledger.ErrAbsent):
 		c.Migrated, c.State.MessageNamespace = false, src.MessageNamespace
 	case err != nil:
 		return none, err

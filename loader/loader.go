@@ -101,14 +101,14 @@ func (l *Loader) sourceFor(ctx context.Context, src *config.Source, timeout time
 		URL: src.Interactions.URL, Timeout: timeout, PageSize: src.PageSize, Log: l.log.With("source", src.Nickname),
 		Spec: source.Spec{
 			Schema: src.Interactions.Table.Schema, Table: src.Interactions.Table.Name,
-			Columns: src.Interactions.Columns, ByEventName: src.Interactions.Kinds.ByEventName,
+			Columns: src.Interactions.Columns,
 		},
 	})
 }
 
-// Migrate creates or upgrades the source's schema.
-func (l *Loader) Migrate(ctx context.Context, src *config.Source) (ledger.Migration, error) {
-	return ledger.Migrate(ctx, l.config.Warehouse.MigrateURL, l.identity(src))
+// Migrate upgrades the source's schema, or creates it if it may.
+func (l *Loader) Migrate(ctx context.Context, src *config.Source, opts ledger.MigrateOptions) (ledger.Migration, error) {
+	return ledger.Migrate(ctx, l.config.Warehouse.MigrateURL, l.identity(src), opts)
 }
 
 // MigrationPlan returns the SQL that Migrate would run.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
@@ -18,7 +19,7 @@ func TestRun_RecordsPagesInOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{source: "page_size: 20", segment: "concurrency: 8\nbatch_size: 10"})
 	w.sample(t, loadertest.Export{Rows: 600, Ties: 1})
-	_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0])
+	_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0], ledger.MigrateOptions{Create: true})
 	require.NoError(t, err)
 	w.exec(t, `begin; set local search_path to candu_test;
 		create table trouble (n int);

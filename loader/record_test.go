@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader"
+	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
@@ -76,7 +77,7 @@ func newLineIn(t *testing.T, rows int, s settings) *line {
 	l.exec(t, `insert into candu_interactions (id, kind, user_id, tutorial_id, occurred_at, exported_at)
 		select n, 'view', 'u', n, timestamptz '2026-01-01Z' + n * interval '1 s', timestamptz '2026-01-01Z' + n * interval '1 s'
 		from generate_series(1, $1::int) n`, rows)
-	_, err := l.loader(t).Migrate(t.Context(), l.cfg.Sources[0])
+	_, err := l.loader(t).Migrate(t.Context(), l.cfg.Sources[0], ledger.MigrateOptions{Create: true})
 	require.NoError(t, err)
 	return l
 }

@@ -20,10 +20,10 @@ type RunOptions struct {
 	Kind ledger.RunKind
 	// SlotAt is the slot of the schedule, nil for a run by hand.
 	SlotAt *time.Time
+	// First makes the schema where there is none, which else is an error.
+	First bool
 	// Limit ends the run after that many rows which were new; 0 = no limit.
 	Limit int
-	// MaxRejected counts instead of the source's; nil = the source's.
-	MaxRejected *config.MaxRejected
 	// Progress is told how far the run is, often; nil = nobody asks. It must be
 	// quick and safe for concurrent use.
 	Progress func(Progress)
@@ -74,14 +74,19 @@ func (s *Summary) close(run *ledger.Run, end ledger.End, started time.Time) {
 	s.LagSeconds = status.Lag(caughtUpAt, time.Now())
 }
 
-// Run loads what came since the watermark. It migrates the schema first where
-// that is needed.
+// Run loads what came since the watermark. It upgrades a schema of an older version first; where
+// there is none, that is an error, unless it is the first run.
 //
 // However it ends, what was recorded stays, and the next run goes on from there:
 // rows that Segment accepted without being recorded are sent again with the same
 // messageIds. When ctx is done, reading stops, what is in flight is finished and
 // recorded within 25 s, and the error is of kind [fault.Interrupted].
 func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (Summary, error) {
+	if opts.First {
+		if err := l.makeSchema(ctx, src); err != nil {
+			return Summary{Source: src.Nickname, Schema: src.Schema, Kind: cmp.Or(opts.Kind, ledger.Manual), Status: ledger.RunFailed}, err
+		}
+	}
 	begin := ledger.RunOptions{Kind: cmp.Or(opts.Kind, ledger.Manual), SlotAt: opts.SlotAt}
 	return l.inSession(ctx, src, begin, func(s *session) error {
 		if opts.Opened != nil {
@@ -101,7 +106,6 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 		limited, err := s.flow(from, src.Integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 			in.Limit, in.Timed, c.Timed = opts.Limit, opts.Timed, opts.Timed
 			c.Unrecorded, c.Careful = s.ahead(), false
-			in.Brake = brake(src, opts.MaxRejected, runAnyway(src))
 			if opts.Progress != nil {
 				c.Progress = func(done ledger.Counters) { opts.Progress(Progress{done, from.Expected()}) }
 			}
@@ -118,4 +122,17 @@ func (s *session) incremental(estimate bool) pages.Config {
 		Export: s.export, Ledger: s.run.Ledger(), State: s.run.State, StartAt: s.src.StartAt, Lookback: s.src.Lookback,
 		Estimate: estimate, Again: s.again, Log: s.log,
 	}
+}
+
+// makeSchema makes the schema of a source whose export can be read.
+func (l *Loader) makeSchema(ctx context.Context, src *config.Source) error {
+	export, err := l.source(ctx, src)
+	if err != nil {
+		return err
+	}
+	export.Close()
+	return postgres.Retry(ctx, migrateTimeout, nil, func(ctx context.Context) error {
+		_, err := l.Migrate(ctx, src, ledger.MigrateOptions{Create: true})
+		return err
+	})
 }

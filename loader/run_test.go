@@ -292,7 +292,7 @@ func TestRun_Interrupted(t *testing.T) {
 	w.sample(t, loadertest.Export{Rows: 5_000})
 	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 5}}})
 	ctx, cancel := context.WithCancel(t.Context())
-	summary, err := w.loader(t).Run(ctx, w.cfg.Sources[0], loader.RunOptions{Progress: func(p loader.Progress) {
+	summary, err := w.loader(t).Run(ctx, w.cfg.Sources[0], loader.RunOptions{First: true, Progress: func(p loader.Progress) {
 		if p.Sent > 500 {
 			cancel()
 		}
@@ -326,7 +326,7 @@ func TestRun_ATakeoverStopsTheOldHolder(t *testing.T) {
 	w.sample(t, loadertest.Export{Rows: 200})
 	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Delay, DelayMillis: 20}}})
 	taken := false
-	summary, err := w.loader(t).Run(t.Context(), w.cfg.Sources[0], loader.RunOptions{Progress: func(p loader.Progress) {
+	summary, err := w.loader(t).Run(t.Context(), w.cfg.Sources[0], loader.RunOptions{First: true, Progress: func(p loader.Progress) {
 		if p.Sent >= 50 && !taken {
 			taken = true
 			w.exec(t, "update candu_test.loader_leases set holder = 'the other one', token = token + 1, expires_at = now() - interval '1 second'")

@@ -15,10 +15,10 @@ const RunsAtOnce = 4
 // RunsOptions says how to run several sources. The functions must be quick and safe for
 // concurrent use; nil = nobody asks.
 type RunsOptions struct {
+	// First makes each schema that is not there.
+	First bool
 	// Limit ends each run after that many rows which were new; 0 = no limit.
 	Limit int
-	// MaxRejected counts instead of each source's; nil = each source's.
-	MaxRejected *config.MaxRejected
 	// Progress is told that a source's run begins, with zeros, and then how far it is, often.
 	Progress func(*config.Source, Progress)
 	// Ended is told that a source's run ended.
@@ -39,7 +39,7 @@ func (l *Loader) RunAll(ctx context.Context, sources []*config.Source, opts Runs
 	group.SetLimit(RunsAtOnce)
 	for i, src := range sources {
 		group.Go(func() error {
-			run := RunOptions{Limit: opts.Limit, MaxRejected: opts.MaxRejected}
+			run := RunOptions{First: opts.First, Limit: opts.Limit}
 			if opts.Progress != nil {
 				run.Progress = func(p Progress) { opts.Progress(src, p) }
 				opts.Progress(src, Progress{})

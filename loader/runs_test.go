@@ -23,7 +23,7 @@ func TestRunAll_OneSourcesTroubleDoesNotStopTheOthers(t *testing.T) {
 	w.cfg.Sources[1].Interactions.Table.Name = "nowhere"
 	var ended, told atomic.Int64
 	results := w.loader(t).RunAll(t.Context(), w.cfg.Sources, loader.RunsOptions{
-		Limit:    10,
+		First: true, Limit: 10,
 		Progress: func(*config.Source, loader.Progress) { told.Add(1) },
 		Ended:    func(*config.Source) { ended.Add(1) },
 	})

@@ -172,8 +172,8 @@ func (s *session) warnDead() {
 	}
 }
 
-// openRun opens the ledger and begins a run, after a migration if that is what is
-// missing.
+// openRun opens the ledger and begins a run, after a migration if the schema is of an older version.
+// One that is not there it does not make.
 func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.RunOptions) (*ledger.Run, error) {
 	book, err := l.ledger(ctx, src)
 	if err != nil {
@@ -188,7 +188,7 @@ func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.Ru
 	err = postgres.Retry(ctx, openTimeout, nil, open)
 	if errors.Is(err, ledger.ErrNotMigrated) {
 		err = postgres.Retry(ctx, migrateTimeout, nil, func(ctx context.Context) error {
-			_, err := l.Migrate(ctx, src)
+			_, err := l.Migrate(ctx, src, ledger.MigrateOptions{})
 			return err
 		})
 		if err != nil {

@@ -26,6 +26,7 @@ type world struct {
 	fake *fakesegment.Server
 	cfg  *config.Config
 	log  strings.Builder
+	made bool // the schema, which from then on has to be there
 }
 
 // settings are what a test changes in the config.
@@ -101,7 +102,10 @@ func (w *world) run(t *testing.T) loader.Summary {
 
 func (w *world) try(t *testing.T, opts loader.RunOptions) (loader.Summary, error) {
 	t.Helper()
-	return w.loader(t).Run(t.Context(), w.cfg.Sources[0], opts)
+	opts.First = !w.made
+	summary, err := w.loader(t).Run(t.Context(), w.cfg.Sources[0], opts)
+	w.made = w.made || summary.RunID > 0
+	return summary, err
 }
 
 func (w *world) exec(t *testing.T, sql string, args ...any) {

@@ -23,7 +23,6 @@ func (a *app) buildBackfillCmd() *cobra.Command {
 		opts         loader.BackfillOptions
 		from, to, by string
 		integrations string
-		maxRejected  string
 		dryRun       bool
 	)
 	cmd := &cobra.Command{
@@ -56,9 +55,6 @@ what is mirrored is passed over at reading speed.`,
 			if opts.Integrations, err = a.parseIntegrations(integrations); err != nil {
 				return err
 			}
-			if opts.MaxRejected, err = a.parseMaxRejected(maxRejected); err != nil {
-				return err
-			}
 			if dryRun {
 				preview, err := l.PreviewBackfill(ctx, src, opts)
 				return a.preview(preview, err)
@@ -72,7 +68,6 @@ what is mirrored is passed over at reading speed.`,
 	flags.StringVar(&by, "by", "occurred_at", "column that the range is about: occurred_at or exported_at")
 	flags.BoolVar(&opts.Resend, "resend", false, "send rows that are in the mirror too, with the same messageIds")
 	flags.StringVar(&integrations, "integrations", "", "Segment's integrations object for this backfill alone, as JSON")
-	flags.StringVar(&maxRejected, "max-rejected", "", maxRejectedUsage)
 	flags.BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send nothing")
 	_ = cmd.MarkFlagRequired("from")
 	return cmd
@@ -168,7 +163,7 @@ func (a *app) preview(p loader.Preview, err error) error {
 	}
 	a.printf("%s: dry run, nothing was sent or written\n", p.Source)
 	if !p.Migrated {
-		a.printf("  schema %s is not there yet; a run makes it\n", p.Schema)
+		a.printf("  schema %s is not there yet; `candu-loader migrate %s` makes it\n", p.Schema, human.Quote(p.Source))
 	}
 	line := func(label, format string, args ...any) { a.printf("  %-18s %s\n", label, fmt.Sprintf(format, args...)) }
 	line("rows read", "%d", p.RowsRead)
@@ -185,9 +180,6 @@ func (a *app) preview(p loader.Preview, err error) error {
 		for _, example := range r.Examples {
 			line("", "  %s", example)
 		}
-	}
-	if p.Stops != "" {
-		line("would stop", "%s", p.Stops)
 	}
 	line("requests", "%d, %d bytes of events", p.Requests, p.Bytes)
 	if p.SecondsAtLimit > 0 {

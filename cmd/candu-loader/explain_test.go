@@ -16,7 +16,7 @@ func TestExplain(t *testing.T) {
 	require.Equal(t, 0, code, log)
 	require.Contains(t, out, "no run has read anything yet")
 
-	code, _, _ = b.call(t, "run", "Candu_A")
+	code, _, _ = b.call(t, "run", "--first", "Candu_A")
 	require.Equal(t, 0, code)
 	code, out, log = b.call(t, "explain", "Candu_A", "7")
 	require.Equal(t, 0, code, log)

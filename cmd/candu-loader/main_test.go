@@ -66,11 +66,14 @@ func TestCommands(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 
-	code, out, _ := b.call(t, "status", "Candu_A")
-	require.Equal(t, 0, code)
-	require.Contains(t, out, "no schema yet")
-
-	code, out, _ = b.call(t, "migrate", "Candu_A", "--dry-run")
+	t.Log("nothing but migrate makes a schema")
+	for _, command := range []string{"status", "run", "backfill --from 2026-01-01", "verify", "rejects retry", "check --offline"} {
+		code, out, log := b.call(t, append(strings.Fields(command), "Candu_A")...)
+		require.Equal(t, 3, code, command)
+		require.Contains(t, out+log, "it is not there", command)
+		require.Contains(t, out+log, "candu-loader migrate Candu_A. If it was loaded before, ", command)
+	}
+	code, out, _ := b.call(t, "migrate", "Candu_A", "--dry-run")
 	require.Equal(t, 0, code)
 	require.Contains(t, out, `create schema "candu_a";`)
 	require.Contains(t, out, "create table tracks")
@@ -104,7 +107,7 @@ func TestCommands(t *testing.T) {
 		require.Contains(t, out, want)
 	}
 	code, out, _ = b.call(t, "status", "--json")
-	require.Equal(t, 0, code)
+	require.Equal(t, 3, code, "the other source has no schema")
 	require.True(t, json.Valid([]byte(out)))
 
 	code, out, _ = b.call(t, "check", "Candu_A")

@@ -17,7 +17,11 @@ func (a *app) buildMigrateCmd() *cobra.Command {
 		Short: "Create or upgrade the schema of each source",
 		Long: `Creates or upgrades the schema of each source, and grants the readers of the config
 what they may read. Safe to run from several places at once. A migration that
-fails leaves the schema as it was.`,
+fails leaves the schema as it was.
+
+Making a schema is a deliberate act, once for each source: no run makes one by itself,
+for in place of a schema that vanished, a new one would have everything sent again,
+under new ids.`,
 		Example: `  candu-loader migrate
   candu-loader migrate Candu_Prod --dry-run | less`,
 		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
@@ -45,7 +49,7 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 		if dryRun {
 			result.Migration, result.SQL, err = l.MigrationPlan(ctx, src)
 		} else {
-			result.Migration, err = l.Migrate(ctx, src)
+			result.Migration, err = l.Migrate(ctx, src, ledger.MigrateOptions{Create: true})
 		}
 		result.Error = asJSON(err)
 		results = append(results, result)

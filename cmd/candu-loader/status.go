@@ -120,7 +120,7 @@ func statusText(s *status.Source, now time.Time) string {
 		line("rejects", cmp.Or(strings.Join(rejects, ", "), "none"))
 		line("namespace", s.MessageNamespace)
 	} else {
-		line("state", fmt.Sprintf("no schema yet, or one of an older version; `%s` makes it", s.RunCommand()))
+		line("state", fmt.Sprintf("the schema is of an older version; `%s` upgrades it", s.RunCommand()))
 	}
 	if s.NextSlot != nil {
 		line("schedule", fmt.Sprintf("%s (%s), next %s", s.Schedule, s.Timezone, s.NextSlot.Format("2006-01-02 15:04 MST")))

@@ -157,8 +157,7 @@ func (d *decoder) value(path string, node ast.Node, f field) {
 		*to = d.integrations(path, node)
 		return
 	}
-	_, scalar := node.(ast.ScalarNode)
-	if _, words := reflect.TypeAssert[Kinds](f.to); len(fieldsOf(f.to)) > 0 && !(words && scalar) {
+	if len(fieldsOf(f.to)) > 0 {
 		d.mapping(path, node, f.to)
 		return
 	}

@@ -84,14 +84,18 @@ func (l *Ledger) writing() *Ledger {
 func (l *Ledger) Schema() string { return l.id.Schema }
 
 // inTx runs fn in a transaction that sees the schema's tables by their plain names; the error
-// names what was being done. Of a schema that was never migrated, or not to the end, it has
-// [ErrNotMigrated] as its cause. fn must not keep tx.
+// names what was being done. Of a schema that is not there it has [ErrAbsent] as its cause, of
+// one of an older version [ErrNotMigrated]. fn must not keep tx.
 func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
 	err := pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.begin}, fn)
-	if err != nil {
-		return l.explain(err, "%s of schema %q", doing, l.id.Schema)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = l.explain(err, "%s of schema %q", doing, l.id.Schema)
+	if errors.Is(err, ErrNotMigrated) {
+		err = l.diagnose(ctx, err)
+	}
+	return err
 }
 
 // ask runs one query in a transaction of its own.
@@ -156,8 +160,8 @@ func stateOf(s queries.LoaderState, version int64) State {
 	}
 }
 
-// State reads where the source stands. A schema that was never migrated is a
-// [fault.Precondition].
+// State reads where the source stands. A schema that is not there, or of an older version, is a
+// [fault.Precondition] with the cause [ErrAbsent] or [ErrNotMigrated].
 func (l *Ledger) State(ctx context.Context) (State, error) {
 	row, err := ask(ctx, l, "reading the state", plain(l.q.StateGet), struct{}{})
 	if errors.Is(err, ErrNotMigrated) {
@@ -170,9 +174,9 @@ func (l *Ledger) State(ctx context.Context) (State, error) {
 	return stateOf(row.LoaderState, row.SchemaVersion), l.verify(row.LoaderState)
 }
 
-// ErrNotMigrated is the cause of errors which say that the schema is not there, or not as this
+// ErrNotMigrated is the cause of errors which say that the schema is there, but not as this
 // candu-loader makes it.
-var ErrNotMigrated = errors.New("it is not there yet, or of an older version")
+var ErrNotMigrated = errors.New("it is of an older version")
 
 // notMigrated is a precondition with the remedy; cause is what the database said, nil if it
 // was not asked.

@@ -37,7 +37,7 @@ func setup(tb testing.TB) *testBundle {
 
 func (b *testBundle) migrate(tb testing.TB) {
 	tb.Helper()
-	_, err := Migrate(tb.Context(), b.url, b.id)
+	_, err := Migrate(tb.Context(), b.url, b.id, MigrateOptions{Create: true})
 	require.NoError(tb, err)
 }
 
@@ -73,7 +73,7 @@ func TestMigrate_FromSeveralPlacesAtOnce(t *testing.T) {
 		wait.Go(func() {
 			id := b.id
 			id.Schema = []string{"one", "Two"}[i%2]
-			_, errs[i] = Migrate(t.Context(), b.url, id)
+			_, errs[i] = Migrate(t.Context(), b.url, id, MigrateOptions{Create: true})
 		})
 	}
 	wait.Wait()
@@ -99,7 +99,7 @@ func TestMigrate_EverythingHasAComment(t *testing.T) {
 		  and (obj_description(c.oid) is null or col_description(c.oid, a.attnum) is null)`))
 	require.Equal(t, `id varchar(1024) "C"`, b.one(t, `select attname || ' varchar(' || atttypmod - 4 || ') "' || collname || '"'
 		from pg_attribute join pg_collation on pg_collation.oid = attcollation where attrelid = 'screens'::regclass and attnum = 1`))
-	again, err := Migrate(t.Context(), b.url, b.id)
+	again, err := Migrate(t.Context(), b.url, b.id, MigrateOptions{Create: true})
 	require.NoError(t, err)
 	require.Equal(t, again.From, again.To)
 	plan, _, err := Plan(t.Context(), b.url, b.id)
@@ -114,7 +114,7 @@ func TestMigrate_AFailedMigrationLeavesNothing(t *testing.T) {
 	_, err := b.db.Exec(t.Context(), `create schema "Odd Name"; create type "Odd Name".loader_rejects as enum ('x')`)
 	require.NoError(t, err)
 	for range 2 {
-		_, err = Migrate(t.Context(), b.url, b.id)
+		_, err = Migrate(t.Context(), b.url, b.id, MigrateOptions{Create: true})
 		require.ErrorContains(t, err, `migration 1 of schema "Odd Name" was rolled back, the schema is not created`)
 		require.NotContains(t, err.Error(), "irty")
 		require.NotContains(t, err.Error(), "create table", "the file is not shown")
@@ -144,7 +144,7 @@ func TestMigrate_Refuses(t *testing.T) {
 	b.migrate(t)
 	other := b.id
 	other.Nickname = "Other"
-	_, err := Migrate(t.Context(), b.url, other)
+	_, err := Migrate(t.Context(), b.url, other, MigrateOptions{Create: true})
 	require.ErrorContains(t, err, `schema "Odd Name" holds source "N", not "Other"`)
 	require.Equal(t, fault.Precondition, fault.KindOf(err))
 	other = b.id
@@ -155,7 +155,7 @@ func TestMigrate_Refuses(t *testing.T) {
 	require.Equal(t, "0", b.one(t, "select count(*) from loader_runs"), "nothing is half-written")
 	other = b.id
 	other.Readers = []string{"nobody here"}
-	_, err = Migrate(t.Context(), b.url, other)
+	_, err = Migrate(t.Context(), b.url, other, MigrateOptions{Create: true})
 	require.ErrorContains(t, err, `no role "nobody here"`)
 	b.exec(t, "update loader_schema_migrations set version = 99")
 	_, err = b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
@@ -166,7 +166,13 @@ func TestOpenRun_NeedsAMigration(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
+	require.ErrorIs(t, err, ErrAbsent)
+	require.Equal(t, fault.Precondition, fault.KindOf(err))
+	b.migrate(t)
+	b.undoLatest(t)
+	_, err = b.ledger.OpenRun(t.Context(), RunOptions{Kind: Manual})
 	require.ErrorIs(t, err, ErrNotMigrated)
+	require.NotErrorIs(t, err, ErrAbsent)
 	require.Equal(t, fault.Precondition, fault.KindOf(err))
 }
 

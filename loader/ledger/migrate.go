@@ -42,8 +42,15 @@ type Migration struct {
 	To   int `json:"to"`
 }
 
-// Migrate creates the schema or brings it up to date, and grants the readers
-// what they may read. Several loaders may call it at once: one works, the others wait.
+// MigrateOptions say how to migrate.
+type MigrateOptions struct {
+	// Create makes a schema where there is none, which is a deliberate act; else that is an error
+	// with the cause [ErrAbsent].
+	Create bool
+}
+
+// Migrate brings the schema up to date, or creates it if it may, and grants the readers what they
+// may read. Several loaders may call it at once: one works, the others wait.
 //
 // Each migration is one transaction together with its mark in the version table.
 // If one fails, the schema is as it was at the version before, and the next call
@@ -52,7 +59,7 @@ type Migration struct {
 //
 // It refuses, without a change, a schema that holds tables of somebody else, and
 // one that a newer candu-loader has made.
-func Migrate(ctx context.Context, url secret.URL, id Identity) (Migration, error) {
+func Migrate(ctx context.Context, url secret.URL, id Identity, opts MigrateOptions) (Migration, error) {
 	done := Migration{Schema: id.Schema}
 	m, err := openMigrator(ctx, url, id)
 	if err != nil {
@@ -64,6 +71,9 @@ func Migrate(ctx context.Context, url secret.URL, id Identity) (Migration, error
 	}
 	look, err := m.look(ctx)
 	if err != nil {
+		return done, err
+	}
+	if err := m.admit(ctx, opts); err != nil {
 		return done, err
 	}
 	if !look.Present {
@@ -149,6 +159,40 @@ func (m *migrator) look(ctx context.Context) (queries.SchemaLookRow, error) {
 			WithHint("CREATE ROLE %s; or take it out of warehouse.readers in the config.", pgx.Identifier{missing[0]}.Sanitize())
 	}
 	return look, nil
+}
+
+// admit refuses to make a schema unless that is wanted, and to give a new state, and with it new
+// ids, to one that remembers what was sent.
+func (m *migrator) admit(ctx context.Context, opts MigrateOptions) error {
+	look, err := m.q.SchemaFind(ctx, m.conn, m.id.Schema)
+	hasState, used := false, false
+	if err == nil && look.Ours && look.Usable {
+		err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+			_, err1 := tx.Exec(ctx, "set local search_path to "+m.schema)
+			var err2, err3 error
+			hasState, err2 = m.q.StatePresent(ctx, tx)
+			if !hasState {
+				used, err3 = m.q.SchemaUsed(ctx, tx)
+			}
+			return cmp.Or(err1, err2, err3)
+		})
+	}
+	switch {
+	case ctx.Err() != nil:
+		return fault.Wrap(fault.Interrupted, context.Cause(ctx), "migrating schema %q", m.id.Schema)
+	case err != nil:
+		return m.explain(err, "inspecting schema %q", m.id.Schema)
+	}
+	missing := absence(m.id, look, hasState)
+	switch {
+	case !opts.Create || missing != nil && !errors.Is(missing, ErrAbsent):
+		return missing
+	case used && !hasState && m.id.Namespace == uuid.Nil:
+		return fault.New(fault.Precondition, "giving schema %q a new state: its mirror or its runs say that events were sent, and loader_state is empty", m.id.Schema).
+			WithHint("Restore loader_state: with another namespace everything would be sent again, under new ids. If you know the namespace, " +
+				"write it into the config, `message_namespace: ...`, and migrate again: the runs then begin at the beginning, and find what the mirror has.")
+	}
+	return nil
 }
 
 // applied says from which version to which one the migrations went, and what kept them from
@@ -262,6 +306,9 @@ func (m *migrator) settle(ctx context.Context) error {
 	l := &Ledger{id: m.id, q: m.q}
 	err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "set local search_path to "+m.schema); err != nil {
+			return err
+		}
+		if err := m.q.CommitDurably(ctx, tx); err != nil {
 			return err
 		}
 		namespace := m.id.Namespace

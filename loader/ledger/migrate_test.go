@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/secret"
 	"github.com/candu-loader/candu-loader/migrations"
 )
 
@@ -29,7 +32,7 @@ func TestMigrate_Interrupted(t *testing.T) {
 	require.NotEqual(t, whole, before)
 
 	tables := b.one(t, `select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables
-		where schemaname = 'Odd Name' and tablename <> 'loader_schema_migrations'`)
+		where schemaname = 'Odd Name' and tablename not in ('loader_schema_migrations', 'loader_state')`)
 	locker, err := b.db.Begin(t.Context())
 	require.NoError(t, err)
 	defer func() { _ = locker.Rollback(context.Background()) }()
@@ -39,7 +42,7 @@ func TestMigrate_Interrupted(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := Migrate(ctx, b.url, b.id)
+		_, err := Migrate(ctx, b.url, b.id, MigrateOptions{Create: true})
 		ended <- err
 	}()
 	b.sessions(t, 1, "wait_event_type = 'Lock'")
@@ -51,10 +54,59 @@ func TestMigrate_Interrupted(t *testing.T) {
 	require.NoError(t, locker.Rollback(t.Context()))
 	require.Equal(t, before, b.one(t, shape))
 
-	done, err := Migrate(t.Context(), b.url, b.id)
+	done, err := Migrate(t.Context(), b.url, b.id, MigrateOptions{Create: true})
 	require.NoError(t, err)
 	require.Equal(t, Migration{Schema: "Odd Name", From: latest - 1, To: latest}, done)
 	require.Equal(t, whole, b.one(t, shape))
+}
+
+// Without being told to, nobody makes a schema, and not even then new ids for one that sent something.
+func TestMigrate_MakesASchemaOnPurpose(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := Migrate(t.Context(), b.url, b.id, MigrateOptions{})
+	require.ErrorIs(t, err, ErrAbsent)
+	var made bool
+	require.NoError(t, b.db.QueryRow(t.Context(), `select exists (select from pg_namespace where nspname = 'Odd Name')`).Scan(&made))
+	require.False(t, made)
+
+	b.migrate(t)
+	namespace := b.one(t, "select message_namespace from loader_state")
+	b.exec(t, "truncate loader_state")
+	b.migrate(t) // Nothing was sent with it.
+	require.NotEqual(t, namespace, b.one(t, "select message_namespace from loader_state"))
+	namespace = b.one(t, "select message_namespace from loader_state")
+
+	b.exec(t, "insert into screens (id) values ('x'); truncate loader_state")
+	_, err = Migrate(t.Context(), b.url, b.id, MigrateOptions{})
+	require.ErrorIs(t, err, ErrAbsent)
+	_, err = Migrate(t.Context(), b.url, b.id, MigrateOptions{Create: true})
+	require.ErrorContains(t, err, "its mirror or its runs say that events were sent, and loader_state is empty")
+	require.Equal(t, fault.Precondition, fault.KindOf(err))
+	require.Equal(t, "0", b.one(t, "select count(*) from loader_state"))
+
+	b.id.Namespace = uuid.MustParse(namespace)
+	b.migrate(t)
+	require.Equal(t, namespace, b.one(t, "select message_namespace from loader_state"))
+}
+
+// A schema that the role may not use looks as if it were empty.
+func TestOpenRun_ASchemaThatTheRoleMayNotUse(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	role := loadertest.Role(t, loadertest.Shared(t), "login")
+	u, err := url.Parse(b.url.Reveal())
+	require.NoError(t, err)
+	query := u.Query()
+	query.Set("user", role)
+	u.RawQuery = query.Encode()
+	_, err = New(loadertest.Pool(t, u.String()), b.id).OpenRun(t.Context(), RunOptions{Kind: Manual})
+	require.ErrorContains(t, err, `role "`+role+`" may not use it`)
+	require.NotErrorIs(t, err, ErrAbsent)
+	require.Contains(t, fault.HintOf(err), `GRANT USAGE ON SCHEMA "Odd Name" TO "`+role+`"`)
+	_, err = Migrate(t.Context(), secret.URL(u.String()), b.id, MigrateOptions{Create: true})
+	require.ErrorContains(t, err, `role "`+role+`" may not use it`)
 }
 
 // undoLatest takes the latest migration back, and returns its number.

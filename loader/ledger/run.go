@@ -138,8 +138,8 @@ var errHeld = errors.New("held")
 // OpenRun takes the lease and begins a run, in one short transaction.
 //
 // A lease that another loader holds is [fault.Busy]: the error says who and
-// since when. A schema that is missing or old is a [fault.Precondition] with the
-// cause [ErrNotMigrated]. In both cases nothing was written.
+// since when. A schema that is not there is a [fault.Precondition] with the cause [ErrAbsent],
+// an old one with [ErrNotMigrated]. In all cases nothing was written.
 func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	latest := Latest()
 	lease, holder := cmp.Or(opts.Lease, opts.Kind.Lease()), cmp.Or(opts.Holder, Holder())

@@ -3,7 +3,6 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -135,7 +134,7 @@ func (p *Pipeline) count(add ledger.Counters) {
 	p.counters = p.counters.Plus(add)
 }
 
-// Flow runs until the intake has ended, soft is done, or something goes wrong. When
+// Flow runs until the intake is empty, soft is done, or something goes wrong. When
 // soft is done, reading stops, what is in flight is still recorded, and the error is of kind
 // [fault.Interrupted]; when ctx is done, everything ends at once. What was recorded stays
 // recorded in every case.
@@ -170,7 +169,7 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 	stages.Go(func() { inOrder(parcels, sent) })
 	stages.Go(func() { p.record(ctx, sent, places) })
 	stages.Wait()
-	return cmp.Or(context.Cause(p.wanted), p.Intake.Stopped())
+	return context.Cause(p.wanted)
 }
 
 // read fills the pipeline.

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/candu-loader/candu-loader/loader/config"
-	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -61,8 +60,6 @@ type Target struct {
 	Export func(ctx context.Context) (*source.Source, error)
 	Ledger func(ctx context.Context) (*ledger.Ledger, error)
 	Plan   func(ctx context.Context) (ledger.Migration, error)
-	// Rules make events of the table's rows; the namespace does not matter.
-	Rules func(table *source.Table) *event.Rules
 }
 
 // checker collects what it sees, and goes on after each trouble.
@@ -145,21 +142,23 @@ func (c *checker) warehouse(ctx context.Context) {
 		c.add(LevelError, "warehouse_read_only", "warehouse.url must lead to the primary.", "the warehouse is a replica, it can't be written to")
 	}
 	plan, err := c.Plan(ctx)
+	_, stateErr := book.State(ctx)
 	switch {
 	case err != nil:
 		c.trouble("schema_unusable", err)
+	case errors.Is(stateErr, ledger.ErrAbsent):
+		c.trouble("schema_missing", stateErr)
 	case plan.From == 0:
-		c.add(LevelInfo, "schema_new", "", "the first run will create schema %q", c.Source.Schema)
+		c.add(LevelError, "schema_elsewhere", "Both must lead to the same database.",
+			"schema %q is where warehouse.url leads to, and not where warehouse.migrate_url does", c.Source.Schema)
 	case plan.From < plan.To:
 		c.add(LevelInfo, "schema_old", "candu-loader migrate "+c.Source.Nickname,
 			"schema %q is at version %d, the next run will upgrade it to %d", c.Source.Schema, plan.From, plan.To)
 	default:
 		c.add(LevelInfo, "schema_current", "", "schema %q is at version %d", c.Source.Schema, plan.To)
 	}
-	if err == nil && plan.From > 0 {
-		if _, err := book.State(ctx); err != nil && !errors.Is(err, ledger.ErrNotMigrated) {
-			c.trouble("schema_unusable", err)
-		}
+	if err == nil && stateErr != nil && !errors.Is(stateErr, ledger.ErrAbsent) && !errors.Is(stateErr, ledger.ErrNotMigrated) {
+		c.trouble("schema_unusable", stateErr)
 	}
 }
 

@@ -59,15 +59,15 @@ sources:
 	log := slog.New(slog.NewTextHandler(&b.log, nil))
 	l := loader.New(cfg, log)
 	t.Cleanup(l.Close)
+	_, err = l.Migrate(t.Context(), cfg.Sources[0], ledger.MigrateOptions{Create: true})
+	require.NoError(t, err)
 	w := &watcher{ended: make(chan ended, 1000), slots: map[ledger.SlotStatus]int{}}
 	return scheduler.New(l, cfg.Sources, log, w), w
 }
 
-// migrate makes the schema, and says that slots were counted since some time ago.
-func (b *bundle) migrate(t *testing.T, s *scheduler.Scheduler, schedule string, ago time.Duration) {
+// since says that slots were counted since some time ago.
+func (b *bundle) since(t *testing.T, schedule string, ago time.Duration) {
 	t.Helper()
-	_, err := s.Migrate(t.Context())
-	require.NoError(t, err)
 	b.exec(t, `update candu_test.loader_state set slots_schedule = $1, slots_since = clock_timestamp() - $2::interval`, schedule, ago)
 }
 
@@ -211,7 +211,7 @@ func TestOnce_CatchesUp(t *testing.T) {
 	t.Parallel()
 	b := setup(t, "  schedule: \"@every 1h\"\n  catch_up: 5h30m")
 	s, _ := b.scheduler(t)
-	b.migrate(t, s, "@every 1h UTC", 10*time.Hour)
+	b.since(t, "@every 1h UTC", 10*time.Hour)
 	once(t, s)
 	counts := b.count(t, time.Hour)
 	require.Equal(t, 10, counts["missed"]+counts["caught_up"]+counts["ran"], "%v", b.slots(t))
@@ -227,7 +227,7 @@ func TestRun_TakesOver(t *testing.T) {
 	t.Parallel()
 	b := setup(t, `  schedule: "@every 6h"`)
 	s, w := b.scheduler(t)
-	b.migrate(t, s, "@every 6h UTC", 0)
+	b.since(t, "@every 6h UTC", 0)
 	b.exec(t, `insert into candu_test.loader_slots (slot_at, status, holder, held_until)
 		values (date_trunc('hour', now()) - interval '1 hour', 'running', 'dead', clock_timestamp() - interval '1 second')`)
 	serve(t, s)
@@ -241,7 +241,7 @@ func TestRun_SkipsOverlap(t *testing.T) {
 	b := setup(t, `  schedule: "@every 1s"`)
 	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Status, Status: 503}))
 	s, w := b.scheduler(t)
-	b.migrate(t, s, "@every 1s UTC", 0)
+	b.since(t, "@every 1s UTC", 0)
 	stop := serve(t, s)
 	loadertest.Eventually(t, func() bool { return strings.Contains(strings.Join(b.slots(t), "\n"), "skipped_overlap") }, "a slot to be skipped")
 	b.fake.SetFaults(fakesegment.Faults{})
@@ -260,7 +260,7 @@ func TestRun_TriesAgain(t *testing.T) {
 	b.exec(t, "alter table candu_interactions rename to away")
 	s, w := b.scheduler(t)
 	s.SetRetry(200 * time.Millisecond)
-	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
+	b.since(t, "@every 24h UTC", 24*time.Hour)
 	serve(t, s)
 	first := w.next(t)
 	require.Error(t, first.err)
@@ -299,7 +299,7 @@ func TestRun_Deadline(t *testing.T) {
 	b := setup(t, "  schedule: \"@every 24h\"\n  run_deadline: 5s")
 	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Status, Status: 503}))
 	s, w := b.scheduler(t)
-	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
+	b.since(t, "@every 24h UTC", 24*time.Hour)
 	serve(t, s)
 	e := w.next(t)
 	require.ErrorContains(t, e.err, "run_deadline passed after 5s")
@@ -314,7 +314,7 @@ func TestRun_Interrupted(t *testing.T) {
 	b := setup(t, `  schedule: "@every 24h"`)
 	b.fake.SetFaults(fault(fakesegment.Fault{Kind: fakesegment.Status, Status: 503}))
 	s, w := b.scheduler(t)
-	b.migrate(t, s, "@every 24h UTC", 24*time.Hour)
+	b.since(t, "@every 24h UTC", 24*time.Hour)
 	stop := serve(t, s)
 	loadertest.Eventually(t, func() bool { return b.fake.Stats().Requests > 0 }, "a request")
 	stop()
@@ -332,7 +332,7 @@ func TestRun_ScheduleChanged(t *testing.T) {
 	t.Parallel()
 	b := setup(t, `  schedule: "@every 1s"`)
 	s, w := b.scheduler(t)
-	b.migrate(t, s, "@every 1h Europe/Berlin", 3*time.Hour)
+	b.since(t, "@every 1h Europe/Berlin", 3*time.Hour)
 	stop := serve(t, s)
 	require.NoError(t, w.next(t).err)
 	require.NoError(t, w.next(t).err)
@@ -349,20 +349,17 @@ func TestRun_ScheduleChanged(t *testing.T) {
 func TestRun_DatabaseAway(t *testing.T) {
 	t.Parallel()
 	b := setup(t, `  schedule: "@every 1s"`)
-	b.exec(t, "create schema candu_test")
 	other := loadertest.Database(t)
+	b.source += "\n  interactions: {url: \"" + b.url + "\"}"
+	export := b.url
+	b.url = other
+	s, w := b.scheduler(t)
 	name := other[strings.LastIndex(other, "/t_")+1 : strings.Index(other, "?")]
 	_, err := b.db.Exec(t.Context(), "alter database "+name+" rename to "+name+"_x")
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		_, _ = b.db.Exec(context.Background(), "drop database if exists "+name+"_x with (force)")
 	})
-	b.exec(t, "drop schema candu_test")
-	interactions := "\n  interactions: {url: \"" + b.url + "\"}"
-	b.source += interactions
-	export := b.url
-	b.url = other
-	s, w := b.scheduler(t)
 	serve(t, s)
 	loadertest.Eventually(t, func() bool { return strings.Contains(b.log.String(), "does not exist") }, "the trouble is told")
 	_, err = b.db.Exec(t.Context(), "alter database "+name+"_x rename to "+name)

@@ -136,7 +136,7 @@ func (w *worker) tick(ctx context.Context) (time.Duration, error) {
 	return max(0, min(next.Sub(view.Now), lookEvery)-time.Since(began)) + time.Millisecond, nil
 }
 
-// look reads the slots, after a migration if that is what is missing.
+// look reads the slots, after a migration if the schema is of an older version.
 func (w *worker) look(ctx context.Context) (*ledger.Slots, ledger.SlotsView, error) {
 	book, err := w.loader.Slots(ctx, w.src, w.holder)
 	if err != nil {
@@ -144,7 +144,7 @@ func (w *worker) look(ctx context.Context) (*ledger.Slots, ledger.SlotsView, err
 	}
 	view, err := book.Look(ctx)
 	if errors.Is(err, ledger.ErrNotMigrated) {
-		if _, err := w.loader.Migrate(ctx, w.src); err != nil {
+		if _, err := w.loader.Migrate(ctx, w.src, ledger.MigrateOptions{}); err != nil {
 			return nil, view, err
 		}
 		view, err = book.Look(ctx)

@@ -20,9 +20,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/serve"
 	"github.com/candu-loader/candu-loader/loader/status"
@@ -62,6 +64,7 @@ func setup(t *testing.T) *bundle {
 	require.NoError(t, export.Create(t.Context(), b.db))
 	require.NoError(t, export.Fill(t.Context(), b.db))
 	b.write(t, usual)
+	b.migrate(t)
 	return b
 }
 
@@ -69,6 +72,19 @@ func (b *bundle) write(t *testing.T, text string) {
 	t.Helper()
 	text = strings.NewReplacer("DB", b.url, "SEGMENT", b.fake.URL()).Replace(text)
 	require.NoError(t, os.WriteFile(b.path, []byte(text), 0o600))
+}
+
+// migrate makes the schemas of the config.
+func (b *bundle) migrate(t *testing.T) {
+	t.Helper()
+	cfg, err := b.load()
+	require.NoError(t, err)
+	l := loader.New(cfg, slog.New(slog.DiscardHandler))
+	defer l.Close()
+	for _, src := range cfg.Sources {
+		_, err := l.Migrate(t.Context(), src, ledger.MigrateOptions{Create: true})
+		require.NoError(t, err)
+	}
 }
 
 func (b *bundle) load() (*config.Config, error) {
@@ -241,6 +257,7 @@ func TestRun_Reloads(t *testing.T) {
   write_key: key
   schedule: "@every 1s"
 `)
+	b.migrate(t)
 	b.reload <- struct{}{}
 	eventually(t, "the new source runs", func() bool {
 		v := b.view(t)
@@ -316,6 +333,7 @@ func TestRun_DatabaseAway(t *testing.T) {
 	b.write(t, strings.Replace(usual, `warehouse: {url: "DB"}`, `warehouse: {url: "`+warehouse+`"}`, 1)+`
   interactions: {url: "DB"}
 `)
+	b.migrate(t)
 	require.NoError(t, server.Kill())
 	b.start(t)
 	code, _, text := b.get(t, "/readyz")

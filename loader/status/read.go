@@ -13,7 +13,7 @@ import (
 
 // Databases answer what is to be known of a source.
 type Databases interface {
-	// State reads where the source stands. A schema that needs migration has
+	// State reads where the source stands. A schema of an older version has
 	// [ledger.ErrNotMigrated] as the cause.
 	State(ctx context.Context) (ledger.State, error)
 	// History reads what happened of late, after State.

@@ -58,6 +58,10 @@ func (t *teller) fresh(s *Source) string {
 
 func (t *teller) never(s *Source) string {
 	switch {
+	case !s.Migrated && s.NextSlot != nil:
+		return "The schema is of an older version: the run at " + t.clock(*s.NextSlot) + " upgrades it."
+	case !s.Migrated:
+		return "The schema is of an older version: the next run upgrades it."
 	case len(s.Running) > 0:
 		return "First run: " + lowerFirst(t.active(s)) + "."
 	case s.NextSlot != nil:

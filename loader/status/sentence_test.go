@@ -73,8 +73,11 @@ func TestSentence(t *testing.T) {
 		{"Complete until 08:59, 3 minutes ago.", status.Source{State: "unheard of", CompleteUntil: until}},
 	}
 	for _, test := range tests {
+		test.source.Migrated = true
 		require.Equal(t, test.want, status.Sentence(&test.source, now))
 	}
+	require.Equal(t, "The schema is of an older version: the run at 10:00 upgrades it.", status.Sentence(&status.Source{State: status.New, NextSlot: slot}, now))
+	require.Equal(t, "The schema is of an older version: the next run upgrades it.", status.Sentence(&status.Source{State: status.New}, now))
 }
 
 // The clocks went back at 03:00: half past two came twice, and the zone tells which.

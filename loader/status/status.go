@@ -33,7 +33,7 @@ type Source struct {
 	// Failure is nil while all is well.
 	Failure *Failure `json:"failure"`
 
-	// Migrated is false if the schema is not there, or not as this candu-loader makes it; then
+	// Migrated is false if the schema is not there, which is a Failure, or of an older version; then
 	// nothing more is known.
 	Migrated         bool   `json:"migrated"`
 	SchemaVersion    int    `json:"schema_version"`

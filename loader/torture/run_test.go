@@ -30,7 +30,7 @@ type run struct {
 
 func (w *world) start(t *testing.T, env ...string) *run {
 	t.Helper()
-	return w.command(t, []string{"run"}, env...)
+	return w.command(t, []string{"run", "--first"}, env...)
 }
 
 func (w *world) command(t *testing.T, args []string, env ...string) *run {
