@@ -96,6 +96,12 @@ var plans = map[string]plan{
 		config:  oneSource,
 		prepare: []string{"candu-loader run --first"},
 	},
+	// A source whose config misspells its kinds.
+	"wrong-kinds": {
+		export:  loadertest.Export{Rows: 2000, Start: day(november), End: day("2025-11-17"), Ties: 20},
+		config:  oneSource + "    interactions: {kinds: {view: [View], interaction: [Interaction]}}\n",
+		prepare: []string{"candu-loader migrate"},
+	},
 	// A source that was loaded.
 	"loaded": {export: fewUsers(lately(2000)), config: oneSource, prepare: []string{"candu-loader run --first"}},
 	// A source without a schema.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
@@ -26,6 +27,8 @@ type BackfillOptions struct {
 	Resend bool
 	// Integrations replaces the source's, for this backfill alone; nil keeps them.
 	Integrations map[string]any
+	// MaxRejected counts instead of the source's; nil = the source's.
+	MaxRejected *config.MaxRejected
 	// Progress is told how far it is, often; nil = nobody asks.
 	Progress func(Progress)
 }
@@ -169,9 +172,25 @@ func (b *backfill) send(s *session, r source.Range) (missingIndex string, err er
 	}
 	_, err = s.flow(pages.Ranges{RangeReader: reader}, integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 		in.Resend = b.opts.Resend
+		in.Brake = brake(s.src, b.opts.MaxRejected, b.anyway(s.src))
 		if b.opts.Progress != nil {
 			c.Progress = func(done ledger.Counters) { b.opts.Progress(Progress{done, b.expected}) }
 		}
 	})
 	return missingIndex, err
+}
+
+// anyway is the command that lets the rejects of this backfill pass.
+func (b *backfill) anyway(src *config.Source) string {
+	command := "candu-loader backfill " + human.Quote(src.Nickname)
+	if b.opts.From != nil {
+		command += " --from " + b.opts.From.Format(time.RFC3339)
+	}
+	if b.opts.To != nil {
+		command += " --to " + b.opts.To.Format(time.RFC3339)
+	}
+	if b.opts.ByExported {
+		command += " --by exported_at"
+	}
+	return command + " --max-rejected 100%"
 }

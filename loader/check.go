@@ -4,8 +4,10 @@ import (
 	"context"
 
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/preflight"
+	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
@@ -20,6 +22,9 @@ func (l *Loader) Check(ctx context.Context, src *config.Source, offline bool) []
 		Plan: func(ctx context.Context) (ledger.Migration, error) {
 			plan, _, err := l.MigrationPlan(ctx, src)
 			return plan, err
+		},
+		Rules: func(table *source.Table) *event.Rules {
+			return rules(src, table, ledger.State{}, segment.NewEncoder(src.Integrations))
 		},
 	})
 }

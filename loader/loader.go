@@ -101,7 +101,7 @@ func (l *Loader) sourceFor(ctx context.Context, src *config.Source, timeout time
 		URL: src.Interactions.URL, Timeout: timeout, PageSize: src.PageSize, Log: l.log.With("source", src.Nickname),
 		Spec: source.Spec{
 			Schema: src.Interactions.Table.Schema, Table: src.Interactions.Table.Name,
-			Columns: src.Interactions.Columns,
+			Columns: src.Interactions.Columns, ByEventName: src.Interactions.Kinds.ByEventName,
 		},
 	})
 }

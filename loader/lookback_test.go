@@ -12,7 +12,7 @@ import (
 // sent or not, each is found, once.
 func TestRun_FindsLateRowsAmongDelivered(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{source: "lookback: 30d\npage_size: 5"})
+	w := newWorld(t, settings{source: "lookback: 30d\npage_size: 5\nmax_rejected: 100%"})
 	w.plain(t)
 	// The same rows in every run of the test.
 	random := rand.New(rand.NewPCG(1, 2))

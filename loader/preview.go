@@ -34,8 +34,10 @@ type Preview struct {
 	// RejectedBefore counts rows that were rejected before and are as they were.
 	RejectedBefore int64         `json:"rejected_before"`
 	Rejects        []event.Count `json:"rejects"`
-	Requests       int64         `json:"requests"`
-	Bytes          int64         `json:"bytes"`
+	// Stops says that it would stop on the way, for too many rows would be rejected.
+	Stops    string `json:"stops,omitempty"`
+	Requests int64  `json:"requests"`
+	Bytes    int64  `json:"bytes"`
 	// SecondsAtLimit is how long sending takes at the rate limit, 0 without one.
 	SecondsAtLimit float64 `json:"seconds_at_rate_limit"`
 	// Pending is how many rows of a backfill's range wait for the next run.
@@ -58,7 +60,7 @@ func (l *Loader) PreviewRun(ctx context.Context, src *config.Source, opts RunOpt
 			Log: l.log.With("source", src.Nickname),
 		}
 		from, err := pages.NewIncremental(ctx, c)
-		p.intake.Pages, p.intake.Limit = from, opts.Limit
+		p.intake.Pages, p.intake.Limit, p.intake.Brake = from, opts.Limit, p.wouldStop(brake(src, opts.MaxRejected, ""))
 		return err
 	})
 }
@@ -75,7 +77,7 @@ func (l *Loader) PreviewBackfill(ctx context.Context, src *config.Source, opts B
 		if !r.UpTo.IsZero() {
 			from.RangeReader, _, err = p.export.Range(ctx, r)
 		}
-		p.intake.Pages, p.intake.Resend = from, opts.Resend
+		p.intake.Pages, p.intake.Resend, p.intake.Brake = from, opts.Resend, p.wouldStop(brake(src, opts.MaxRejected, ""))
 		return err
 	})
 }
@@ -136,6 +138,16 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 	}
 	p.close(l.config.Segment.MaxEventsPerSecond)
 	return p.preview, nil
+}
+
+// wouldStop notes where the brake would stop first, and does not stop.
+func (p *previewer) wouldStop(brake func(*event.Tally, int64) error) func(*event.Tally, int64) error {
+	return func(rejects *event.Tally, fresh int64) error {
+		if err := brake(rejects, fresh); err != nil && p.preview.Stops == "" {
+			p.preview.Stops = err.Error()
+		}
+		return nil
+	}
 }
 
 func (p *previewer) count(page *pipeline.Classified) {

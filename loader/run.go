@@ -24,6 +24,8 @@ type RunOptions struct {
 	First bool
 	// Limit ends the run after that many rows which were new; 0 = no limit.
 	Limit int
+	// MaxRejected counts instead of the source's; nil = the source's.
+	MaxRejected *config.MaxRejected
 	// Progress is told how far the run is, often; nil = nobody asks. It must be
 	// quick and safe for concurrent use.
 	Progress func(Progress)
@@ -106,6 +108,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 		limited, err := s.flow(from, src.Integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 			in.Limit, in.Timed, c.Timed = opts.Limit, opts.Timed, opts.Timed
 			c.Unrecorded, c.Careful = s.ahead(), false
+			in.Brake = brake(src, opts.MaxRejected, runAnyway(src))
 			if opts.Progress != nil {
 				c.Progress = func(done ledger.Counters) { opts.Progress(Progress{done, from.Expected()}) }
 			}

@@ -19,6 +19,8 @@ type RunsOptions struct {
 	First bool
 	// Limit ends each run after that many rows which were new; 0 = no limit.
 	Limit int
+	// MaxRejected counts instead of each source's; nil = each source's.
+	MaxRejected *config.MaxRejected
 	// Progress is told that a source's run begins, with zeros, and then how far it is, often.
 	Progress func(*config.Source, Progress)
 	// Ended is told that a source's run ended.
@@ -39,7 +41,7 @@ func (l *Loader) RunAll(ctx context.Context, sources []*config.Source, opts Runs
 	group.SetLimit(RunsAtOnce)
 	for i, src := range sources {
 		group.Go(func() error {
-			run := RunOptions{First: opts.First, Limit: opts.Limit}
+			run := RunOptions{First: opts.First, Limit: opts.Limit, MaxRejected: opts.MaxRejected}
 			if opts.Progress != nil {
 				run.Progress = func(p Progress) { opts.Progress(src, p) }
 				opts.Progress(src, Progress{})

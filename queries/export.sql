@@ -69,3 +69,7 @@ select
     current_database()::text as database,
     pg_is_in_recovery() as is_replica,
     coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false)::boolean as encrypted;
+
+-- name: ExportLabels :many
+-- The labels of an enum in their order; none if the type is no enum.
+select enumlabel::text as label from pg_enum where enumtypid = (@type_oid::bigint)::oid order by enumsortorder;

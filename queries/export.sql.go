@@ -110,6 +110,31 @@ func (q *Queries) ExportIndexes(ctx context.Context, db DBTX, relation string) (
 	return items, nil
 }
 
+const exportLabels = `-- name: ExportLabels :many
+select enumlabel::text as label from pg_enum where enumtypid = ($1::bigint)::oid order by enumsortorder
+`
+
+// The labels of an enum in their order; none if the type is no enum.
+func (q *Queries) ExportLabels(ctx context.Context, db DBTX, typeOid int64) ([]string, error) {
+	rows, err := db.Query(ctx, exportLabels, typeOid)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var label string
+		if err := rows.Scan(&label); err != nil {
+			return nil, err
+		}
+		items = append(items, label)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const exportSafePoint = `-- name: ExportSafePoint :one
 select
     clock_timestamp()::timestamptz as server_clock,

@@ -220,6 +220,12 @@ type PgClass struct {
 	Relkind      interface{}
 }
 
+type PgEnum struct {
+	Enumtypid     pgtype.Uint32
+	Enumlabel     string
+	Enumsortorder float32
+}
+
 type PgIndex struct {
 	Indexrelid  pgtype.Uint32
 	Indrelid    pgtype.Uint32

@@ -10,6 +10,7 @@ create table pg_attribute (
     atttypmod integer not null, attnotnull boolean not null, attisdropped boolean not null
 );
 create table pg_type (oid oid not null, typtype "char" not null, typbasetype oid not null);
+create table pg_enum (enumtypid oid not null, enumlabel name not null, enumsortorder real not null);
 create table pg_index (
     indexrelid oid not null, indrelid oid not null, indisunique boolean not null, indisvalid boolean not null,
     indpred text, indnkeyatts smallint not null, indkey smallint[] not null

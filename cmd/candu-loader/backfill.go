@@ -23,6 +23,7 @@ func (a *app) buildBackfillCmd() *cobra.Command {
 		opts         loader.BackfillOptions
 		from, to, by string
 		integrations string
+		maxRejected  string
 		dryRun       bool
 	)
 	cmd := &cobra.Command{
@@ -55,6 +56,9 @@ what is mirrored is passed over at reading speed.`,
 			if opts.Integrations, err = a.parseIntegrations(integrations); err != nil {
 				return err
 			}
+			if opts.MaxRejected, err = a.parseMaxRejected(maxRejected); err != nil {
+				return err
+			}
 			if dryRun {
 				preview, err := l.PreviewBackfill(ctx, src, opts)
 				return a.preview(preview, err)
@@ -68,6 +72,7 @@ what is mirrored is passed over at reading speed.`,
 	flags.StringVar(&by, "by", "occurred_at", "column that the range is about: occurred_at or exported_at")
 	flags.BoolVar(&opts.Resend, "resend", false, "send rows that are in the mirror too, with the same messageIds")
 	flags.StringVar(&integrations, "integrations", "", "Segment's integrations object for this backfill alone, as JSON")
+	flags.StringVar(&maxRejected, "max-rejected", "", maxRejectedUsage)
 	flags.BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send nothing")
 	_ = cmd.MarkFlagRequired("from")
 	return cmd
@@ -180,6 +185,9 @@ func (a *app) preview(p loader.Preview, err error) error {
 		for _, example := range r.Examples {
 			line("", "  %s", example)
 		}
+	}
+	if p.Stops != "" {
+		line("would stop", "%s", p.Stops)
 	}
 	line("requests", "%d, %d bytes of events", p.Requests, p.Bytes)
 	if p.SecondsAtLimit > 0 {

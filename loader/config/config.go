@@ -79,6 +79,8 @@ type Source struct {
 	Interactions     Interactions  `yaml:"interactions"`
 	Lookback         time.Duration `yaml:"lookback" default:"15m" min:"0s"`
 	PageSize         int           `yaml:"page_size" default:"5000" unit:"rows" min:"1" max:"50000"`
+	// MaxRejected stops a run that would reject more.
+	MaxRejected MaxRejected `yaml:"max_rejected" default:"20%"`
 	// Integrations goes into every event; nil leaves it out.
 	Integrations map[string]any `yaml:"integrations"`
 }
@@ -98,6 +100,9 @@ type Table struct{ Schema, Name string }
 
 // Kinds are the spellings of the column kind.
 type Kinds struct {
+	// ByEventName says that there is no such column, or that it says nothing: a row without an
+	// event name is a view. The file says so in place of the spellings.
+	ByEventName bool
 	View        []string `yaml:"view" default:"view"`
 	Interaction []string `yaml:"interaction" default:"interaction"`
 }

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -88,10 +89,12 @@ sources:
     lookback: 0s
     page_size: 1
     integrations: {All: "${ALL}", Mixpanel: {a: 1, b: ["x-${ALL}", 1.5, ~, true], c: {d: "true"}}, Customer.io: true}
+    max_rejected: 100
   - {nickname: B, write_key: "a$${b}", schema: other}
+  - {nickname: C, write_key: c, max_rejected: "${SHARE}", interactions: {kinds: "${KINDS}"}}
 http: {listen: "[::1]:9000", user: operator, password_file: `+secretFile+`}
 alerts: {urls_file: `+services+`}
-`), environment(map[string]string{"EXPORT": "postgres://export/x: {y}", "ALL": "false"}))
+`), environment(map[string]string{"EXPORT": "postgres://export/x: {y}", "ALL": "false", "SHARE": "2.5%", "KINDS": "by_event_name"}))
 	require.NoError(t, err)
 	s := cfg.Sources[0]
 	require.Equal(t, "candu_prod_eu", s.Schema)
@@ -110,6 +113,8 @@ alerts: {urls_file: `+services+`}
 	require.Equal(t, time.UTC, cfg.Sources[1].Location)
 	require.Equal(t, config.Kinds{View: []string{"view"}, Interaction: []string{"interaction"}}, cfg.Sources[1].Interactions.Kinds)
 	require.Equal(t, cfg.Warehouse.URL, cfg.Sources[1].Interactions.URL)
+	require.Equal(t, config.Kinds{ByEventName: true}, cfg.Sources[2].Interactions.Kinds)
+	require.Equal(t, "100 20% 2.5%", fmt.Sprint(s.MaxRejected, cfg.Sources[1].MaxRejected, cfg.Sources[2].MaxRejected))
 	require.Equal(t, "from-file", cfg.HTTP.Password.Reveal())
 	require.Len(t, cfg.Alerts.URLs, 2)
 	require.Equal(t, "slack://b", cfg.Alerts.URLs[1].Reveal())
@@ -121,6 +126,34 @@ alerts: {urls_file: `+services+`}
 	_, err = cfg.Select([]string{"b"})
 	require.ErrorContains(t, err, `no source "b"`)
 	require.Contains(t, fault.HintOf(err), "Did you mean B?")
+}
+
+func TestMaxRejected(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "x", "-1", "-1%", "101%", "NaN%", "inf%", "20 %", "1.5", "%"} {
+		_, err := config.ParseMaxRejected(text)
+		require.Error(t, err, text)
+	}
+	for _, c := range []struct {
+		text            string
+		rejected, fresh int64
+		exceeded        bool
+	}{
+		{"20%", 4, 20, false},
+		{"20%", 5, 20, true},
+		{"20%", 19, 19, false}, // Too few to judge.
+		{"20%", 0, 1000, false},
+		{"0%", 1, 20, true},
+		{"100%", 1000, 1000, false},
+		{"3", 3, 3, false},
+		{"3", 4, 4, true},
+		{"0", 0, 9, false},
+		{"0", 1, 1, true},
+	} {
+		allowed, err := config.ParseMaxRejected(c.text)
+		require.NoError(t, err)
+		require.Equal(t, c.exceeded, allowed.Exceeded(c.rejected, c.fresh), "%+v", c)
+	}
 }
 
 func TestSchemaName(t *testing.T) {

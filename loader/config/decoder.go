@@ -157,7 +157,8 @@ func (d *decoder) value(path string, node ast.Node, f field) {
 		*to = d.integrations(path, node)
 		return
 	}
-	if len(fieldsOf(f.to)) > 0 {
+	_, scalar := node.(ast.ScalarNode)
+	if _, words := reflect.TypeAssert[Kinds](f.to); len(fieldsOf(f.to)) > 0 && !(words && scalar) {
 		d.mapping(path, node, f.to)
 		return
 	}

@@ -55,6 +55,9 @@ func (d *decoder) source(path string, s *Source, warehouse secret.URL) {
 	} else {
 		d.check(path+".interactions.url", checkPostgres(s.Interactions.URL))
 	}
+	if s.Interactions.Kinds.ByEventName && s.Interactions.Columns["kind"] != "" {
+		d.check(path+".interactions.kinds", invalid("Remove one of them.", "is %s, beside a name for the column kind", byEventName))
+	}
 	for _, spelling := range s.Interactions.Kinds.View {
 		if slices.Contains(s.Interactions.Kinds.Interaction, spelling) {
 			d.check(path+".interactions.kinds.interaction", invalid("Remove it from one of them.", "%q means both view and interaction", spelling))

@@ -44,6 +44,10 @@ func (d *decoder) set(f field, text string) error {
 		return unlessEmpty(to, text, d.parseStartAt)
 	case *uuid.UUID:
 		return unlessEmpty(to, text, parseNamespace)
+	case *MaxRejected:
+		return unlessEmpty(to, text, ParseMaxRejected)
+	case *Kinds:
+		return unlessEmpty(to, text, parseKinds)
 	case *Table:
 		return unlessEmpty(to, text, parseTable)
 	}
@@ -153,6 +157,16 @@ func parseNamespace(text string) (uuid.UUID, error) {
 		return id, invalid("Leave it out to have one made, or write the one that `candu-loader status` shows.", "%q is not a UUID", text)
 	}
 	return id, nil
+}
+
+// byEventName stands in place of spellings of the column kind.
+const byEventName = "by_event_name"
+
+func parseKinds(text string) (Kinds, error) {
+	if text != byEventName {
+		return Kinds{}, invalid("Write {view: [view], interaction: [interaction]} or "+byEventName+".", "%q: expected spellings, or %s", text, byEventName)
+	}
+	return Kinds{ByEventName: true}, nil
 }
 
 // name is a name as it stands in schema.table: plain, or in double quotes.

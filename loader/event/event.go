@@ -100,8 +100,8 @@ type Rules struct {
 }
 
 // NewRules returns the rules of a source. kinds maps the spellings of the
-// column kind; where the table has no such column, hasKind is false and a row
-// without an event name is a view. size says how many bytes an event takes when it is sent;
+// column kind; where that column is left aside, hasKind is false and a row without an
+// event name is a view. size says how many bytes an event takes when it is sent;
 // below [MaxBytes] it may say more than that.
 func NewRules(namespace uuid.UUID, kinds map[string]Kind, hasKind bool, size func(*Event) int) *Rules {
 	return &Rules{namespace: namespace, kinds: kinds, hasKind: hasKind, size: size}

@@ -37,6 +37,11 @@ type IntakeConfig struct {
 	Retrying bool
 	// Resend sends what is in the mirror too.
 	Resend bool
+	// Brake is told, before each page, what the run rejects up to and with that page, and how
+	// many of its rows were new; with an error it ends the intake before the page, while the
+	// pages before it go on. nil = no number of rejects stops it. What Segment refuses is not
+	// among them.
+	Brake func(rejects *event.Tally, fresh int64) error
 	// Limit ends the intake after that many rows that were new; 0 = no limit.
 	Limit int
 	// Again is told of a question to the warehouse that is asked again; nil = nobody.
@@ -56,15 +61,17 @@ type Intake struct {
 	inFlight inFlight
 	fresh    int
 	limited  bool
+	rejects  event.Tally
+	stopped  error
 }
 
 // NewIntake returns an intake.
 func NewIntake(config IntakeConfig) *Intake { return &Intake{config: config} }
 
-// Next returns the next page, classified; nil after the last one, or where the limit was
-// reached. Its events are in flight until Done.
+// Next returns the next page, classified; nil after the last one, or where the limit or the
+// brake ended the intake. Its events are in flight until Done.
 func (in *Intake) Next(ctx context.Context) (*Classified, error) {
-	if in.limited {
+	if in.limited || in.stopped != nil {
 		return nil, nil
 	}
 	failpoint.At("between_pages")
@@ -84,7 +91,10 @@ func (in *Intake) Next(ctx context.Context) (*Classified, error) {
 	}
 	if in.config.Limit > 0 {
 		in.limited = out.truncate(in.config.Limit - in.fresh)
-		in.fresh += out.fresh()
+	}
+	in.fresh += out.fresh()
+	if in.stopped = in.brake(out); in.stopped != nil {
+		return nil, nil
 	}
 	var stay []ledger.Rejected
 	out.watermark, stay = in.config.Pages.Settle(page)
@@ -92,8 +102,23 @@ func (in *Intake) Next(ctx context.Context) (*Classified, error) {
 	return out, nil
 }
 
+// brake counts the page's rejects, and ends the intake if there are too many.
+func (in *Intake) brake(c *Classified) error {
+	if in.config.Brake == nil || len(c.Rejected) == 0 {
+		return nil
+	}
+	for i := range c.Rejected {
+		r := &c.Rejected[i]
+		in.rejects.Add(r.Reason, r.InteractionID, r.Detail)
+	}
+	return in.config.Brake(&in.rejects, int64(in.fresh))
+}
+
 // Limited reports whether the limit ended the intake.
 func (in *Intake) Limited() bool { return in.limited }
+
+// Stopped returns what ended the intake before a page with too many rejects, nil if nothing did.
+func (in *Intake) Stopped() error { return in.stopped }
 
 // Done says that the page will not be recorded: the mirror alone knows its events.
 func (in *Intake) Done(c *Classified) { in.inFlight.remove(c.span) }

@@ -3,6 +3,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -134,7 +135,7 @@ func (p *Pipeline) count(add ledger.Counters) {
 	p.counters = p.counters.Plus(add)
 }
 
-// Flow runs until the intake is empty, soft is done, or something goes wrong. When
+// Flow runs until the intake has ended, soft is done, or something goes wrong. When
 // soft is done, reading stops, what is in flight is still recorded, and the error is of kind
 // [fault.Interrupted]; when ctx is done, everything ends at once. What was recorded stays
 // recorded in every case.
@@ -169,7 +170,7 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 	stages.Go(func() { inOrder(parcels, sent) })
 	stages.Go(func() { p.record(ctx, sent, places) })
 	stages.Wait()
-	return context.Cause(p.wanted)
+	return cmp.Or(context.Cause(p.wanted), p.Intake.Stopped())
 }
 
 // read fills the pipeline.

@@ -24,7 +24,7 @@ func (c *checker) export(ctx context.Context) {
 		c.add(LevelWarning, f.Code, f.Hint, "%s", f.Text)
 	}
 	if !table.HasKind {
-		c.add(LevelInfo, "no_kind_column", "If it has another name:  columns: {kind: yours}", "there is no column kind: rows without an event name are views")
+		c.add(LevelInfo, "kinds_by_event_name", "", "kinds: by_event_name: rows without an event name are views, all others interactions")
 	}
 	if server, err := export.Server(ctx); err != nil {
 		c.trouble("export_unusable", err)
@@ -34,6 +34,7 @@ func (c *checker) export(ctx context.Context) {
 	c.order(ctx, export)
 	c.lateCommits(ctx, export)
 	c.ids(ctx, export)
+	c.sample(ctx, export)
 }
 
 // order looks for the index that pages are read with, and for rows that no page

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -60,6 +61,8 @@ type Target struct {
 	Export func(ctx context.Context) (*source.Source, error)
 	Ledger func(ctx context.Context) (*ledger.Ledger, error)
 	Plan   func(ctx context.Context) (ledger.Migration, error)
+	// Rules make events of the table's rows; the namespace does not matter.
+	Rules func(table *source.Table) *event.Rules
 }
 
 // checker collects what it sees, and goes on after each trouble.

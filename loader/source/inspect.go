@@ -48,6 +48,27 @@ func (s *Source) indexedBy(ctx context.Context, column int) (bool, error) {
 	return slices.ContainsFunc(indexes, func(index string) bool { return strings.HasPrefix(index+",", columns) }), err
 }
 
+// Newest reads the rows that were exported last: at most limit, at most about [PageBytes].
+func (s *Source) Newest(ctx context.Context, limit int) (*Page, error) {
+	var page *Page
+	err := s.read(ctx, "reading the newest rows", func(ctx context.Context, db postgres.DB) (err error) {
+		sql, args := s.table.newestSelect(limit)
+		page, err = s.rows(ctx, db, limit, PageBytes, sql, args...)
+		return err
+	})
+	return page, err
+}
+
+// KindLabels returns the labels of the column kind if it is an enum.
+func (s *Source) KindLabels(ctx context.Context) ([]string, error) {
+	if !s.table.has(colKind) {
+		return nil, nil
+	}
+	return ask(ctx, s, "reading the labels of kind", func(ctx context.Context, db queries.DBTX) ([]string, error) {
+		return queries.New().ExportLabels(ctx, db, int64(s.table.Columns[colKind].oid))
+	})
+}
+
 // PageSorts reports whether the planner would read a page by scanning or sorting
 // the table rather than by an index.
 func (s *Source) PageSorts(ctx context.Context) (bool, error) {

@@ -75,6 +75,14 @@ func (t *Table) pageSelect(from Cursor, limit int) (string, []any) {
 	return t.ordered(numColumns, t.after(&conditions{}, from), colExportedAt, limit)
 }
 
+// newestSelect returns the SELECT of the rows that were exported last.
+func (t *Table) newestSelect(limit int) (string, []any) {
+	c := t.after(&conditions{}, Cursor{})
+	exported, id := "e."+t.sanitized(colExportedAt), "e."+t.sanitized(colID)
+	return "select " + t.columnList(numColumns) + "\nfrom " + t.Relation() + " as e" + c.where() +
+		"\norder by " + exported + " desc, " + id + " desc\nlimit " + c.arg(limit), c.args
+}
+
 // keysSelect returns the SELECT of the keys, in the order of pageSelect, of the rows that
 // were exported before a moment.
 func (t *Table) keysSelect(from Cursor, before time.Time, limit int) (string, []any) {

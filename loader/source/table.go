@@ -42,8 +42,11 @@ var Names = [numColumns]string{
 type Spec struct {
 	Schema, Table string
 	// Columns maps canonical names to the table's; a missing one is called as
-	// the canonical one. kind may be missing in the table only if it is not among them.
+	// the canonical one.
 	Columns map[string]string
+	// ByEventName leaves the column kind aside, if there is one: then a row without an event
+	// name is a view.
+	ByEventName bool
 }
 
 // Relation returns the quoted name of the relation.
@@ -66,8 +69,8 @@ type Column struct {
 type Table struct {
 	Spec
 	Columns [numColumns]Column
-	// HasKind is false where the table has no column kind: then a row without an
-	// event name is a view.
+	// HasKind is false where the column kind is left aside: then a row without an event name
+	// is a view.
 	HasKind bool
 	// UniqueID is true if an index guarantees that ids are unique.
 	UniqueID bool
@@ -126,7 +129,7 @@ func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
 			WithHint("%s", grantHint(spec))
 	}
 	// pg_class.relkind: f is a foreign table, v and m are views.
-	table := &Table{Spec: spec, HasKind: true, Foreign: rows[0].Relkind == "f", view: rows[0].Relkind == "v" || rows[0].Relkind == "m"}
+	table := &Table{Spec: spec, HasKind: !spec.ByEventName, Foreign: rows[0].Relkind == "f", view: rows[0].Relkind == "v" || rows[0].Relkind == "m"}
 	var problems []string
 	for i := range numColumns {
 		if problem := table.take(i, rows); problem != "" {
@@ -139,8 +142,8 @@ func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
 			names[i] = row.Name
 		}
 		return nil, fault.New(fault.Precondition, "reading table %s: %s", spec.Relation(), strings.Join(problems, "; ")).
-			WithHint("Map the names in the config, `columns: {canonical: yours}`, or read from a view that has the columns. The table has: %s.",
-				strings.Join(names, ", "))
+			WithHint("Map the names in the config, `columns: {canonical: yours}`, or read from a view that has the columns. The table has: %s.%s",
+				strings.Join(names, ", "), kindHint(spec, names))
 	}
 	return table, nil
 }
@@ -148,13 +151,12 @@ func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
 // take finds one canonical column in the catalog's rows and returns what is
 // wrong with it, or "".
 func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
+	if column == colKind && !t.HasKind {
+		return ""
+	}
 	canonical, name := Names[column], t.column(Names[column])
 	i := slices.IndexFunc(rows, func(r queries.ExportColumnsRow) bool { return r.Name == name })
 	if i < 0 {
-		if column == colKind && t.Spec.Columns[canonical] == "" {
-			t.HasKind = false
-			return ""
-		}
 		return fmt.Sprintf("column %q (%s) is missing", name, canonical)
 	}
 	row := rows[i]
@@ -178,6 +180,15 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 		})
 	}
 	return ""
+}
+
+// kindHint is what to do where the column kind alone has no other name: a guess would reach
+// Segment, which takes nothing back.
+func kindHint(spec Spec, names []string) string {
+	if spec.ByEventName || slices.Contains(names, spec.column(Names[colKind])) {
+		return ""
+	}
+	return " If no column says what a row is, write `kinds: by_event_name`: then a row without event_name is a view, any other an interaction."
 }
 
 // has reports whether the table has a column, which is in question for kind alone.
