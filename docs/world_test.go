@@ -36,6 +36,8 @@ type plan struct {
 	config string
 	// prepare are commands and SQL (after "sql:") before the document's first command.
 	prepare []string
+	// fake is how Segment is.
+	fake fakesegment.Options
 }
 
 const (
@@ -106,6 +108,10 @@ var plans = map[string]plan{
 	"loaded": {export: fewUsers(lately(2000)), config: oneSource, prepare: []string{"candu-loader run --first"}},
 	// A source without a schema.
 	"never-loaded": {export: lately(500), config: oneSource},
+	// A source whose write key Segment does not know.
+	"unknown-key": {
+		export: lately(500), config: oneSource, prepare: []string{"candu-loader migrate"}, fake: fakesegment.Options{WriteKeys: []string{"another"}},
+	},
 	// A source that was never loaded; the document brings the configuration, but for the schema.
 	"serve": {export: lately(500), config: strings.ReplaceAll(strings.ReplaceAll(oneSource, "Prod", "Dev"), "PROD", "DEV"), prepare: []string{"candu-loader migrate"}},
 }
@@ -153,9 +159,9 @@ func enter(t *testing.T, name string) *world {
 	} else {
 		w.shown = append(w.shown, [2]string{strings.TrimPrefix(loaderURL.Path, "/"), "warehouse"})
 	}
-	_, w.fake = loadertest.Segment(t, fakesegment.Options{})
+	_, w.fake = loadertest.Segment(t, w.plan.fake)
 	listen := freeAddress(t)
-	w.shown = append(w.shown, [2]string{w.fake, "https://api.segment.io"}, [2]string{listen, "127.0.0.1:8321"})
+	w.shown = append(w.shown, [2]string{w.fake, "https://api.segment.io"}, [2]string{w.cdn(), "https://cdn.segment.com"}, [2]string{listen, "127.0.0.1:8321"})
 	w.env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "DATABASE_URL="+loaderURL.String(),
 		"CANDU_PROD_WRITE_KEY=prod-key", "CANDU_DEV_WRITE_KEY=dev-key", "CANDU_LOADER_CONFIG=config.yaml", "NO_COLOR=1", "TZ=UTC")
 	if p.config != "" {
@@ -190,7 +196,7 @@ func freeAddress(t *testing.T) string {
 // configure writes config.yaml, with this world's Segment and address in it.
 func (w *world) configure(t *testing.T, text string) {
 	t.Helper()
-	here := `  endpoint: "` + w.fake + `"` + "\n" + `  cdn_endpoint: "` + w.fake + `"` + "\n"
+	here := `  endpoint: "` + w.fake + `"` + "\n" + `  cdn_endpoint: "` + w.cdn() + `"` + "\n"
 	if before, after, ok := strings.Cut(text, "segment:\n"); ok {
 		text = before + "segment:\n" + here + after
 	} else {
@@ -198,6 +204,9 @@ func (w *world) configure(t *testing.T, text string) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(w.dir, "config.yaml"), []byte(w.real(text)), 0o600))
 }
+
+// cdn is the fake Segment under another name.
+func (w *world) cdn() string { return strings.Replace(w.fake, "127.0.0.1", "localhost", 1) }
 
 // real puts in what is here for what the document shows.
 func (w *world) real(text string) string {

@@ -134,6 +134,9 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	}
 	change(&in, &c)
 	c.Intake = pipeline.NewIntake(in)
+	var answered func()
+	c.Ready, answered = s.question()
+	defer answered()
 	p := pipeline.New(c)
 	err = p.Flow(s.hard, s.soft)
 	s.end.Counters = p.Counters()

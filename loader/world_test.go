@@ -49,7 +49,7 @@ func newWorld(t *testing.T, s settings) *world {
 	w := &world{url: s.url, db: loadertest.Pool(t, s.url)}
 	var endpoint string
 	w.fake, endpoint = loadertest.Segment(t, s.fake)
-	if !strings.Contains(s.segment, "endpoint:") {
+	if !strings.Contains("\n"+s.segment, "\nendpoint:") {
 		s.segment += "\nendpoint: " + endpoint
 	}
 	if !strings.Contains(s.segment, "max_events_per_second:") {

@@ -49,8 +49,9 @@ type Warehouse struct {
 type Segment struct {
 	// Endpoint is scheme and host of the tracking API.
 	Endpoint string `yaml:"endpoint" trim:"true" default:"https://api.segment.io"`
-	// CDN is scheme and host of the service that knows write keys.
-	CDN                string        `yaml:"cdn_endpoint" trim:"true" default:"https://cdn.segment.com"`
+	// CDN is scheme and host of the service that knows write keys, "" if nobody is asked: the file
+	// says none, or has this machine as Endpoint and nothing here.
+	CDN                string        `yaml:"cdn_endpoint" trim:"true"`
 	BatchSize          int           `yaml:"batch_size" default:"1000" unit:"events" min:"1" max:"2500"`
 	Concurrency        int           `yaml:"concurrency" default:"4" unit:"batches in flight" min:"1" max:"64"`
 	MaxEventsPerSecond int           `yaml:"max_events_per_second" default:"1000" unit:"events a second (0 = no limit)" min:"0" max:"2147483647"`

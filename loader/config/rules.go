@@ -20,9 +20,8 @@ func (d *decoder) rules(c *Config) {
 		w.MigrateURL = w.URL
 	}
 	c.Segment.Endpoint = strings.TrimRight(c.Segment.Endpoint, "/")
-	c.Segment.CDN = strings.TrimRight(c.Segment.CDN, "/")
-	d.check("segment.endpoint", checkHost(c.Segment.Endpoint, trackingHost))
-	d.check("segment.cdn_endpoint", checkHost(c.Segment.CDN, cdnHost))
+	d.check("segment.endpoint", checkHost(c.Segment.Endpoint, trackingHost, ""))
+	d.cdn(&c.Segment)
 	for i, s := range c.Sources {
 		path := itemPath("sources", i)
 		d.source(path, s, w.URL)
@@ -37,6 +36,20 @@ func (d *decoder) rules(c *Config) {
 	}
 	d.http(&c.HTTP)
 	d.alerts(&c.Alerts)
+}
+
+// cdn decides who is asked about write keys. A stand-in on this machine knows none of Segment's.
+func (d *decoder) cdn(s *Segment) {
+	s.CDN = strings.TrimRight(s.CDN, "/")
+	endpoint, err := url.Parse(s.Endpoint)
+	switch {
+	case s.CDN == "none", s.CDN == "" && err == nil && loopback(endpoint.Hostname()):
+		s.CDN = ""
+	case s.CDN == "":
+		s.CDN = cdnHost
+	default:
+		d.check("segment.cdn_endpoint", checkHost(s.CDN, cdnHost, ", or none: then nobody is asked whether Segment knows the write keys"))
+	}
 }
 
 func (d *decoder) source(path string, s *Source, warehouse secret.URL) {
@@ -113,17 +126,19 @@ func checkPostgres(u secret.URL) error {
 // checkHost allows Segment's own host and loopback. Candu is a source of
 // Segment's US region alone: the EU endpoint answers 200 and drops the events
 // (https://segment.com/docs/guides/regional-segment/).
-func checkHost(endpoint, only string) error {
+//
+// The remedy ends with also.
+func checkHost(endpoint, only, also string) error {
 	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return invalid("Write "+only, "%q is not a URL of scheme and host", endpoint)
+		return invalid("Write "+only+also, "%q is not a URL of scheme and host", endpoint)
 	case strings.HasSuffix(u.Hostname(), "segmentapis.com"):
-		return invalid("Write "+only, "%q is Segment's EU endpoint; Candu is a source of the US region, the events would be dropped", endpoint)
+		return invalid("Write "+only+also, "%q is Segment's EU endpoint; Candu is a source of the US region, the events would be dropped", endpoint)
 	case u.Path != "" || u.RawQuery != "":
 		return invalid(fmt.Sprintf("Write %s://%s; the path is added.", u.Scheme, u.Host), "%q has a path, expected scheme and host alone", endpoint)
 	case endpoint != only && !loopback(u.Hostname()):
-		return invalid("Write "+only, "%q is neither Segment's host nor this machine", endpoint)
+		return invalid("Write "+only+also, "%q is neither Segment's host nor this machine", endpoint)
 	}
 	return nil
 }

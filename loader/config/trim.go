@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 	"unicode"
 
@@ -11,8 +12,7 @@ import (
 // echo or by an editor, or set by `docker --env-file`, comes with line ends, a byte order mark
 // and quotes that nobody sees.
 func (f field) trimmed() bool {
-	_, isURL := f.to.Addr().Interface().(*secret.URL)
-	return isURL || f.tag.Get("trim") != ""
+	return f.to.Type() == reflect.TypeFor[secret.URL]() || f.tag.Get("trim") != ""
 }
 
 // clean returns the value that is meant by a text.

@@ -45,6 +45,9 @@ const (
 type Config struct {
 	Intake *Intake
 	Sender *segment.Sender
+	// Ready is asked before each batch; its error ends the run with the batch unsent. nil = nobody is
+	// asked. It must be safe for concurrent use.
+	Ready func() error
 	// Senders is how many batches are in flight.
 	Senders int
 	Run     *ledger.Run
@@ -218,7 +221,12 @@ func (p *Pipeline) send(ctx context.Context, b *batch) {
 		b.err = fault.New(fault.Interrupted, "not sent")
 		return
 	}
-	b.delivery, b.err = p.Sender.Send(ctx, p.wanted.Done(), b.events)
+	if p.Ready != nil {
+		b.err = p.Ready()
+	}
+	if b.err == nil {
+		b.delivery, b.err = p.Sender.Send(ctx, p.wanted.Done(), b.events)
+	}
 	c := ledger.Counters{Batches: int64(len(b.delivery.Accepted)), Retries: int64(b.delivery.Retries)}
 	for _, accepted := range b.delivery.Accepted {
 		c.Sent += int64(accepted.To - accepted.From)

@@ -172,12 +172,15 @@ func (c *checker) segment(ctx context.Context) {
 	} else {
 		c.add(LevelInfo, "segment_reachable", "", "%s answers", endpoint)
 	}
+	if c.Config.Segment.CDN == "" {
+		c.add(LevelInfo, "write_key_not_asked", "", "nobody is asked whether Segment knows the write key: segment.cdn_endpoint is none, or only segment.endpoint is this machine")
+		return
+	}
 	switch err := segment.CheckKey(ctx, c.Config.Segment.CDN, c.Source.WriteKey); {
 	case err == nil:
 		c.add(LevelInfo, "write_key_known", "", "Segment knows the write key")
 	case errors.Is(err, segment.ErrUnknownKey):
-		c.add(LevelError, "write_key_unknown", "Copy it from Segment: Connections > Sources > your source > Settings > API Keys.",
-			"Segment does not know the write key; it would answer 200 and drop the events")
+		c.trouble("write_key_unknown", err)
 	default:
 		c.add(LevelWarning, "write_key_unchecked", "Let this machine reach it, or check with --offline.", "%s", err)
 	}

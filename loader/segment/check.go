@@ -1,9 +1,12 @@
 package segment
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -12,12 +15,16 @@ import (
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
-// checkTimeout bounds one question.
-const checkTimeout = 10 * time.Second
+// reachTimeout and keyTimeout bound one question; a run waits for the second.
+const (
+	reachTimeout = 10 * time.Second
+	keyTimeout   = 3 * time.Second
+)
 
 // Reach reports whether the endpoint answers, whatever it says.
 func Reach(ctx context.Context, endpoint string) error {
-	if _, err := ask(ctx, http.MethodHead, endpoint+"/"); err != nil {
+	err := ask(ctx, reachTimeout, http.MethodHead, endpoint+"/", func(*http.Response) error { return nil })
+	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", endpoint, rootCause(err))
 	}
 	return nil
@@ -32,36 +39,82 @@ func rootCause(err error) error {
 }
 
 // ErrUnknownKey means that Segment knows no source with that write key.
-var ErrUnknownKey = errors.New("unknown write key")
+var ErrUnknownKey = errors.New("no source has it, so that Segment would answer 200 to every event and drop it")
 
 // CheckKey asks Segment's CDN whether a source with that write key exists, for the
-// tracking API takes any key, answers 200, and drops the events. The error is
-// [ErrUnknownKey], or says that nobody could be asked; it never holds the key.
+// tracking API takes any key, answers 200, and drops the events. It answers within 3 s. The error
+// is a [fault.Precondition] with the cause [ErrUnknownKey], or says why nobody could tell; it
+// never holds the key.
 func CheckKey(ctx context.Context, cdn string, key secret.String) error {
-	status, err := ask(ctx, http.MethodGet, cdn+"/v1/projects/"+url.PathEscape(key.Reveal())+"/settings")
+	doing := fmt.Sprintf("asking %s about the write key", cdn)
+	err := ask(ctx, keyTimeout, http.MethodGet, cdn+"/v1/projects/"+url.PathEscape(key.Reveal())+"/settings", func(res *http.Response) error {
+		switch res.StatusCode {
+		case http.StatusOK:
+			return isObject(res.Body)
+		case http.StatusNotFound:
+			return ErrUnknownKey
+		}
+		return fmt.Errorf("answer %d", res.StatusCode)
+	})
 	switch {
+	case errors.Is(err, ErrUnknownKey):
+		return &fault.Error{
+			Kind: fault.Precondition, Err: err, Text: doing,
+			Hint: "Copy it from Segment: Connections > Sources > your source > Settings > API Keys. " +
+				"If that service can't know it, segment.cdn_endpoint: none switches the question off.",
+		}
 	case errors.Is(err, errNoURL):
-		return fault.New(fault.Config, "asking %s about the write key: not a URL", cdn)
+		return fault.New(fault.Config, "%s: not a URL", doing)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: no answer within %s", doing, keyTimeout)
 	case err != nil:
-		return fmt.Errorf("asking %s about the write key: %w", cdn, err)
-	case status == http.StatusOK:
-		return nil
-	case status == http.StatusNotFound:
-		return ErrUnknownKey
-	default:
-		return fmt.Errorf("asking %s about the write key: answer %d", cdn, status)
+		return fmt.Errorf("%s: %w", doing, err)
 	}
+	return nil
+}
+
+var errNoObject = errors.New("answer 200 without a JSON object, as a proxy's page has it")
+
+// isObject reports whether a body is a JSON object, as far as it is read: a proxy's page with a
+// status of 200 says nothing of a key.
+func isObject(body io.Reader) error {
+	limited := &io.LimitedReader{R: body, N: maxAnswer}
+	decoder := json.NewDecoder(limited)
+	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
+		return cmp.Or(passing(err), errNoObject)
+	}
+	for depth := 1; ; {
+		token, err := decoder.Token()
+		switch {
+		case errors.Is(err, io.EOF) && depth == 0 || err != nil && limited.N == 0:
+			return nil
+		case err != nil:
+			return cmp.Or(passing(err), errNoObject)
+		case token == json.Delim('{') || token == json.Delim('['):
+			depth++
+		case token == json.Delim('}') || token == json.Delim(']'):
+			depth--
+		}
+	}
+}
+
+// passing returns an error of reading, nil where what was read is to blame.
+func passing(err error) error {
+	if _, syntax := errors.AsType[*json.SyntaxError](err); syntax || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 var errNoURL = errors.New("not a URL")
 
-// ask returns the status of one answer. The error never holds the address.
-func ask(ctx context.Context, method, address string) (status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+// ask hands the answer to read. The error never holds the address.
+func ask(ctx context.Context, timeout time.Duration, method, address string, read func(*http.Response) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
-		return 0, errNoURL
+		return errNoURL
 	}
 	// Not a client: a redirect's error would quote where it leads. And no connection stays
 	// open for one question.
@@ -69,8 +122,8 @@ func ask(ctx context.Context, method, address string) (status int, err error) {
 	defer transport.CloseIdleConnections()
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	_ = res.Body.Close()
-	return res.StatusCode, nil
+	defer func() { _ = res.Body.Close() }()
+	return read(res)
 }
