@@ -112,7 +112,7 @@ func TestBackfill_BesideARun(t *testing.T) {
 	january(t, w, 300)
 	w.run(t)
 	w.lose(t, "true")
-	w.exec(t, `update candu_test.loader_leases set holder = 'a run', expires_at = now() + interval '1 hour' where name = 'run'`)
+	w.exec(t, `update candu_test.loader_leases set holder = 'a run', expires_at = now() + interval '30 seconds' where name = 'run'`)
 	w.exec(t, `insert into candu_test.loader_runs (kind, status, watermark_before) select 'scheduled', 'running', watermark_at - interval '1 day' from candu_test.loader_state`)
 	summary := w.backfill(t, loader.BackfillOptions{From: day(1)})
 	left := w.one(t, "select count(*) from candu_interactions, candu_test.loader_state where exported_at >= watermark_at - interval '6 days'")

@@ -55,8 +55,11 @@ type PreviewDay struct {
 // PreviewRun reads and decides as Run does, and sends and writes nothing.
 func (l *Loader) PreviewRun(ctx context.Context, src *config.Source, opts RunOptions) (Preview, error) {
 	return l.preview(ctx, src, func(p *previewer) error {
+		if at := beginning(src, p.export).StartAt; at != nil && p.state.StartAt == nil && p.state.WatermarkAt == nil {
+			p.state.StartAt, p.state.WatermarkAt = at, at
+		}
 		c := pages.Config{
-			Export: p.export, Ledger: p.book, State: p.state, StartAt: src.StartAt, Lookback: src.Lookback,
+			Export: p.export, Answers: p.answers, State: p.state, Lookback: src.Lookback,
 			Log: l.log.With("source", src.Nickname),
 		}
 		from, err := pages.NewIncremental(ctx, c)
@@ -85,7 +88,7 @@ func (l *Loader) PreviewBackfill(ctx context.Context, src *config.Source, opts B
 // previewer counts pages instead of sending them.
 type previewer struct {
 	export  *source.Source
-	book    *ledger.Ledger // nil = there is no schema yet.
+	answers *ledger.Answers // nil = there is no schema yet.
 	state   ledger.State
 	encoder *segment.Encoder
 	sender  *segment.Sender
@@ -114,12 +117,12 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 	case err != nil:
 		return p.preview, err
 	default:
-		p.book, p.preview.Migrated = book, true
+		p.answers, p.preview.Migrated = book.Answers(), true
 	}
 	p.encoder = segment.NewEncoder(src.Integrations)
 	p.sender = l.gateway.Sender(src.WriteKey, p.encoder)
 	p.intake = pipeline.IntakeConfig{
-		Rules: rules(src, p.export.Table(), p.state, p.encoder), Ledger: p.book, HasRejects: p.preview.Migrated, Unique: p.export.Table().UniqueID,
+		Rules: rules(src, p.export.Table(), p.state, p.encoder), Answers: p.answers, HasRejects: p.preview.Migrated, Unique: p.export.Table().UniqueID,
 	}
 	if err := open(p); err != nil {
 		return p.preview, err

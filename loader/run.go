@@ -11,6 +11,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/source"
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
@@ -64,9 +65,10 @@ type Summary struct {
 }
 
 // close fills in how the run ended.
-func (s *Summary) close(run *ledger.Run, end ledger.End, started time.Time) {
+func (s *Summary) close(of *session, started time.Time) {
+	run, end := of.run, of.end
 	s.RunID, s.Status, s.Counters = run.ID, end.Status, end.Counters
-	s.WatermarkAt = end.WatermarkAfter
+	s.WatermarkAt = of.watermark
 	s.Seconds = time.Since(started).Seconds()
 	s.EventsPerSecond = float64(end.Counters.Sent) / s.Seconds
 	caughtUpAt := run.State.CaughtUpAt
@@ -89,21 +91,18 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 			return Summary{Source: src.Nickname, Schema: src.Schema, Kind: cmp.Or(opts.Kind, ledger.Manual), Status: ledger.RunFailed}, err
 		}
 	}
-	begin := ledger.RunOptions{Kind: cmp.Or(opts.Kind, ledger.Manual), SlotAt: opts.SlotAt}
+	begin := ledger.RunOptions{Kind: cmp.Or(opts.Kind, ledger.Manual), SlotAt: opts.SlotAt, Begin: &ledger.Beginning{}}
 	return l.inSession(ctx, src, begin, func(s *session) error {
 		if opts.Opened != nil {
 			opts.Opened(s.run.ID)
 		}
+		if s.run.ClockLost > 0 {
+			s.log.Warn("the export's clock was put back: so was the watermark, for rows that come now lie below it",
+				"by", s.run.ClockLost.Round(time.Second), "watermark", s.run.State.WatermarkAt.UTC())
+		}
 		from, err := pages.NewIncremental(s.hard, s.incremental(opts.Progress != nil))
 		if err != nil {
 			return err
-		}
-		if at := from.Start(); at != nil {
-			err := postgres.Retry(s.hard, openTimeout, nil, func(ctx context.Context) error { return s.run.Start(ctx, *at) })
-			if err != nil {
-				return err
-			}
-			s.end.WatermarkAfter = at
 		}
 		limited, err := s.flow(from, src.Integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 			in.Limit, in.Timed, c.Timed = opts.Limit, opts.Timed, opts.Timed
@@ -122,8 +121,8 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 
 func (s *session) incremental(estimate bool) pages.Config {
 	return pages.Config{
-		Export: s.export, Ledger: s.run.Ledger(), State: s.run.State, StartAt: s.src.StartAt, Lookback: s.src.Lookback,
-		Estimate: estimate, Again: s.again, Log: s.log,
+		Export: s.export, Answers: s.run.Answers(), State: s.run.State, Lookback: s.src.Lookback,
+		Measure: s.run.Measure, Estimate: estimate, Again: s.again, Log: s.log,
 	}
 }
 
@@ -138,4 +137,17 @@ func (l *Loader) makeSchema(ctx context.Context, src *config.Source) error {
 		_, err := l.Migrate(ctx, src, ledger.MigrateOptions{Create: true})
 		return err
 	})
+}
+
+// beginning is what a run of the source's new rows begins with.
+func beginning(src *config.Source, export *source.Source) *ledger.Beginning {
+	clock, at := export.Clock()
+	b := &ledger.Beginning{StartNow: src.StartAt.Now, Lookback: src.Lookback, ExportClock: clock, At: at}
+	switch {
+	case src.StartAt.Now:
+		b.StartAt = &clock
+	case !src.StartAt.At.IsZero():
+		b.StartAt = &src.StartAt.At
+	}
+	return b
 }

@@ -46,6 +46,8 @@ type session struct {
 	hard, soft context.Context //nolint:containedctx // They are the session's life.
 	// end is how the run stands. The work keeps it.
 	end ledger.End
+	// watermark is where the source stands, nil if nowhere.
+	watermark *time.Time
 	// rejects are the rows that were recorded as rejected.
 	rejects event.Tally
 	// unrecorded is what the pipeline could not record, past is true once it recorded what
@@ -64,6 +66,9 @@ func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.
 		return summary, err
 	}
 	defer export.Close()
+	if opts.Begin != nil {
+		opts.Begin = beginning(src, export)
+	}
 	run, err := l.openRun(ctx, src, opts)
 	if err != nil {
 		return summary, err
@@ -74,7 +79,7 @@ func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.
 	s.warnDead()
 	err = s.live(work)
 	s.warnRejected()
-	summary.close(run, s.end, started)
+	summary.close(s, started)
 	summary.Rejects = s.rejects.Counts()
 	return summary, err
 }
@@ -92,7 +97,7 @@ func (s *session) within(opts ledger.RunOptions, work func(*session) error) erro
 
 // live holds the lease while the work is done, and writes how it ended.
 func (s *session) live(work func(*session) error) error {
-	s.end.WatermarkAfter = s.run.State.WatermarkAt
+	s.watermark = s.run.State.WatermarkAt
 	hard := s.hard
 	err := whileHeld(hard, s.run, func(held context.Context) error {
 		s.hard = held
@@ -114,9 +119,17 @@ func (s *session) live(work func(*session) error) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(hard), 2*postgres.ConnectTimeout)
 	defer cancel()
 	s.noteUnrecorded(last)
-	return errors.Join(err, postgres.Retry(last, postgres.ConnectTimeout, nil, func(ctx context.Context) error {
-		return s.run.Finish(ctx, s.end)
-	}))
+	var watermark *time.Time
+	finish := postgres.Retry(last, postgres.ConnectTimeout, nil, func(ctx context.Context) (err error) {
+		watermark, err = s.run.Finish(ctx, s.end)
+		return err
+	})
+	if finish == nil {
+		s.watermark = watermark
+	} else if s.end.Status == ledger.RunSucceeded {
+		s.end.Status = ledger.RunFailed
+	}
+	return errors.Join(err, finish)
 }
 
 // flow moves pages through Segment into the ledger, and adds to the run's counters. change sets
@@ -124,7 +137,7 @@ func (s *session) live(work func(*session) error) error {
 func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change func(*pipeline.IntakeConfig, *pipeline.Config)) (limited bool, err error) {
 	encoder := segment.NewEncoder(integrations)
 	in := pipeline.IntakeConfig{
-		Pages: pages, Rules: rules(s.src, s.export.Table(), s.run.State, encoder), Ledger: s.run.Ledger(),
+		Pages: pages, Rules: rules(s.src, s.export.Table(), s.run.State, encoder), Answers: s.run.Answers(),
 		HasRejects: s.run.HasRejects, Unique: s.export.Table().UniqueID, Again: s.again,
 	}
 	c := pipeline.Config{
@@ -142,7 +155,7 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	s.end.Counters = p.Counters()
 	s.rejects.Plus(p.Rejects())
 	if mark := p.Recorded(); mark != nil {
-		s.end.WatermarkAfter = &mark.At
+		s.watermark = &mark.At
 	}
 	s.unrecorded, s.past = p.NotRecorded(), p.Past()
 	return c.Intake.Limited(), err

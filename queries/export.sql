@@ -17,7 +17,8 @@ select
           and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
           -- An index of a plain table says nothing of the tables that inherit from it.
           and not (c.relkind = 'r' and c.relhassubclass)
-    ) as is_unique
+    ) as is_unique,
+    clock_timestamp()::timestamptz as clock
 from pg_class c
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 join pg_type t on t.oid = a.atttypid

@@ -27,7 +27,8 @@ select
           and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
           -- An index of a plain table says nothing of the tables that inherit from it.
           and not (c.relkind = 'r' and c.relhassubclass)
-    ) as is_unique
+    ) as is_unique,
+    clock_timestamp()::timestamptz as clock
 from pg_class c
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 join pg_type t on t.oid = a.atttypid
@@ -45,6 +46,7 @@ type ExportColumnsRow struct {
 	NotNull        bool
 	ColumnReadable bool
 	IsUnique       bool
+	Clock          time.Time
 }
 
 // The export's columns, and what the role may do. No row: there is no such
@@ -68,6 +70,7 @@ func (q *Queries) ExportColumns(ctx context.Context, db DBTX, relation string) (
 			&i.NotNull,
 			&i.ColumnReadable,
 			&i.IsUnique,
+			&i.Clock,
 		); err != nil {
 			return nil, err
 		}

@@ -4,10 +4,17 @@ select interaction_id, reason, detail, attempts from loader_rejects where intera
 
 -- name: RejectsPut :exec
 -- A row that is rejected again keeps its first_seen_at. attempts is counted by
--- the caller, so that a commit whose answer got lost can be repeated.
+-- the caller, so that a commit whose answer got lost can be repeated. What was delivered is never a
+-- reject, whoever delivered it meanwhile: the transaction holds the row that all who record lock first.
 insert into loader_rejects as r (interaction_id, reason, detail, interaction, run_id, attempts)
-select unnest(@interaction_ids::text[]), unnest(@reasons::text[]), unnest(@details::text[]),
-    unnest(@interactions::jsonb[]), @run_id::bigint, unnest(@attempts::integer[])
+select n.interaction_id, n.reason, n.detail, n.interaction, @run_id::bigint, n.attempts
+from (
+    select unnest(@interaction_ids::text[]) as interaction_id, unnest(@message_ids::text[]) as message_id,
+        unnest(@reasons::text[]) as reason, unnest(@details::text[]) as detail,
+        unnest(@interactions::jsonb[]) as interaction, unnest(@attempts::integer[]) as attempts
+) n
+where not exists (select from screens s where s.id = n.message_id)
+  and not exists (select from tracks t where t.id = n.message_id)
 on conflict (interaction_id) do update
 set reason = excluded.reason, detail = excluded.detail, interaction = excluded.interaction,
     run_id = excluded.run_id, last_seen_at = clock_timestamp(), attempts = excluded.attempts;

@@ -136,31 +136,40 @@ func (q *Queries) RejectsList(ctx context.Context, db DBTX, arg RejectsListParam
 
 const rejectsPut = `-- name: RejectsPut :exec
 insert into loader_rejects as r (interaction_id, reason, detail, interaction, run_id, attempts)
-select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]),
-    unnest($4::jsonb[]), $5::bigint, unnest($6::integer[])
+select n.interaction_id, n.reason, n.detail, n.interaction, $1::bigint, n.attempts
+from (
+    select unnest($2::text[]) as interaction_id, unnest($3::text[]) as message_id,
+        unnest($4::text[]) as reason, unnest($5::text[]) as detail,
+        unnest($6::jsonb[]) as interaction, unnest($7::integer[]) as attempts
+) n
+where not exists (select from screens s where s.id = n.message_id)
+  and not exists (select from tracks t where t.id = n.message_id)
 on conflict (interaction_id) do update
 set reason = excluded.reason, detail = excluded.detail, interaction = excluded.interaction,
     run_id = excluded.run_id, last_seen_at = clock_timestamp(), attempts = excluded.attempts
 `
 
 type RejectsPutParams struct {
+	RunID          int64
 	InteractionIds []string
+	MessageIds     []string
 	Reasons        []string
 	Details        []string
 	Interactions   [][]byte
-	RunID          int64
 	Attempts       []int32
 }
 
 // A row that is rejected again keeps its first_seen_at. attempts is counted by
-// the caller, so that a commit whose answer got lost can be repeated.
+// the caller, so that a commit whose answer got lost can be repeated. What was delivered is never a
+// reject, whoever delivered it meanwhile: the transaction holds the row that all who record lock first.
 func (q *Queries) RejectsPut(ctx context.Context, db DBTX, arg RejectsPutParams) error {
 	_, err := db.Exec(ctx, rejectsPut,
+		arg.RunID,
 		arg.InteractionIds,
+		arg.MessageIds,
 		arg.Reasons,
 		arg.Details,
 		arg.Interactions,
-		arg.RunID,
 		arg.Attempts,
 	)
 	return err

@@ -1,29 +1,43 @@
 -- name: RunOpen :one
--- Takes the lease, if it is free, and begins a run, in one statement, so that
--- an hourly run that finds nothing costs little. Without the lease nothing is
--- written and token and run_id are NULL; the row then says who holds it.
--- A stale watermark may come back when the holder released the lease while we
--- waited for its row: that only costs reading again.
-with lease as (
+-- Takes the leases, if all of them are free, and begins a run, in one statement, so that
+-- an hourly run that finds nothing costs little. Where one is not, tokens and run_id are NULL, the
+-- row says who holds it, and the transaction must be rolled back.
+-- A stale state may come back when the holder released the lease while we
+-- waited for its row: RunBegin reads it again.
+with taken as (
     insert into loader_leases as l (name, holder, token, acquired_at, expires_at)
-    values (@lease, @holder, 1, clock_timestamp(), clock_timestamp() + @ttl::interval)
+    -- In one order, so that two who want both can't wait for each other.
+    select o.name, @holder, 1, clock_timestamp(), clock_timestamp() + @ttl::interval
+    from (select unnest(@leases::text[]) as name) o order by o.name
     on conflict (name) do update
     -- The token only grows: whoever had the lease before can record nothing more.
     set holder = excluded.holder, token = l.token + 1,
         acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
+    -- Further away than twice the time to live: the clock was put back since.
     -- Our own name: the answer to an earlier try got lost.
-    where l.expires_at <= clock_timestamp() or l.holder = excluded.holder
-    returning token
+    where l.expires_at <= clock_timestamp() or l.expires_at > clock_timestamp() + @far::interval
+        or l.holder = excluded.holder
+    returning name, token
+), lease as (
+    select array_agg(t.token order by t.name) as tokens from taken t
+    having count(*) = cardinality(@leases::text[])
 ), dead as (
-    -- We have the lease, so whatever still says running under it is dead.
-    update loader_runs
+    -- A run lives as long as its holder has a lease. We have those that we took, so whoever had them
+    -- and has no other is dead.
+    update loader_runs r
     set status = 'interrupted', finished_at = clock_timestamp(), error = 'the run died without finishing'
-    where status = 'running' and (kind = 'backfill') = (@lease = 'backfill') and exists (select from lease)
-    returning id
+    where r.status = 'running' and r.holder <> @holder and exists (select from lease)
+      and not exists (
+        select from loader_leases h
+        where h.holder = r.holder and h.name <> all (@leases::text[]) and h.expires_at > clock_timestamp()
+      )
+      -- Older versions noted no holder.
+      and (r.holder <> '' or (r.kind = 'backfill') = ('backfill' = any (@leases::text[])))
+    returning r.id
 ), run as (
-    insert into loader_runs (kind, status, slot_at, range_from, range_to, watermark_before, host, version)
+    insert into loader_runs (kind, status, slot_at, range_from, range_to, watermark_before, host, version, holder)
     select @kind, 'running', sqlc.narg(slot_at), sqlc.narg(range_from), sqlc.narg(range_to),
-        (select watermark_at from loader_state), @host, @version
+        (select watermark_at from loader_state), @host, @version, @holder::text
     from lease
     returning id
 )
@@ -31,43 +45,113 @@ select
     sqlc.embed(s),
     m.version as schema_version,
     m.dirty as schema_dirty,
-    lease.token as token,
+    lease.tokens::bigint[] as tokens,
     run.id as run_id,
-    h.holder as held_by,
-    h.acquired_at as held_since,
-    h.expires_at as held_until,
+    coalesce(h.holder, '')::text as held_by,
+    coalesce(h.name, '')::text as held_name,
+    coalesce(h.acquired_at, to_timestamp(0))::timestamptz as held_since,
+    coalesce(h.expires_at, to_timestamp(0))::timestamptz as held_until,
     (select count(*) from dead) as dead_runs,
     exists (select from loader_rejects) as has_rejects,
+    clock_timestamp()::timestamptz as clock,
     -- A loader that is stopped before its commit must not hold the row for ever.
     set_config('idle_in_transaction_session_timeout', @idle::text, true)::text as idle
 from loader_state s
 cross join loader_schema_migrations m
 left join lease on true
 left join run on true
--- This reads the lease as it was before the statement: the holder before us.
-left join loader_leases h on h.name = @lease;
+-- This reads the leases as they were before the statement: the holder before us.
+left join lateral (
+    select l.* from loader_leases l where l.name = any (@leases::text[]) order by l.expires_at desc limit 1
+) h on true;
+
+-- name: RunBegin :one
+-- What a run of new rows begins from, read and written under its lease: a start that is stored for
+-- the first time, where the run reads from, and how far the export's clock is behind this one's.
+-- If that has grown since the run before, the export's clock was put back: rows that
+-- come now are stamped with a time that the watermark has passed, so it goes back too, which it does
+-- nowhere else. No row: the lease is lost.
+with held as (
+    update loader_leases l set expires_at = clock_timestamp() + @ttl::interval
+    where l.name = any (@leases::text[]) and l.holder = @holder
+    returning l.name
+), clocks as (
+    select @behind::interval as behind
+), grown as (
+    select c.behind - r.export_clock_behind as gap
+    from clocks c, loader_runs r
+    where r.export_clock_behind is not null order by r.id desc limit 1
+), lost as (
+    select coalesce(max(g.gap) filter (where g.gap > '1 second'), '0') as clock from grown g
+), mark as (
+    update loader_state s
+    set start_at = case
+            when s.start_at is null and s.watermark_at is null then sqlc.narg(start_at)::timestamptz
+            -- A start of now was taken from that clock.
+            when s.start_at is not null and @start_now::boolean then least(s.start_at, s.watermark_at - lost.clock)
+            else s.start_at
+        end,
+        watermark_at = case
+            when s.start_at is null and s.watermark_at is null then sqlc.narg(start_at)::timestamptz
+            else s.watermark_at - lost.clock
+        end,
+        watermark_id = case when lost.clock = '0' then s.watermark_id end,
+        complete_until = s.complete_until - lost.clock,
+        updated_at = clock_timestamp()
+    from lost
+    where (select count(*) from held) = cardinality(@leases::text[])
+    returning s.start_at, s.watermark_at, s.watermark_id, lost.clock as clock_lost
+), run as (
+    update loader_runs r
+    set export_clock_behind = c.behind,
+        reads_from = greatest(m.start_at, m.watermark_at - @lookback::interval)
+    from mark m, clocks c
+    where r.id = @id and r.holder = @holder and r.status = 'running'
+    returning r.id
+)
+select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clock_lost,
+    -- Its holder may be sending what lies below the place where we begin.
+    exists (
+        select from loader_leases b where b.name = 'backfill' and b.holder <> @holder and b.expires_at > clock_timestamp()
+    ) as beside
+from mark m join run on true;
 
 -- name: LeaseRenew :execrows
--- 0 rows: the lease is lost.
-update loader_leases
+-- Fewer rows than leases: one is lost.
+update loader_leases l
 set expires_at = clock_timestamp() + @ttl::interval
-where name = @lease and token = @token;
+from (select unnest(@leases::text[]) as name, unnest(@tokens::bigint[]) as token) o
+where l.name = o.name and l.token = o.token and l.holder = @holder;
+
+-- name: RunAsked :execrows
+-- An answer that keeps a row from being sent is a commit: whoever has this one has all that the
+-- answer has seen, and recording that page demands it. 0 rows: this is not the server, or no more the
+-- state, in which the run began, or somebody has taken over.
+update loader_runs set asked = greatest(asked, @page::bigint)
+where id = @id and holder = @holder and status = 'running';
 
 -- name: RunAdvance :one
--- What is recorded with each group of pages: the proof that the lease is ours (its row
--- stays locked against a takeover until the commit), the counters, the
--- watermark. held = false: the lease is lost, the transaction must be rolled back.
+-- What is recorded with each group of pages: the proof that the leases are ours (their rows
+-- stay locked against a takeover until the commit) and that the run stands where its group before
+-- left it, or at this very group, for the answer may have got lost; the counters, the
+-- watermark. kept = false: something is not so, the transaction must be rolled back.
+-- Holder beside token, for after a restore numbers repeat.
 -- Counters are absolute, so that a commit whose answer got lost can be repeated.
 -- The watermark never goes back; at the same moment NULL stands before every id.
 with held as (
-    update loader_leases set expires_at = clock_timestamp() + @ttl::interval
-    where name = @lease and token = @token
-    returning name
+    update loader_leases l set expires_at = clock_timestamp() + @ttl::interval
+    from (select unnest(@leases::text[]) as name, unnest(@tokens::bigint[]) as token) o
+    where l.name = o.name and l.token = o.token and l.holder = @holder
+    returning l.name
 ), progress as (
     update loader_runs
     set rows_read = @rows_read, sent = @sent, already_delivered = @already_delivered, rejected = @rejected,
-        rejected_before = @rejected_before, batches = @batches, retries = @retries
-    where id = @id
+        rejected_before = @rejected_before, batches = @batches, retries = @retries, page = @page,
+        -- The furthest ahead that the export's clock was.
+        export_clock_behind = least(export_clock_behind, sqlc.narg(behind)::interval)
+    where id = @id and holder = @holder and status = 'running'
+      and page in (@page_before::bigint, @page::bigint) and asked >= @asked::bigint
+    returning id
 ), mark as (
     update loader_state as s
     set watermark_at = sqlc.narg(watermark_at)::timestamptz, watermark_id = sqlc.narg(watermark_id)::text,
@@ -82,30 +166,57 @@ with held as (
         )
       )
 )
-select exists (select from held) as held;
+select
+    ((select count(*) from held) = cardinality(@leases::text[]) and exists (select from progress))::boolean as kept,
+    exists (select from loader_rejects) as has_rejects,
+    exists (
+        select from loader_leases b where b.name = 'backfill' and b.holder <> @holder and b.expires_at > clock_timestamp()
+    ) as beside;
 
--- name: RunFinish :execrows
--- Ends a run and frees its lease in one statement. The lease is freed only by
--- its holder; 0 rows: the run was declared dead by the one who took over.
+-- name: RunFinish :many
+-- Ends a run and frees its leases in one statement, if all is as it left it. No row: it is not, and
+-- the transaction must be rolled back. What a run calls succeeded survives a crash of its server.
 with freed as (
-    update loader_leases set expires_at = clock_timestamp()
-    where name = @lease and token = @token
-    returning name
+    -- Long ago, so that no clock that is put back brings it to life.
+    update loader_leases l set expires_at = to_timestamp(0)
+    from (select unnest(@leases::text[]) as name, unnest(@tokens::bigint[]) as token) o
+    where l.name = o.name and l.token = o.token and l.holder = @holder
+    returning l.name
+), ended as (
+    update loader_runs
+    set status = @status, finished_at = clock_timestamp(), rows_read = @rows_read, sent = @sent,
+        already_delivered = @already_delivered, rejected = @rejected, rejected_before = @rejected_before,
+        batches = @batches, retries = @retries,
+        watermark_after = (select s.watermark_at from loader_state s), error = sqlc.narg(error)
+    where id = @id and holder = @holder and status = 'running' and page in (@page_before::bigint, @page::bigint)
+      and (select count(*) from freed) = cardinality(@leases::text[])
+      -- As in RunOpen; here, because it saves a statement.
+      and set_config('idle_in_transaction_session_timeout', @idle::text, true) is not null
+      and set_config(
+          'synchronous_commit',
+          case when current_setting('synchronous_commit') = 'off' then 'local' else current_setting('synchronous_commit') end,
+          true) is not null
+    returning watermark_after
 ), reached as (
     update loader_state as s
     -- The loader says how long ago it asked for the last page; the clock is ours alone.
     set caught_up_at = statement_timestamp() - sqlc.narg(reached_ago)::interval,
         complete_until = greatest(s.complete_until, sqlc.narg(complete_until)::timestamptz),
         held_back_by = sqlc.narg(held_back_by)::text, updated_at = clock_timestamp()
-    where sqlc.narg(reached_ago)::interval is not null and exists (select from freed)
+    where sqlc.narg(reached_ago)::interval is not null and exists (select from ended)
 )
-update loader_runs
-set status = @status, finished_at = clock_timestamp(), rows_read = @rows_read, sent = @sent,
-    already_delivered = @already_delivered, rejected = @rejected, rejected_before = @rejected_before,
-    batches = @batches, retries = @retries, watermark_after = sqlc.narg(watermark_after), error = sqlc.narg(error)
-where id = @id and status = 'running' and exists (select from freed)
-  -- As in RunOpen; here, because it saves a statement.
-  and set_config('idle_in_transaction_session_timeout', @idle::text, true) is not null;
+select watermark_after from ended;
+
+-- name: RunWhere :many
+-- How a run stands that was not where its loader left it, and who has taken over its leases: a
+-- token only grows, unless the warehouse went back. One row, or none.
+select r.status, r.page, r.watermark_after,
+    coalesce((
+        select string_agg(l.holder, ', ')
+        from loader_leases l join (select unnest(@leases::text[]) as name, unnest(@tokens::bigint[]) as token) o on o.name = l.name
+        where (l.holder <> @holder or l.token <> o.token) and (l.token > o.token or l.expires_at > clock_timestamp())
+    ), '')::text as held_by
+from loader_state s left join loader_runs r on r.id = @id and r.holder = @holder;
 
 -- name: StateGet :one
 select sqlc.embed(s), m.version as schema_version, m.dirty as schema_dirty
@@ -118,12 +229,6 @@ on conflict (singleton) do nothing;
 
 -- name: ReadersSet :exec
 update loader_state set readers = @readers, updated_at = clock_timestamp() where readers <> @readers;
-
--- name: StartSet :exec
--- Where the first run begins; a later change of the config moves nothing.
-update loader_state
-set start_at = @start_at::timestamptz, watermark_at = @start_at::timestamptz, updated_at = clock_timestamp()
-where start_at is null and watermark_at is null;
 
 -- name: RunsRecent :many
 select * from loader_runs order by started_at desc, id desc limit @count;
@@ -149,9 +254,6 @@ where r.status = 'failed' and r.kind in ('scheduled', 'manual')
   )
 having count(*) > 0;
 
--- name: RunStatus :one
-select status from loader_runs where id = @id;
-
 -- name: RunsRunning :many
 select * from loader_runs where status = 'running' order by id;
 
@@ -163,7 +265,7 @@ set constraints all immediate;
 -- Where pages were sent and not recorded, NULL = they are by now. The lease's row is locked, so
 -- that nobody takes over meanwhile: only its holder knows.
 with held as (
-    select from loader_leases where name = @lease and holder = @holder and token = @token for update
+    select from loader_leases l where l.name = any (@leases::text[]) and l.holder = @holder for update
 )
 update loader_state
 set unrecorded_at = sqlc.narg(unrecorded_at)::timestamptz, unrecorded_id = sqlc.narg(unrecorded_id)::text,

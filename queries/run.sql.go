@@ -55,20 +55,27 @@ func (q *Queries) LeaseGet(ctx context.Context, db DBTX, lease string) (LeaseGet
 }
 
 const leaseRenew = `-- name: LeaseRenew :execrows
-update loader_leases
+update loader_leases l
 set expires_at = clock_timestamp() + $1::interval
-where name = $2 and token = $3
+from (select unnest($3::text[]) as name, unnest($4::bigint[]) as token) o
+where l.name = o.name and l.token = o.token and l.holder = $2
 `
 
 type LeaseRenewParams struct {
-	Ttl   pgtype.Interval
-	Lease string
-	Token int64
+	Ttl    pgtype.Interval
+	Holder string
+	Leases []string
+	Tokens []int64
 }
 
-// 0 rows: the lease is lost.
+// Fewer rows than leases: one is lost.
 func (q *Queries) LeaseRenew(ctx context.Context, db DBTX, arg LeaseRenewParams) (int64, error) {
-	result, err := db.Exec(ctx, leaseRenew, arg.Ttl, arg.Lease, arg.Token)
+	result, err := db.Exec(ctx, leaseRenew,
+		arg.Ttl,
+		arg.Holder,
+		arg.Leases,
+		arg.Tokens,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -86,35 +93,46 @@ func (q *Queries) ReadersSet(ctx context.Context, db DBTX, readers []string) err
 
 const runAdvance = `-- name: RunAdvance :one
 with held as (
-    update loader_leases set expires_at = clock_timestamp() + $1::interval
-    where name = $2 and token = $3
-    returning name
+    update loader_leases l set expires_at = clock_timestamp() + $3::interval
+    from (select unnest($1::text[]) as name, unnest($4::bigint[]) as token) o
+    where l.name = o.name and l.token = o.token and l.holder = $2
+    returning l.name
 ), progress as (
     update loader_runs
-    set rows_read = $4, sent = $5, already_delivered = $6, rejected = $7,
-        rejected_before = $8, batches = $9, retries = $10
-    where id = $11
+    set rows_read = $5, sent = $6, already_delivered = $7, rejected = $8,
+        rejected_before = $9, batches = $10, retries = $11, page = $12,
+        -- The furthest ahead that the export's clock was.
+        export_clock_behind = least(export_clock_behind, $13::interval)
+    where id = $14 and holder = $2 and status = 'running'
+      and page in ($15::bigint, $12::bigint) and asked >= $16::bigint
+    returning id
 ), mark as (
     update loader_state as s
-    set watermark_at = $12::timestamptz, watermark_id = $13::text,
+    set watermark_at = $17::timestamptz, watermark_id = $18::text,
         updated_at = clock_timestamp()
-    where $12::timestamptz is not null
+    where $17::timestamptz is not null
       and (
         s.watermark_at is null
-        or s.watermark_at < $12::timestamptz
+        or s.watermark_at < $17::timestamptz
         or (
-            s.watermark_at = $12::timestamptz
-            and (s.watermark_id is null or $13::text is not null)
+            s.watermark_at = $17::timestamptz
+            and (s.watermark_id is null or $18::text is not null)
         )
       )
 )
-select exists (select from held) as held
+select
+    ((select count(*) from held) = cardinality($1::text[]) and exists (select from progress))::boolean as kept,
+    exists (select from loader_rejects) as has_rejects,
+    exists (
+        select from loader_leases b where b.name = 'backfill' and b.holder <> $2 and b.expires_at > clock_timestamp()
+    ) as beside
 `
 
 type RunAdvanceParams struct {
+	Leases           []string
+	Holder           string
 	Ttl              pgtype.Interval
-	Lease            string
-	Token            int64
+	Tokens           []int64
 	RowsRead         int64
 	Sent             int64
 	AlreadyDelivered int64
@@ -122,21 +140,34 @@ type RunAdvanceParams struct {
 	RejectedBefore   int64
 	Batches          int64
 	Retries          int64
+	Page             int64
+	Behind           pgtype.Interval
 	ID               int64
+	PageBefore       int64
+	Asked            int64
 	WatermarkAt      *time.Time
 	WatermarkID      *string
 }
 
-// What is recorded with each group of pages: the proof that the lease is ours (its row
-// stays locked against a takeover until the commit), the counters, the
-// watermark. held = false: the lease is lost, the transaction must be rolled back.
+type RunAdvanceRow struct {
+	Kept       bool
+	HasRejects bool
+	Beside     bool
+}
+
+// What is recorded with each group of pages: the proof that the leases are ours (their rows
+// stay locked against a takeover until the commit) and that the run stands where its group before
+// left it, or at this very group, for the answer may have got lost; the counters, the
+// watermark. kept = false: something is not so, the transaction must be rolled back.
+// Holder beside token, for after a restore numbers repeat.
 // Counters are absolute, so that a commit whose answer got lost can be repeated.
 // The watermark never goes back; at the same moment NULL stands before every id.
-func (q *Queries) RunAdvance(ctx context.Context, db DBTX, arg RunAdvanceParams) (bool, error) {
+func (q *Queries) RunAdvance(ctx context.Context, db DBTX, arg RunAdvanceParams) (RunAdvanceRow, error) {
 	row := db.QueryRow(ctx, runAdvance,
+		arg.Leases,
+		arg.Holder,
 		arg.Ttl,
-		arg.Lease,
-		arg.Token,
+		arg.Tokens,
 		arg.RowsRead,
 		arg.Sent,
 		arg.AlreadyDelivered,
@@ -144,38 +175,171 @@ func (q *Queries) RunAdvance(ctx context.Context, db DBTX, arg RunAdvanceParams)
 		arg.RejectedBefore,
 		arg.Batches,
 		arg.Retries,
+		arg.Page,
+		arg.Behind,
 		arg.ID,
+		arg.PageBefore,
+		arg.Asked,
 		arg.WatermarkAt,
 		arg.WatermarkID,
 	)
-	var held bool
-	err := row.Scan(&held)
-	return held, err
+	var i RunAdvanceRow
+	err := row.Scan(&i.Kept, &i.HasRejects, &i.Beside)
+	return i, err
 }
 
-const runFinish = `-- name: RunFinish :execrows
+const runAsked = `-- name: RunAsked :execrows
+update loader_runs set asked = greatest(asked, $1::bigint)
+where id = $2 and holder = $3 and status = 'running'
+`
+
+type RunAskedParams struct {
+	Page   int64
+	ID     int64
+	Holder string
+}
+
+// An answer that keeps a row from being sent is a commit: whoever has this one has all that the
+// answer has seen, and recording that page demands it. 0 rows: this is not the server, or no more the
+// state, in which the run began, or somebody has taken over.
+func (q *Queries) RunAsked(ctx context.Context, db DBTX, arg RunAskedParams) (int64, error) {
+	result, err := db.Exec(ctx, runAsked, arg.Page, arg.ID, arg.Holder)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const runBegin = `-- name: RunBegin :one
+with held as (
+    update loader_leases l set expires_at = clock_timestamp() + $2::interval
+    where l.name = any ($3::text[]) and l.holder = $1
+    returning l.name
+), clocks as (
+    select $4::interval as behind
+), grown as (
+    select c.behind - r.export_clock_behind as gap
+    from clocks c, loader_runs r
+    where r.export_clock_behind is not null order by r.id desc limit 1
+), lost as (
+    select coalesce(max(g.gap) filter (where g.gap > '1 second'), '0') as clock from grown g
+), mark as (
+    update loader_state s
+    set start_at = case
+            when s.start_at is null and s.watermark_at is null then $5::timestamptz
+            -- A start of now was taken from that clock.
+            when s.start_at is not null and $6::boolean then least(s.start_at, s.watermark_at - lost.clock)
+            else s.start_at
+        end,
+        watermark_at = case
+            when s.start_at is null and s.watermark_at is null then $5::timestamptz
+            else s.watermark_at - lost.clock
+        end,
+        watermark_id = case when lost.clock = '0' then s.watermark_id end,
+        complete_until = s.complete_until - lost.clock,
+        updated_at = clock_timestamp()
+    from lost
+    where (select count(*) from held) = cardinality($3::text[])
+    returning s.start_at, s.watermark_at, s.watermark_id, lost.clock as clock_lost
+), run as (
+    update loader_runs r
+    set export_clock_behind = c.behind,
+        reads_from = greatest(m.start_at, m.watermark_at - $7::interval)
+    from mark m, clocks c
+    where r.id = $8 and r.holder = $1 and r.status = 'running'
+    returning r.id
+)
+select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clock_lost,
+    -- Its holder may be sending what lies below the place where we begin.
+    exists (
+        select from loader_leases b where b.name = 'backfill' and b.holder <> $1 and b.expires_at > clock_timestamp()
+    ) as beside
+from mark m join run on true
+`
+
+type RunBeginParams struct {
+	Holder   string
+	Ttl      pgtype.Interval
+	Leases   []string
+	Behind   pgtype.Interval
+	StartAt  *time.Time
+	StartNow bool
+	Lookback pgtype.Interval
+	ID       int64
+}
+
+type RunBeginRow struct {
+	StartAt     *time.Time
+	WatermarkAt *time.Time
+	WatermarkID *string
+	ClockLost   pgtype.Interval
+	Beside      bool
+}
+
+// What a run of new rows begins from, read and written under its lease: a start that is stored for
+// the first time, where the run reads from, and how far the export's clock is behind this one's.
+// If that has grown since the run before, the export's clock was put back: rows that
+// come now are stamped with a time that the watermark has passed, so it goes back too, which it does
+// nowhere else. No row: the lease is lost.
+func (q *Queries) RunBegin(ctx context.Context, db DBTX, arg RunBeginParams) (RunBeginRow, error) {
+	row := db.QueryRow(ctx, runBegin,
+		arg.Holder,
+		arg.Ttl,
+		arg.Leases,
+		arg.Behind,
+		arg.StartAt,
+		arg.StartNow,
+		arg.Lookback,
+		arg.ID,
+	)
+	var i RunBeginRow
+	err := row.Scan(
+		&i.StartAt,
+		&i.WatermarkAt,
+		&i.WatermarkID,
+		&i.ClockLost,
+		&i.Beside,
+	)
+	return i, err
+}
+
+const runFinish = `-- name: RunFinish :many
 with freed as (
-    update loader_leases set expires_at = clock_timestamp()
-    where name = $13 and token = $14
-    returning name
+    -- Long ago, so that no clock that is put back brings it to life.
+    update loader_leases l set expires_at = to_timestamp(0)
+    from (select unnest($2::text[]) as name, unnest($3::bigint[]) as token) o
+    where l.name = o.name and l.token = o.token and l.holder = $1
+    returning l.name
+), ended as (
+    update loader_runs
+    set status = $4, finished_at = clock_timestamp(), rows_read = $5, sent = $6,
+        already_delivered = $7, rejected = $8, rejected_before = $9,
+        batches = $10, retries = $11,
+        watermark_after = (select s.watermark_at from loader_state s), error = $12
+    where id = $13 and holder = $1 and status = 'running' and page in ($14::bigint, $15::bigint)
+      and (select count(*) from freed) = cardinality($2::text[])
+      -- As in RunOpen; here, because it saves a statement.
+      and set_config('idle_in_transaction_session_timeout', $16::text, true) is not null
+      and set_config(
+          'synchronous_commit',
+          case when current_setting('synchronous_commit') = 'off' then 'local' else current_setting('synchronous_commit') end,
+          true) is not null
+    returning watermark_after
 ), reached as (
     update loader_state as s
     -- The loader says how long ago it asked for the last page; the clock is ours alone.
-    set caught_up_at = statement_timestamp() - $15::interval,
-        complete_until = greatest(s.complete_until, $16::timestamptz),
-        held_back_by = $17::text, updated_at = clock_timestamp()
-    where $15::interval is not null and exists (select from freed)
+    set caught_up_at = statement_timestamp() - $17::interval,
+        complete_until = greatest(s.complete_until, $18::timestamptz),
+        held_back_by = $19::text, updated_at = clock_timestamp()
+    where $17::interval is not null and exists (select from ended)
 )
-update loader_runs
-set status = $1, finished_at = clock_timestamp(), rows_read = $2, sent = $3,
-    already_delivered = $4, rejected = $5, rejected_before = $6,
-    batches = $7, retries = $8, watermark_after = $9, error = $10
-where id = $11 and status = 'running' and exists (select from freed)
-  -- As in RunOpen; here, because it saves a statement.
-  and set_config('idle_in_transaction_session_timeout', $12::text, true) is not null
+select watermark_after from ended
 `
 
 type RunFinishParams struct {
+	Holder           string
+	Leases           []string
+	Tokens           []int64
 	Status           string
 	RowsRead         int64
 	Sent             int64
@@ -184,21 +348,23 @@ type RunFinishParams struct {
 	RejectedBefore   int64
 	Batches          int64
 	Retries          int64
-	WatermarkAfter   *time.Time
 	Error            *string
 	ID               int64
+	PageBefore       int64
+	Page             int64
 	Idle             string
-	Lease            string
-	Token            int64
 	ReachedAgo       pgtype.Interval
 	CompleteUntil    *time.Time
 	HeldBackBy       *string
 }
 
-// Ends a run and frees its lease in one statement. The lease is freed only by
-// its holder; 0 rows: the run was declared dead by the one who took over.
-func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (int64, error) {
-	result, err := db.Exec(ctx, runFinish,
+// Ends a run and frees its leases in one statement, if all is as it left it. No row: it is not, and
+// the transaction must be rolled back. What a run calls succeeded survives a crash of its server.
+func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) ([]*time.Time, error) {
+	rows, err := db.Query(ctx, runFinish,
+		arg.Holder,
+		arg.Leases,
+		arg.Tokens,
 		arg.Status,
 		arg.RowsRead,
 		arg.Sent,
@@ -207,20 +373,31 @@ func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (
 		arg.RejectedBefore,
 		arg.Batches,
 		arg.Retries,
-		arg.WatermarkAfter,
 		arg.Error,
 		arg.ID,
+		arg.PageBefore,
+		arg.Page,
 		arg.Idle,
-		arg.Lease,
-		arg.Token,
 		arg.ReachedAgo,
 		arg.CompleteUntil,
 		arg.HeldBackBy,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []*time.Time
+	for rows.Next() {
+		var watermark_after *time.Time
+		if err := rows.Scan(&watermark_after); err != nil {
+			return nil, err
+		}
+		items = append(items, watermark_after)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const runLastSuccess = `-- name: RunLastSuccess :many
@@ -277,26 +454,40 @@ func (q *Queries) RunLastSuccess(ctx context.Context, db DBTX) ([]LoaderRun, err
 }
 
 const runOpen = `-- name: RunOpen :one
-with lease as (
+with taken as (
     insert into loader_leases as l (name, holder, token, acquired_at, expires_at)
-    values ($2, $3, 1, clock_timestamp(), clock_timestamp() + $4::interval)
+    -- In one order, so that two who want both can't wait for each other.
+    select o.name, $3, 1, clock_timestamp(), clock_timestamp() + $4::interval
+    from (select unnest($2::text[]) as name) o order by o.name
     on conflict (name) do update
     -- The token only grows: whoever had the lease before can record nothing more.
     set holder = excluded.holder, token = l.token + 1,
         acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
+    -- Further away than twice the time to live: the clock was put back since.
     -- Our own name: the answer to an earlier try got lost.
-    where l.expires_at <= clock_timestamp() or l.holder = excluded.holder
-    returning token
+    where l.expires_at <= clock_timestamp() or l.expires_at > clock_timestamp() + $5::interval
+        or l.holder = excluded.holder
+    returning name, token
+), lease as (
+    select array_agg(t.token order by t.name) as tokens from taken t
+    having count(*) = cardinality($2::text[])
 ), dead as (
-    -- We have the lease, so whatever still says running under it is dead.
-    update loader_runs
+    -- A run lives as long as its holder has a lease. We have those that we took, so whoever had them
+    -- and has no other is dead.
+    update loader_runs r
     set status = 'interrupted', finished_at = clock_timestamp(), error = 'the run died without finishing'
-    where status = 'running' and (kind = 'backfill') = ($2 = 'backfill') and exists (select from lease)
-    returning id
+    where r.status = 'running' and r.holder <> $3 and exists (select from lease)
+      and not exists (
+        select from loader_leases h
+        where h.holder = r.holder and h.name <> all ($2::text[]) and h.expires_at > clock_timestamp()
+      )
+      -- Older versions noted no holder.
+      and (r.holder <> '' or (r.kind = 'backfill') = ('backfill' = any ($2::text[])))
+    returning r.id
 ), run as (
-    insert into loader_runs (kind, status, slot_at, range_from, range_to, watermark_before, host, version)
-    select $5, 'running', $6, $7, $8,
-        (select watermark_at from loader_state), $9, $10
+    insert into loader_runs (kind, status, slot_at, range_from, range_to, watermark_before, host, version, holder)
+    select $6, 'running', $7, $8, $9,
+        (select watermark_at from loader_state), $10, $11, $3::text
     from lease
     returning id
 )
@@ -304,27 +495,32 @@ select
     s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_changed_at,
     m.version as schema_version,
     m.dirty as schema_dirty,
-    lease.token as token,
+    lease.tokens::bigint[] as tokens,
     run.id as run_id,
-    h.holder as held_by,
-    h.acquired_at as held_since,
-    h.expires_at as held_until,
+    coalesce(h.holder, '')::text as held_by,
+    coalesce(h.name, '')::text as held_name,
+    coalesce(h.acquired_at, to_timestamp(0))::timestamptz as held_since,
+    coalesce(h.expires_at, to_timestamp(0))::timestamptz as held_until,
     (select count(*) from dead) as dead_runs,
     exists (select from loader_rejects) as has_rejects,
+    clock_timestamp()::timestamptz as clock,
     -- A loader that is stopped before its commit must not hold the row for ever.
     set_config('idle_in_transaction_session_timeout', $1::text, true)::text as idle
 from loader_state s
 cross join loader_schema_migrations m
 left join lease on true
 left join run on true
-left join loader_leases h on h.name = $2
+left join lateral (
+    select l.name, l.holder, l.token, l.acquired_at, l.expires_at, l.wanted_by, l.wanted_at from loader_leases l where l.name = any ($2::text[]) order by l.expires_at desc limit 1
+) h on true
 `
 
 type RunOpenParams struct {
 	Idle      string
-	Lease     string
+	Leases    []string
 	Holder    string
 	Ttl       pgtype.Interval
+	Far       pgtype.Interval
 	Kind      string
 	SlotAt    *time.Time
 	RangeFrom *time.Time
@@ -337,28 +533,31 @@ type RunOpenRow struct {
 	LoaderState   LoaderState
 	SchemaVersion int64
 	SchemaDirty   bool
-	Token         *int64
+	Tokens        []int64
 	RunID         *int64
-	HeldBy        *string
-	HeldSince     *time.Time
-	HeldUntil     *time.Time
+	HeldBy        string
+	HeldName      string
+	HeldSince     time.Time
+	HeldUntil     time.Time
 	DeadRuns      int64
 	HasRejects    bool
+	Clock         time.Time
 	Idle          string
 }
 
-// Takes the lease, if it is free, and begins a run, in one statement, so that
-// an hourly run that finds nothing costs little. Without the lease nothing is
-// written and token and run_id are NULL; the row then says who holds it.
-// A stale watermark may come back when the holder released the lease while we
-// waited for its row: that only costs reading again.
-// This reads the lease as it was before the statement: the holder before us.
+// Takes the leases, if all of them are free, and begins a run, in one statement, so that
+// an hourly run that finds nothing costs little. Where one is not, tokens and run_id are NULL, the
+// row says who holds it, and the transaction must be rolled back.
+// A stale state may come back when the holder released the lease while we
+// waited for its row: RunBegin reads it again.
+// This reads the leases as they were before the statement: the holder before us.
 func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunOpenRow, error) {
 	row := db.QueryRow(ctx, runOpen,
 		arg.Idle,
-		arg.Lease,
+		arg.Leases,
 		arg.Holder,
 		arg.Ttl,
+		arg.Far,
 		arg.Kind,
 		arg.SlotAt,
 		arg.RangeFrom,
@@ -399,27 +598,74 @@ func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunO
 		&i.LoaderState.ConfigChangedAt,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
-		&i.Token,
+		&i.Tokens,
 		&i.RunID,
 		&i.HeldBy,
+		&i.HeldName,
 		&i.HeldSince,
 		&i.HeldUntil,
 		&i.DeadRuns,
 		&i.HasRejects,
+		&i.Clock,
 		&i.Idle,
 	)
 	return i, err
 }
 
-const runStatus = `-- name: RunStatus :one
-select status from loader_runs where id = $1
+const runWhere = `-- name: RunWhere :many
+select r.status, r.page, r.watermark_after,
+    coalesce((
+        select string_agg(l.holder, ', ')
+        from loader_leases l join (select unnest($1::text[]) as name, unnest($2::bigint[]) as token) o on o.name = l.name
+        where (l.holder <> $3 or l.token <> o.token) and (l.token > o.token or l.expires_at > clock_timestamp())
+    ), '')::text as held_by
+from loader_state s left join loader_runs r on r.id = $4 and r.holder = $3
 `
 
-func (q *Queries) RunStatus(ctx context.Context, db DBTX, id int64) (string, error) {
-	row := db.QueryRow(ctx, runStatus, id)
-	var status string
-	err := row.Scan(&status)
-	return status, err
+type RunWhereParams struct {
+	Leases []string
+	Tokens []int64
+	Holder string
+	ID     int64
+}
+
+type RunWhereRow struct {
+	Status         *string
+	Page           *int64
+	WatermarkAfter *time.Time
+	HeldBy         string
+}
+
+// How a run stands that was not where its loader left it, and who has taken over its leases: a
+// token only grows, unless the warehouse went back. One row, or none.
+func (q *Queries) RunWhere(ctx context.Context, db DBTX, arg RunWhereParams) ([]RunWhereRow, error) {
+	rows, err := db.Query(ctx, runWhere,
+		arg.Leases,
+		arg.Tokens,
+		arg.Holder,
+		arg.ID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RunWhereRow
+	for rows.Next() {
+		var i RunWhereRow
+		if err := rows.Scan(
+			&i.Status,
+			&i.Page,
+			&i.WatermarkAfter,
+			&i.HeldBy,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const runsFailing = `-- name: RunsFailing :many
@@ -560,18 +806,6 @@ func (q *Queries) RunsRunning(ctx context.Context, db DBTX) ([]LoaderRun, error)
 	return items, nil
 }
 
-const startSet = `-- name: StartSet :exec
-update loader_state
-set start_at = $1::timestamptz, watermark_at = $1::timestamptz, updated_at = clock_timestamp()
-where start_at is null and watermark_at is null
-`
-
-// Where the first run begins; a later change of the config moves nothing.
-func (q *Queries) StartSet(ctx context.Context, db DBTX, startAt time.Time) error {
-	_, err := db.Exec(ctx, startSet, startAt)
-	return err
-}
-
 const stateCreate = `-- name: StateCreate :exec
 insert into loader_state (nickname, message_namespace) values ($1, $2)
 on conflict (singleton) do nothing
@@ -640,7 +874,7 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 
 const unrecordedSet = `-- name: UnrecordedSet :exec
 with held as (
-    select from loader_leases where name = $3 and holder = $4 and token = $5 for update
+    select from loader_leases l where l.name = any ($3::text[]) and l.holder = $4 for update
 )
 update loader_state
 set unrecorded_at = $1::timestamptz, unrecorded_id = $2::text,
@@ -651,9 +885,8 @@ where exists (select from held)
 type UnrecordedSetParams struct {
 	UnrecordedAt *time.Time
 	UnrecordedID *string
-	Lease        string
+	Leases       []string
 	Holder       string
-	Token        int64
 }
 
 // Where pages were sent and not recorded, NULL = they are by now. The lease's row is locked, so
@@ -662,9 +895,8 @@ func (q *Queries) UnrecordedSet(ctx context.Context, db DBTX, arg UnrecordedSetP
 	_, err := db.Exec(ctx, unrecordedSet,
 		arg.UnrecordedAt,
 		arg.UnrecordedID,
-		arg.Lease,
+		arg.Leases,
 		arg.Holder,
-		arg.Token,
 	)
 	return err
 }

@@ -142,6 +142,15 @@ func (r *Rules) Convert(in *Interaction) (Event, *Reject) {
 	return e, nil
 }
 
+// MessageID returns the messageId of the event that a row is, or would be if it were fit for one; ""
+// if it has no time.
+func (r *Rules) MessageID(in *Interaction) string {
+	if checkTime(in.OccurredAt) != nil {
+		return ""
+	}
+	return MessageID(r.namespace, in.ID, in.OccurredAt.UTC().Truncate(time.Microsecond))
+}
+
 func (r *Rules) kind(in *Interaction) (Kind, *Reject) {
 	if !r.hasKind {
 		if blank(in.EventName) {

@@ -40,9 +40,10 @@ type Ledger struct {
 	pool  *pgxpool.Pool
 	id    Identity
 	begin string
-	// record begins the transactions that record pages, ask those that look for delivered ids.
-	record, ask string
-	q           *queries.Queries
+	// record begins the transactions that write, locked those that record pages, ask those that look
+	// for delivered ids.
+	record, locked, ask string
+	q                   *queries.Queries
 }
 
 // A loader that was stopped in the middle of a transaction must not hold up the one
@@ -54,20 +55,29 @@ const (
 	statementTimeout = "45s"
 )
 
+// lockState locks the row that all who record lock first.
+const lockState = "; select from loader_state for update"
+
 // New returns the ledger of a schema. It does not connect.
 func New(pool *pgxpool.Pool, id Identity) *Ledger {
 	begin := "begin; set local search_path to " + pgx.Identifier{id.Schema}.Sanitize()
+	writing := begin + "; set local idle_in_transaction_session_timeout to '" + idleTimeout + "'; set local statement_timeout to '" + statementTimeout + "'"
 	return &Ledger{
 		pool: pool,
 		id:   id,
 		// Both in one round trip. The path is exactly one schema: with a second
 		// one, a missing table would be looked for in the wrong place.
 		begin:  begin,
-		record: begin + "; set local idle_in_transaction_session_timeout to '" + idleTimeout + "'; set local statement_timeout to '" + statementTimeout + "'",
+		record: writing,
+		// All who record, runs and backfills, lock this row first: so what one of them reads in
+		// that transaction (is the row in the mirror? is there a reject?) stays true until it commits.
+		locked: writing + lockState,
 		// Of tables that were filled just now, and neither vacuumed nor analyzed since, Postgres
 		// would rather fetch and sort the rows than read their ids off the index in order:
 		// twice the time.
-		ask: begin + "; set local enable_bitmapscan to off",
+		// An answer that is noted (see Answers) need not wait for the disk: if it gets lost, what was
+		// recorded upon it gets lost too, for that is committed later.
+		ask: begin + "; set local enable_bitmapscan to off; set local synchronous_commit to off",
 		q:   queries.New(),
 	}
 }

@@ -48,6 +48,12 @@ func (b *testBundle) open(tb testing.TB) *Run {
 	return run
 }
 
+func finish(tb testing.TB, run *Run, end End) {
+	tb.Helper()
+	_, err := run.Finish(tb.Context(), end)
+	require.NoError(tb, err)
+}
+
 func (b *testBundle) one(t *testing.T, sql string) (value string) {
 	t.Helper()
 	require.NoError(t, b.ledger.inTx(t.Context(), "looking", func(tx pgx.Tx) error {
@@ -205,10 +211,10 @@ func TestLease_OneHolderAtATime(t *testing.T) {
 	require.NotNil(t, holder)
 	_, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: Backfill})
 	require.NoError(t, err, "a backfill has a lease of its own")
-	require.NoError(t, holder.Finish(t.Context(), End{Status: "succeeded"}))
-	require.NoError(t, holder.Finish(t.Context(), End{Status: "succeeded"}), "the answer got lost, it is finished again")
+	finish(t, holder, End{Status: "succeeded"})
+	finish(t, holder, End{Status: "succeeded"})
 	next := b.open(t)
-	require.Greater(t, next.token, holder.token)
+	require.Greater(t, next.tokens[0], holder.tokens[0])
 	require.Zero(t, next.Dead)
 }
 
@@ -230,7 +236,8 @@ func TestRecord_IsFenced(t *testing.T) {
 		Watermark: &Watermark{At: time.Now()},
 	}
 	require.Equal(t, fault.Busy, fault.KindOf(zombie.Record(t.Context(), groupOf(&page))))
-	require.Equal(t, fault.Busy, fault.KindOf(zombie.Finish(t.Context(), End{Status: "succeeded"})))
+	_, err := zombie.Finish(t.Context(), End{Status: "succeeded"})
+	require.Equal(t, fault.Busy, fault.KindOf(err))
 	require.Equal(t, "0", b.one(t, "select count(*) from screens"))
 	require.Equal(t, "NULL", b.one(t, "select watermark_at from loader_state"))
 	require.NoError(t, heir.Record(t.Context(), groupOf(&page)))
@@ -283,7 +290,7 @@ func TestRecord_WithoutTemporaryTables(t *testing.T) {
 	require.NoError(t, run.Record(t.Context(), groupOf(&page)))
 	before := b.one(t, mirrorText)
 	b.exec(t, "delete from screens where loader_interaction_id like 'bare%'; delete from tutorial_interaction where loader_interaction_id like 'full%'")
-	err := pgx.BeginTxFunc(t.Context(), run.ledger.pool, pgx.TxOptions{BeginQuery: run.ledger.record}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(t.Context(), run.ledger.pool, pgx.TxOptions{BeginQuery: run.ledger.locked}, func(tx pgx.Tx) error {
 		for _, rows := range groupOf(&page, &page).tables {
 			if err := run.ledger.copyMissing(t.Context(), tx, &rows); err != nil {
 				return err
@@ -339,8 +346,8 @@ func TestFinish_KeepsWhenTheSourceCaughtUp(t *testing.T) {
 	b.migrate(t)
 	until := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	reached := &Reached{At: time.Now().Add(-time.Hour), CompleteUntil: &until, HeldBack: "a reason"}
-	require.NoError(t, b.open(t).Finish(t.Context(), End{Status: RunSucceeded, Reached: reached}))
-	require.NoError(t, b.open(t).Finish(t.Context(), End{Status: RunFailed}))
+	finish(t, b.open(t), End{Status: RunSucceeded, Reached: reached})
+	finish(t, b.open(t), End{Status: RunFailed})
 	state, err := b.ledger.State(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "a reason", state.HeldBack)
@@ -348,7 +355,7 @@ func TestFinish_KeepsWhenTheSourceCaughtUp(t *testing.T) {
 	require.Equal(t, "true", b.one(t, "select statement_timestamp() - caught_up_at between '1 hour' and '1 hour 5 minutes' from loader_state"))
 
 	earlier := until.Add(-time.Hour)
-	require.NoError(t, b.open(t).Finish(t.Context(), End{Status: RunSucceeded, Reached: &Reached{At: time.Now(), CompleteUntil: &earlier}}))
+	finish(t, b.open(t), End{Status: RunSucceeded, Reached: &Reached{At: time.Now(), CompleteUntil: &earlier}})
 	next, err := b.ledger.State(t.Context())
 	require.NoError(t, err)
 	require.True(t, next.CaughtUpAt.After(*state.CaughtUpAt))
@@ -366,7 +373,7 @@ func TestHistory_SinceWhenRunsFail(t *testing.T) {
 		t.Helper()
 		run, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: kind})
 		require.NoError(t, err)
-		require.NoError(t, run.Finish(t.Context(), End{Status: status, Err: text}))
+		finish(t, run, End{Status: status, Err: text})
 	}
 	failing := func() *Failing {
 		t.Helper()

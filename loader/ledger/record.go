@@ -25,8 +25,11 @@ type Mirrored struct {
 // Rejected is a row that can't be sent.
 type Rejected struct {
 	InteractionID string
-	Reason        event.Reason
-	Detail        string
+	// MessageID is that of the event which the row would be, "" if it has none. If the mirror has it,
+	// the row is no reject.
+	MessageID string
+	Reason    event.Reason
+	Detail    string
 	// Interaction is the row as JSON.
 	Interaction []byte
 	// Attempts counts this one too; 0 means 1.
@@ -44,6 +47,11 @@ type Watermark struct {
 
 // Page is what is to be recorded of one page.
 type Page struct {
+	// Number is that of [Answers.Page].
+	Number int64
+	// Asked says that an answer of the mirror or of loader_rejects kept a row of it from being
+	// sent, or rejected.
+	Asked    bool
 	Mirrored []Mirrored
 	Rejected []Rejected
 	// Cleared are ids of rows that are in the mirror: what they have in loader_rejects goes.
@@ -69,9 +77,13 @@ type Group struct {
 	// Resent says that rows may stand in the mirror: they are sent again on purpose.
 	Resent bool
 
-	any       bool
-	tables    [3]copyRows
-	rejected  []Rejected
+	any bool
+	// last is the number of the last page, asked that of the last one which an answer kept rows of
+	// from being sent.
+	last, asked int64
+	tables      [3]copyRows
+	rejected    []Rejected
+	// cleared are the ids of rows that are in the mirror, whoever put them there.
 	cleared   []string
 	counters  Counters
 	watermark *Watermark
@@ -79,7 +91,10 @@ type Group struct {
 
 // Add adds a page, which comes after those that were added before.
 func (g *Group) Add(page *Page) {
-	g.any = g.any || page.Any()
+	g.any, g.last = g.any || page.Any(), max(g.last, page.Number)
+	if page.Asked {
+		g.asked = page.Number
+	}
 	g.tables[0].table, g.tables[1].table, g.tables[2].table = screens, tracks, interactions
 	var same []byte
 	for _, text := range []string{"candu", page.Version, page.Library.Name, page.Library.Version} {
@@ -89,6 +104,7 @@ func (g *Group) Add(page *Page) {
 		m := &page.Mirrored[i]
 		for j := range m.Events {
 			e := &m.Events[j]
+			g.cleared = append(g.cleared, e.Row.ID)
 			if e.Kind == event.View {
 				g.tables[0].add(e, m, same)
 				continue
@@ -120,7 +136,7 @@ func (g *Group) Any() bool { return g.any }
 
 // WithoutRows is what a loader without the promise of one transaction would record first.
 func (g *Group) WithoutRows() *Group {
-	return &Group{counters: g.counters, watermark: g.watermark}
+	return &Group{last: g.last, asked: g.asked, counters: g.counters, watermark: g.watermark}
 }
 
 // Reset makes it empty, and keeps its memory.
@@ -129,14 +145,25 @@ func (g *Group) Reset() {
 		g.tables[i].reset()
 	}
 	clear(g.rejected)
+	clear(g.cleared)
 	*g = Group{Resent: g.Resent, tables: g.tables, rejected: g.rejected[:0], cleared: g.cleared[:0]}
 }
 
 // Record writes a group in one transaction: mirror rows, rejects, counters and
 // watermark, or nothing. It may be repeated: rows that are there already stay as
-// they are. If the lease is another's by now, nothing is written and the error is
-// of kind [fault.Busy].
-func (r *Run) Record(ctx context.Context, g *Group) error { return r.put(ctx, g, false) }
+// they are.
+//
+// It goes through only if the run stands where the group before left it, or at this very group, and
+// its leases are this loader's. Else nothing is written, and the error is of kind [fault.Busy] if
+// another loader has taken over, of kind [fault.Failed] if the warehouse went back.
+func (r *Run) Record(ctx context.Context, g *Group) error {
+	r.tried = max(r.tried, g.last)
+	err := r.put(ctx, g, false)
+	if err == nil {
+		r.recorded = max(r.recorded, g.last)
+	}
+	return err
+}
 
 // put records a group, or tries to.
 func (r *Run) put(ctx context.Context, g *Group, trial bool) error {
@@ -155,7 +182,7 @@ func (r *Run) put(ctx context.Context, g *Group, trial bool) error {
 	case errors.Is(err, errTried):
 		return nil
 	case errors.Is(err, errHeld):
-		return r.lost()
+		return r.lost(ctx)
 	case postgres.Code(err) == hasPolicies:
 		e := &fault.Error{Kind: fault.Precondition, Text: fmt.Sprintf("recording in schema %q", r.ledger.id.Schema), Err: err}
 		return e.WithHint("The mirror has policies, so rows go through a temporary table. As the database's owner: " +
@@ -168,9 +195,9 @@ func (r *Run) put(ctx context.Context, g *Group, trial bool) error {
 
 func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, pgx.Tx, *copyRows) error, trial bool) error {
 	q := r.ledger.q
-	begin := r.ledger.record
+	begin := r.ledger.locked
 	if trial {
-		begin += limitLocks
+		begin = r.ledger.record + limitLocks + lockState
 	}
 	return pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
 		for i := range g.tables {
@@ -186,14 +213,14 @@ func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, 
 				return err
 			}
 		}
-		if len(g.cleared) > 0 {
-			if _, err := q.RejectsDelete(ctx, tx, each(g.cleared, rejectKey)); err != nil {
-				return err
-			}
-		}
-		held, err := q.RunAdvance(ctx, tx, r.advance(g))
-		if err == nil && !held && !failpoint.Without("fencing") {
+		now, err := q.RunAdvance(ctx, tx, r.advance(g))
+		if err == nil && !now.Kept && !failpoint.Without("fencing") {
 			return errHeld
+		}
+		r.beside.Store(now.Beside)
+		// Last, for it sees what is committed by now: whoever records holds the row of the state.
+		if err == nil && now.HasRejects && len(g.cleared) > 0 {
+			_, err = q.RejectsDelete(ctx, tx, each(g.cleared, rejectKey))
 		}
 		if err == nil && trial {
 			return r.undo(ctx, tx)
@@ -222,7 +249,8 @@ func (l *Ledger) copyMissing(ctx context.Context, tx pgx.Tx, c *copyRows) error 
 func (r *Run) advance(g *Group) queries.RunAdvanceParams {
 	c := g.counters
 	p := queries.RunAdvanceParams{
-		ID: r.ID, Ttl: leaseTTL(), Lease: r.lease, Token: r.token,
+		ID: r.ID, Ttl: leaseTTL(), Leases: r.leases, Tokens: r.tokens, Holder: r.holder,
+		PageBefore: r.recorded, Page: g.last, Asked: g.asked, Behind: r.behindParam(),
 		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected, RejectedBefore: c.RejectedBefore,
 		Batches: c.Batches, Retries: c.Retries,
 	}
@@ -244,6 +272,7 @@ func rejects(rejected []Rejected, run int64) queries.RejectsPutParams {
 		}
 		seen[key] = true
 		p.InteractionIds = append(p.InteractionIds, key)
+		p.MessageIds = append(p.MessageIds, r.MessageID)
 		p.Reasons = append(p.Reasons, string(r.Reason))
 		p.Details = append(p.Details, r.Detail)
 		p.Interactions = append(p.Interactions, r.Interaction)

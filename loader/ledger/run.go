@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,12 +56,16 @@ const (
 	RunInterrupted RunStatus = "interrupted"
 )
 
-// Lease returns the lease that a run of this kind takes.
-func (k RunKind) Lease() string {
-	if k == Backfill {
-		return LeaseBackfill
+// leases returns the leases that a run of this kind takes, in the order of their names. A repair
+// and a retry send rows that a backfill might have under way, too.
+func (k RunKind) leases() []string {
+	switch k {
+	case Backfill:
+		return []string{LeaseBackfill}
+	case Repair, Retry:
+		return []string{LeaseBackfill, LeaseRun}
 	}
-	return LeaseRun
+	return []string{LeaseRun}
 }
 
 // RunOptions describes a run to begin.
@@ -72,6 +77,8 @@ type RunOptions struct {
 	From, To *time.Time
 	// Lease is taken instead of the kind's own; "" = the kind's.
 	Lease string
+	// Begin is what a run of new rows begins with; nil = it is none.
+	Begin *Beginning
 	// Version of the program.
 	Version string
 	// Holder is how the holder of the lease is called; "" makes a name. Whoever tries
@@ -100,23 +107,42 @@ func (c Counters) Plus(d Counters) Counters {
 	}
 }
 
-// Run is a run under way: it holds the lease until Finish.
+// Run is a run under way: it holds its leases until Finish.
 type Run struct {
 	ledger *Ledger
-	lease  string
+	leases []string
+	// tokens are the leases' tokens, in the same order.
+	tokens []int64
 	holder string
-	token  int64
+	// recorded is the number of the last page that this run has recorded, tried of the last that it
+	// tried to: the answer may have got lost.
+	recorded, tried int64
+	// begun is by this process's clock when the warehouse's was clock.
+	begun time.Time
+	clock time.Time
 
 	// ID is the run's number.
 	ID int64
 	// State is the schema's state when the run began.
 	State State
+	// ClockLost is by how much the export's clock was put back since the run before, and the
+	// watermark with it; 0 if it was not.
+	ClockLost time.Duration
 	// HasRejects says whether loader_rejects had rows when the run began.
 	HasRejects bool
-	// Dead is how many runs were found dead under this lease and marked
+	// Dead is how many runs were found dead under these leases and marked
 	// interrupted; DeadSince is when their lease was renewed last.
 	Dead      int
 	DeadSince time.Time
+
+	// pages counts the pages that were read.
+	pages atomic.Int64
+	// beside is true while a backfill of somebody else is under way, as far as is known.
+	beside atomic.Bool
+	// behind is how far the export's clock is behind the warehouse's at least, in nanoseconds; it
+	// counts only if measured.
+	behind   atomic.Int64
+	measured atomic.Bool
 }
 
 // Ledger returns the ledger of the run's schema.
@@ -135,18 +161,21 @@ func hostname() string {
 
 var errHeld = errors.New("held")
 
-// OpenRun takes the lease and begins a run, in one short transaction.
+// OpenRun takes the leases of the run's kind and begins it, in one short transaction.
 //
 // A lease that another loader holds is [fault.Busy]: the error says who and
 // since when. A schema that is not there is a [fault.Precondition] with the cause [ErrAbsent],
 // an old one with [ErrNotMigrated]. In all cases nothing was written.
 func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	latest := Latest()
-	lease, holder := cmp.Or(opts.Lease, opts.Kind.Lease()), cmp.Or(opts.Holder, Holder())
+	run := &Run{ledger: l, leases: opts.Kind.leases(), holder: cmp.Or(opts.Holder, Holder())}
+	if opts.Lease != "" {
+		run.leases = []string{opts.Lease}
+	}
 	var row queries.RunOpenRow
 	err := l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
-			Lease: lease, Holder: holder, Idle: idleTimeout, Ttl: leaseTTL(), Kind: string(opts.Kind),
+			Leases: run.leases, Holder: run.holder, Idle: idleTimeout, Ttl: leaseTTL(), Far: interval(2 * LeaseTTL), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
 			Host: hostname(), Version: opts.Version,
 		})
@@ -157,44 +186,55 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 			return notMigrated(fmt.Sprintf("schema %q", l.id.Schema), nil)
 		case int(row.SchemaVersion) > latest:
 			return newer(l.id.Schema, int(row.SchemaVersion), latest)
-		case row.Token == nil:
+		case row.RunID == nil:
 			return errHeld
 		}
-		return l.verify(row.LoaderState)
+		run.begun, run.clock = time.Now(), row.Clock
+		run.tokens, run.ID, run.State = row.Tokens, *row.RunID, stateOf(row.LoaderState, row.SchemaVersion)
+		if err := l.verify(row.LoaderState); err != nil || opts.Begin == nil {
+			return err
+		}
+		return run.begin(ctx, tx, opts.Begin)
 	})
 	if errors.Is(err, errHeld) {
-		return nil, busy(l.id.Schema, lease, cmp.Or(orEmpty(row.HeldBy), "another loader"), row.HeldSince)
+		return nil, busy(l.id.Schema, cmp.Or(row.HeldName, run.leases[0]), cmp.Or(row.HeldBy, "another loader"), row.HeldSince)
 	}
 	if err != nil {
 		return nil, err
 	}
-	run := &Run{
-		ledger: l, lease: lease, holder: holder, token: *row.Token, ID: *row.RunID,
-		State:      stateOf(row.LoaderState, row.SchemaVersion),
-		HasRejects: row.HasRejects, Dead: int(row.DeadRuns),
-	}
-	if row.HeldUntil != nil {
-		run.DeadSince = row.HeldUntil.Add(-LeaseTTL)
-	}
+	run.HasRejects, run.Dead, run.DeadSince = row.HasRejects, int(row.DeadRuns), row.HeldUntil.Add(-LeaseTTL)
 	return run, nil
 }
 
-func busy(schema, lease, holder string, since *time.Time) error {
-	e := fault.New(fault.Busy, "schema %q: the %s lease is held by %s", schema, lease, holder)
-	if since != nil {
-		e.Text += " since " + since.UTC().Format(time.RFC3339)
-	}
+func busy(schema, lease, holder string, since time.Time) error {
+	e := fault.New(fault.Busy, "schema %q: the %s lease is held by %s since %s", schema, lease, holder, since.UTC().Format(time.RFC3339))
 	return e.WithHint("Wait for that loader to end. If it died, its lease runs out within %s.", LeaseTTL)
 }
 
-// lost is what a loader learns that slept too long.
-func (r *Run) lost() error {
-	return fault.New(fault.Busy, "schema %q: run %d lost its lease to another loader, nothing more was recorded", r.ledger.id.Schema, r.ID).
-		WithHint("This process was paused or cut off for longer than %s. The other loader carries on; look at `candu-loader status`.", LeaseTTL)
+// lost says why the run is not as this loader left it: it slept too long, and another has taken
+// over, which is [fault.Busy]; or the warehouse is not what it was.
+func (r *Run) lost(ctx context.Context) error {
+	where, err := ask(ctx, r.ledger, "looking where a run stands", r.ledger.q.RunWhere, queries.RunWhereParams{Leases: r.leases, Tokens: r.tokens, Holder: r.holder, ID: r.ID})
+	if err != nil {
+		return err
+	}
+	schema := r.ledger.id.Schema
+	if len(where) > 0 && (where[0].HeldBy != "" || where[0].Status != nil && *where[0].Status == string(RunInterrupted)) {
+		return fault.New(fault.Busy, "schema %q: run %d lost its lease to %s, nothing more was recorded", schema, r.ID, cmp.Or(where[0].HeldBy, "another loader")).
+			WithHint("This process was paused or cut off for longer than %s. The other loader carries on; look at `candu-loader status`.", LeaseTTL)
+	}
+	found := "it is not there"
+	if len(where) > 0 && where[0].Page != nil {
+		found = fmt.Sprintf("it stands at page %d", *where[0].Page)
+	}
+	return fault.New(fault.Failed, "schema %q: run %d has recorded up to page %d, and now %s: the warehouse went back, nothing more was recorded",
+		schema, r.ID, r.recorded, found).
+		WithHint("A failover, a restored backup, or a crash with synchronous_commit = off lost what was committed. Run again: it goes on from what is there, " +
+			"and sends what was lost under the same ids. Then `candu-loader verify`.")
 }
 
-// Keep renews the lease until ctx ends. It returns an error of kind
-// [fault.Busy] as soon as the lease is found to be another's, else nil. Trouble
+// Keep renews the leases until ctx ends. It returns an error of kind
+// [fault.Busy] as soon as one is found to be another's, else nil. Trouble
 // with the database is passed over: the check in Record is what protects.
 func (r *Run) Keep(ctx context.Context) error {
 	tick := time.NewTicker(RenewEvery)
@@ -205,66 +245,23 @@ func (r *Run) Keep(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		attempt, cancel := context.WithTimeout(ctx, RenewEvery)
-		held, err := ask(attempt, r.ledger.writing(), "renewing the lease", r.ledger.q.LeaseRenew, queries.LeaseRenewParams{Ttl: leaseTTL(), Lease: r.lease, Token: r.token})
-		cancel()
-		if err == nil && held == 0 && !failpoint.Without("fencing") {
-			return r.lost()
+		if err := r.renew(ctx); err != nil {
+			return err
 		}
 	}
 }
 
-// Start records where the first run of a source begins, once.
-func (r *Run) Start(ctx context.Context, at time.Time) error {
-	return r.ledger.writing().inTx(ctx, "setting the start", func(tx pgx.Tx) error { return r.ledger.q.StartSet(ctx, tx, at) })
-}
-
-// End is how a run ended.
-type End struct {
-	Status   RunStatus
-	Counters Counters
-	// WatermarkAfter is the time of the watermark at the end, nil if there is none.
-	WatermarkAfter *time.Time
-	// Reached is set if the run came to the end of the export.
-	Reached *Reached
-	// Err is the error's text, "" if there was none. It must hold no secret.
-	Err string
-}
-
-// Reached is what a run found that came to the end of the export.
-type Reached struct {
-	// At is when it began to read the last page, by this process's clock: all that could be
-	// seen then is mirrored or rejected.
-	At time.Time
-	// CompleteUntil is how far that is all that will ever be exported, as far as can be known;
-	// nil = nothing is known.
-	CompleteUntil *time.Time
-	// HeldBack is why CompleteUntil lies well before At, "" if it does not.
-	HeldBack string
-}
-
-// Finish ends the run and frees the lease. If the lease is another's by now,
-// nothing is written and the error is of kind [fault.Busy].
-func (r *Run) Finish(ctx context.Context, end End) error {
-	c := end.Counters
-	params := queries.RunFinishParams{
-		ID: r.ID, Lease: r.lease, Token: r.token, Status: string(end.Status), Idle: idleTimeout,
-		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected,
-		RejectedBefore: c.RejectedBefore, Batches: c.Batches, Retries: c.Retries,
-		WatermarkAfter: end.WatermarkAfter, Error: orNil(end.Err),
+func (r *Run) renew(ctx context.Context) error {
+	attempt, cancel := context.WithTimeout(ctx, RenewEvery)
+	defer cancel()
+	held, err := ask(attempt, r.ledger.writing(), "renewing the lease", r.ledger.q.LeaseRenew,
+		queries.LeaseRenewParams{Ttl: leaseTTL(), Leases: r.leases, Tokens: r.tokens, Holder: r.holder})
+	if err != nil || int(held) == len(r.leases) || failpoint.Without("fencing") {
+		return nil
 	}
-	if reached := end.Reached; reached != nil {
-		params.ReachedAgo, params.CompleteUntil, params.HeldBackBy = interval(time.Since(reached.At)), reached.CompleteUntil, orNil(reached.HeldBack)
-	}
-	rows, err := ask(ctx, r.ledger, "finishing a run", r.ledger.q.RunFinish, params)
-	if err != nil || rows > 0 {
-		return err
-	}
-	// Either somebody else has the lease, or the answer to an earlier try got lost and the run is
-	// finished already.
-	status, err := ask(ctx, r.ledger, "reading a run", r.ledger.q.RunStatus, r.ID)
-	if err == nil && status != string(RunSucceeded) && status != string(RunFailed) {
-		err = r.lost()
+	err = r.lost(attempt)
+	if attempt.Err() != nil || fault.KindOf(err) == fault.Retryable {
+		return nil
 	}
 	return err
 }

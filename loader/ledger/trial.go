@@ -41,7 +41,7 @@ func (r *Run) undo(ctx context.Context, tx pgx.Tx) error {
 // NoteUnrecorded stores the end of the pages that this run sent and could not record, nil if
 // those of an earlier one are recorded now. A run that lost its lease stores nothing.
 func (r *Run) NoteUnrecorded(ctx context.Context, place *Watermark) error {
-	p := queries.UnrecordedSetParams{Lease: r.lease, Holder: r.holder, Token: r.token}
+	p := queries.UnrecordedSetParams{Leases: r.leases, Holder: r.holder}
 	if place != nil {
 		p.UnrecordedAt, p.UnrecordedID = &place.At, place.ID
 	}

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
@@ -14,13 +13,13 @@ import (
 // Config says what an [Incremental] reads.
 type Config struct {
 	Export *source.Source
-	// Ledger is asked what was delivered of the rows that are read again; nil = every row is
+	// Answers say what was delivered of the rows that are read again; nil = every row is
 	// read in full.
-	Ledger *ledger.Ledger
+	Answers *ledger.Answers
 	// State is where the source stands.
 	State ledger.State
-	// StartAt is where a source begins that has no watermark yet.
-	StartAt  config.StartAt
+	// Measure is told the export's clock of each page, and when it was read; nil = nobody asks.
+	Measure  func(clock, at time.Time)
 	Lookback time.Duration
 	// Estimate asks how many rows there are to read.
 	Estimate bool
@@ -33,9 +32,7 @@ type Config struct {
 // the end of the export, and says how far the watermark may follow. It is the pages of a
 // run, and not safe for concurrent use, but for Expected.
 type Incremental struct {
-	config Config
-	// start is where the first run begins, if that is to be stored.
-	start    *time.Time
+	config   Config
 	mark     *watermark
 	scan     *lookbackScan // nil = every row is read in full.
 	cursor   source.Cursor
@@ -49,12 +46,11 @@ type Incremental struct {
 // NewIncremental decides where to read from. An export with ids that stand twice is a
 // [fault.Precondition]; rows that no page will hold are warned of.
 func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
-	p := &Incremental{config: c, mark: &watermark{place: Watermark(c.State)}, warned: map[string]bool{}}
-	if err := p.decideStart(ctx); err != nil {
-		return nil, err
-	}
-	if at := p.config.State.WatermarkAt; at != nil && p.start == nil && c.Ledger != nil {
-		p.scan = &lookbackScan{source: c.Export, ledger: c.Ledger, namespace: c.State.MessageNamespace, until: *at, again: c.Again}
+	state := c.State
+	p := &Incremental{config: c, mark: &watermark{place: Watermark(state)}, cursor: Start(state, c.Lookback), warned: map[string]bool{}}
+	p.mark.onward = p.cursor.ID != nil
+	if state.WatermarkAt != nil && c.Answers != nil {
+		p.scan = &lookbackScan{source: c.Export, ledger: c.Answers, namespace: state.MessageNamespace, until: *state.WatermarkAt, again: c.Again}
 	}
 	if err := c.Export.CheckUnique(ctx, p.cursor); err != nil {
 		return nil, err
@@ -70,31 +66,6 @@ func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
 	return p, nil
 }
 
-// decideStart sets the cursor, and for the first run of a source that does not begin at the
-// beginning its start.
-func (p *Incremental) decideStart(ctx context.Context) error {
-	state := &p.config.State
-	if state.WatermarkAt == nil && state.StartAt == nil && p.config.StartAt != (config.StartAt{}) {
-		at := p.config.StartAt.At
-		if p.config.StartAt.Now {
-			point, err := p.config.Export.SafePoint(ctx)
-			if err != nil {
-				return err
-			}
-			at = point.Clock
-		}
-		p.start, state.StartAt, state.WatermarkAt = &at, &at, &at
-		p.mark.place = source.At(at)
-	}
-	p.cursor = Start(*state, p.config.Lookback)
-	p.mark.onward = p.cursor.ID != nil
-	return nil
-}
-
-// Start is where a source's first run begins if that is to be stored before anything is
-// recorded, else nil.
-func (p *Incremental) Start() *time.Time { return p.start }
-
 // Expected returns about how many rows there are to read, 0 if it is not known.
 func (p *Incremental) Expected() int64 { return p.expected.Load() }
 
@@ -108,12 +79,12 @@ func (p *Incremental) Reached() *ledger.Reached {
 }
 
 // Next returns the next page, nil after the last one.
-func (p *Incremental) Next(ctx context.Context) (*source.Page, error) {
+func (p *Incremental) Next(ctx context.Context, number int64) (*source.Page, error) {
 	if p.done {
 		return nil, nil
 	}
 	p.asked = time.Now()
-	page, err := p.scan.next(ctx, p.cursor)
+	page, err := p.scan.next(ctx, number, p.cursor)
 	if err == nil && page == nil {
 		page, err = p.page(ctx)
 	}
@@ -129,16 +100,14 @@ func (p *Incremental) Next(ctx context.Context) (*source.Page, error) {
 
 // page reads a page in full, after the safe point.
 func (p *Incremental) page(ctx context.Context) (*source.Page, error) {
-	point, err := p.config.Export.SafePoint(ctx)
+	page, err := p.config.Export.SettledPage(ctx, p.cursor)
 	if err != nil {
 		return nil, err
 	}
-	p.warn(point)
-	page, err := p.config.Export.Page(ctx, p.cursor)
-	if err != nil {
-		return nil, err
+	p.warn(page.Settled)
+	if p.config.Measure != nil {
+		p.config.Measure(page.Settled.Clock, page.SettledAt)
 	}
-	page.Settled = point
 	return page, nil
 }
 

@@ -22,7 +22,7 @@ type lookbackScan struct {
 		Keys(ctx context.Context, from source.Cursor, before time.Time) (*source.Page, error)
 	}
 	ledger interface {
-		Delivered(ctx context.Context, ids []string) (map[string]struct{}, error)
+		Delivered(ctx context.Context, page int64, ids []string) (map[string]struct{}, error)
 	}
 	namespace uuid.UUID
 	// until is where the rows begin that may be new.
@@ -37,7 +37,7 @@ type lookbackScan struct {
 
 // next returns a page that passes over rows that are all delivered, nil if what comes next
 // is to be read in full. A nil scan leaves everything to be read in full.
-func (s *lookbackScan) next(ctx context.Context, from source.Cursor) (*source.Page, error) {
+func (s *lookbackScan) next(ctx context.Context, number int64, from source.Cursor) (*source.Page, error) {
 	if s == nil || s.done || !from.At.Before(s.until) {
 		return nil, nil
 	}
@@ -49,7 +49,7 @@ func (s *lookbackScan) next(ctx context.Context, from source.Cursor) (*source.Pa
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.delivered(ctx, page.Rows)
+	n, err := s.delivered(ctx, number, page.Rows)
 	if err != nil {
 		return nil, err
 	}
@@ -64,14 +64,14 @@ func (s *lookbackScan) next(ctx context.Context, from source.Cursor) (*source.Pa
 }
 
 // delivered returns how many of the rows are in the mirror, from the first on.
-func (s *lookbackScan) delivered(ctx context.Context, rows []event.Interaction) (int, error) {
+func (s *lookbackScan) delivered(ctx context.Context, number int64, rows []event.Interaction) (int, error) {
 	ids := make([]string, len(rows))
 	for i := range rows {
 		ids[i] = event.MessageID(s.namespace, rows[i].ID, rows[i].OccurredAt)
 	}
 	var found map[string]struct{}
 	err := postgres.Retry(ctx, deliveredTimeout, s.again, func(ctx context.Context) (err error) {
-		found, err = s.ledger.Delivered(ctx, ids)
+		found, err = s.ledger.Delivered(ctx, number, ids)
 		return err
 	})
 	if err != nil {

@@ -43,7 +43,7 @@ func (s *sketch) Keys(ctx context.Context, from source.Cursor, _ time.Time) (*so
 	return keys, ctx.Err()
 }
 
-func (s *sketch) Delivered(ctx context.Context, _ []string) (map[string]struct{}, error) {
+func (s *sketch) Delivered(ctx context.Context, _ int64, _ []string) (map[string]struct{}, error) {
 	if s.questions++; s.badQuestions[s.questions-1] {
 		return nil, errTrouble
 	}
@@ -80,7 +80,7 @@ func TestLookbackScan_PassesOverDeliveredRowsAlone(t *testing.T) {
 		scan := &lookbackScan{source: s, ledger: s, until: time.Unix(1000, 0)}
 		for from := source.At(time.Unix(0, 0)); rowAfter(from) < len(s.delivered); {
 			first := rowAfter(from)
-			page, err := scan.next(t.Context(), from)
+			page, err := scan.next(t.Context(), 1, from)
 			if err != nil {
 				require.ErrorIs(t, err, errTrouble)
 				continue // As the next run would.

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -34,6 +35,11 @@ func Watermark(state ledger.State) source.Cursor {
 
 // Ranges are the pages of a range. They move no watermark. Without a reader there is none.
 type Ranges struct{ *source.RangeReader }
+
+// Next returns the next page, nil after the last one.
+func (r Ranges) Next(ctx context.Context, _ int64) (*source.Page, error) {
+	return r.RangeReader.Next(ctx)
+}
 
 // Settle moves no watermark.
 func (r Ranges) Settle(*source.Page) (*ledger.Watermark, []ledger.Rejected) { return nil, nil }

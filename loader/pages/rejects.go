@@ -29,7 +29,7 @@ type Rejects struct {
 const rejectsTimeout = time.Minute
 
 // Next returns the next page, nil after the last one.
-func (r *Rejects) Next(ctx context.Context) (*source.Page, error) {
+func (r *Rejects) Next(ctx context.Context, _ int64) (*source.Page, error) {
 	if r.done {
 		return nil, nil
 	}

@@ -13,6 +13,9 @@ import (
 // before.
 type Classified struct {
 	Page *source.Page
+	// Number is that of [ledger.Answers.Page]; Asked says that an answer kept rows from being sent.
+	Number int64
+	Asked  bool
 	// Events are to be sent. They point into the page.
 	Events   []event.Event
 	Rejected []ledger.Rejected
@@ -39,8 +42,8 @@ func (c *Classified) RejectedBefore() int { return len(c.before) }
 
 // classify classifies the rows of a page. It asks the ledger once for the rejects, and once
 // for what was delivered.
-func (in *Intake) classify(ctx context.Context, page *source.Page) (*Classified, error) {
-	out := &Classified{Page: page, Already: page.Passed}
+func (in *Intake) classify(ctx context.Context, number int64, page *source.Page) (*Classified, error) {
+	out := &Classified{Page: page, Number: number, Already: page.Passed, Asked: page.Passed > 0}
 	if len(page.Rows) == 0 {
 		return out, nil
 	}
@@ -62,7 +65,7 @@ func (in *Intake) classify(ctx context.Context, page *source.Page) (*Classified,
 				return nil, err
 			}
 			out.Rejected = append(out.Rejected, ledger.Rejected{
-				InteractionID: row.ID, Reason: reject.Reason, Detail: reject.Detail, Interaction: object, Attempts: before.Attempts + 1,
+				InteractionID: row.ID, MessageID: in.config.Rules.MessageID(row), Reason: reject.Reason, Detail: reject.Detail, Interaction: object, Attempts: before.Attempts + 1,
 			})
 		default:
 			out.Events = append(out.Events, made)
@@ -76,69 +79,126 @@ func (in *Intake) classify(ctx context.Context, page *source.Page) (*Classified,
 // findKnown asks for the rows of the page that were rejected before. Where no row ever was,
 // nobody is asked.
 func (in *Intake) findKnown(ctx context.Context, c *Classified) (err error) {
-	if !in.config.HasRejects || in.config.Ledger == nil {
+	if !in.config.HasRejects || in.config.Answers == nil {
 		return nil
 	}
 	ids := make([]string, len(c.Page.Rows))
 	for i := range c.Page.Rows {
 		ids[i] = c.Page.Rows[i].ID
 	}
-	c.known, err = in.config.Ledger.KnownRejects(ctx, ids)
+	c.known, err = in.config.Answers.KnownRejects(ctx, c.Number, ids)
+	c.Asked = c.Asked || len(c.known) > 0
 	return err
 }
 
-// dropDelivered takes out what is in the mirror or on its way there. Only ids up
+// dropDelivered takes out what is in the mirror or on its way there, be it to send or to reject:
+// what was delivered is no reject, whatever became of the row since. Only ids up
 // to the greatest known one can be; on a first load of an ordered export that is none.
 func (in *Intake) dropDelivered(ctx context.Context, c *Classified) error {
-	if in.config.Resend || len(c.Events) == 0 {
+	asked := newSpan(c.messageIDs(in.config.Resend))
+	if len(asked.ids) == 0 {
 		return nil
 	}
-	if !in.asked && in.config.Ledger != nil {
-		last, err := in.config.Ledger.LastID(ctx)
-		if err != nil {
-			return err
-		}
-		in.last, in.asked = last, true
+	if err := in.findLast(ctx); err != nil {
+		return err
 	}
-	own := newSpan(c.Events)
 	// Before the mirror is asked: what is recorded meanwhile was either in flight or is found.
-	inFlight := in.inFlight.within(own.first, own.last)
-	found, err := in.delivered(ctx, own)
+	inFlight := in.inFlight.within(asked.first, asked.last)
+	found, err := in.delivered(ctx, c.Number, asked)
 	if err != nil {
 		return err
 	}
-	in.last = max(in.last, own.last)
-	if !in.config.Unique && inFlight == nil {
-		inFlight = map[string]struct{}{}
+	in.last = max(in.last, asked.last)
+	c.dropRejected(found, inFlight)
+	if in.config.Resend {
+		return nil
 	}
-	if len(found) > 0 || inFlight != nil {
-		c.keep(func(e *event.Event) bool {
-			if _, delivered := found[e.MessageID]; delivered {
-				if _, rejected := c.known[e.Row.ID]; rejected {
-					c.delivered = append(c.delivered, e.Row.ID)
-				}
-				return false
-			}
-			_, flying := inFlight[e.MessageID]
-			if !in.config.Unique {
-				inFlight[e.MessageID] = struct{}{}
-			}
-			return !flying
-		})
-	}
+	c.dropEvents(found, inFlight, in.config.Unique)
 	if len(c.Events) > 0 {
-		if len(c.Events) < len(own.ids) {
-			own = newSpan(c.Events)
+		if len(c.Events) < len(asked.ids) {
+			asked = newSpan(c.messageIDs(false))
 		}
-		c.span = own
-		in.inFlight.add(own)
+		c.span = asked
+		in.inFlight.add(asked)
 	}
 	return nil
 }
 
+// messageIDs returns the ids of the events, unless they are sent in any case, and of the rejects.
+func (c *Classified) messageIDs(resend bool) []string {
+	ids := make([]string, 0, len(c.Events)+len(c.Rejected))
+	for i := range c.Events {
+		if !resend {
+			ids = append(ids, c.Events[i].MessageID)
+		}
+	}
+	for i := range c.Rejected {
+		if id := c.Rejected[i].MessageID; id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// findLast asks for the greatest id once, and again where somebody else may record greater ones.
+func (in *Intake) findLast(ctx context.Context) error {
+	if in.config.Answers == nil || in.asked && !in.config.Answers.Beside() {
+		return nil
+	}
+	last, err := in.config.Answers.LastID(ctx)
+	if err == nil {
+		in.last, in.asked = max(in.last, last), true
+	}
+	return err
+}
+
+// dropRejected takes out the rejects that were delivered.
+func (c *Classified) dropRejected(found, inFlight map[string]struct{}) {
+	kept := c.Rejected[:0]
+	for _, r := range c.Rejected {
+		_, delivered := found[r.MessageID]
+		_, flying := inFlight[r.MessageID]
+		if r.MessageID == "" || !delivered && !flying {
+			kept = append(kept, r)
+			continue
+		}
+		c.Asked = c.Asked || delivered
+		c.Already++
+		if _, rejected := c.known[r.InteractionID]; rejected && delivered {
+			c.delivered = append(c.delivered, r.InteractionID)
+		}
+	}
+	c.Rejected = kept
+}
+
+// dropEvents takes out the events that were delivered. Unless ids are unique in the export, one may
+// stand twice in the page.
+func (c *Classified) dropEvents(found, inFlight map[string]struct{}, unique bool) {
+	if !unique && inFlight == nil {
+		inFlight = map[string]struct{}{}
+	}
+	if len(found) == 0 && inFlight == nil {
+		return
+	}
+	c.keep(func(e *event.Event) bool {
+		if _, delivered := found[e.MessageID]; delivered {
+			c.Asked = true
+			if _, rejected := c.known[e.Row.ID]; rejected {
+				c.delivered = append(c.delivered, e.Row.ID)
+			}
+			return false
+		}
+		_, flying := inFlight[e.MessageID]
+		if !unique {
+			inFlight[e.MessageID] = struct{}{}
+		}
+		return !flying
+	})
+}
+
 // delivered asks the mirror for those of a page's events that may be in it.
-func (in *Intake) delivered(ctx context.Context, page *span) (map[string]struct{}, error) {
-	if in.config.Ledger == nil || page.first > in.last {
+func (in *Intake) delivered(ctx context.Context, number int64, page *span) (map[string]struct{}, error) {
+	if in.config.Answers == nil || page.first > in.last {
 		return nil, nil
 	}
 	ask := make([]string, 0, len(page.ids))
@@ -147,7 +207,7 @@ func (in *Intake) delivered(ctx context.Context, page *span) (map[string]struct{
 			ask = append(ask, id)
 		}
 	}
-	return in.config.Ledger.Delivered(ctx, ask)
+	return in.config.Answers.Delivered(ctx, number, ask)
 }
 
 // keep takes out the events that are not wanted: they are dealt with already.
@@ -192,18 +252,7 @@ func (c *Classified) refused(e *event.Event, detail string) (ledger.Rejected, er
 		return ledger.Rejected{}, err
 	}
 	return ledger.Rejected{
-		InteractionID: e.Row.ID, Reason: event.RefusedBySegment, Detail: detail, Interaction: object,
+		InteractionID: e.Row.ID, MessageID: e.MessageID, Reason: event.RefusedBySegment, Detail: detail, Interaction: object,
 		Attempts: c.known[e.Row.ID].Attempts + 1,
 	}, nil
-}
-
-// cleared lists the rows that are in the mirror now, and can't be rejects any more.
-func (c *Classified) cleared(mirrored []ledger.Mirrored) []string {
-	ids := c.delivered
-	for _, m := range mirrored {
-		for i := range m.Events {
-			ids = append(ids, m.Events[i].Row.ID)
-		}
-	}
-	return ids
 }

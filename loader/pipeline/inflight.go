@@ -3,8 +3,6 @@ package pipeline
 import (
 	"slices"
 	"sync"
-
-	"github.com/candu-loader/candu-loader/loader/event"
 )
 
 // inFlight knows the events between reading and recording: a row that was exported again is
@@ -21,11 +19,13 @@ type span struct {
 	ids         []string
 }
 
-func newSpan(events []event.Event) *span {
-	s := &span{first: events[0].MessageID, last: events[0].MessageID, ids: make([]string, len(events))}
-	for i := range events {
-		s.ids[i] = events[i].MessageID
-		s.first, s.last = min(s.first, s.ids[i]), max(s.last, s.ids[i])
+func newSpan(ids []string) *span {
+	s := &span{ids: ids}
+	for i, id := range ids {
+		if i == 0 {
+			s.first = id
+		}
+		s.first, s.last = min(s.first, id), max(s.last, id)
 	}
 	return s
 }

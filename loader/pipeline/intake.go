@@ -13,8 +13,8 @@ import (
 
 // Pages gives the pages of a run, one after the other.
 type Pages interface {
-	// Next returns the next page, nil after the last one.
-	Next(ctx context.Context) (*source.Page, error)
+	// Next returns the next page, nil after the last one. number is how answers about it are noted.
+	Next(ctx context.Context, number int64) (*source.Page, error)
 	// Settle is called once for each page, before the next one is asked for, when it is known
 	// how much of it is taken. It returns where the watermark may move once the page, and all
 	// before it, are recorded, nil if it stays; and rejects that stay although the page lacks
@@ -26,8 +26,8 @@ type Pages interface {
 type IntakeConfig struct {
 	Pages Pages
 	Rules *event.Rules
-	// Ledger is asked what was delivered and rejected before; nil = there is no mirror yet.
-	Ledger *ledger.Ledger
+	// Answers say what was delivered and rejected before; nil = there is no mirror yet.
+	Answers *ledger.Answers
 	// HasRejects is false if no row was ever rejected: then nobody need ask.
 	HasRejects bool
 	// Unique is true if the export has an index that keeps ids unique: then no id stands twice
@@ -76,14 +76,18 @@ func (in *Intake) Next(ctx context.Context) (*Classified, error) {
 	}
 	failpoint.At("between_pages")
 	told := timed(in.config.Timed, StepRead)
-	page, err := in.config.Pages.Next(ctx)
+	var number int64
+	if in.config.Answers != nil {
+		number = in.config.Answers.Page()
+	}
+	page, err := in.config.Pages.Next(ctx, number)
 	told()
 	if err != nil || page == nil {
 		return nil, err
 	}
 	var out *Classified
 	err = postgres.Retry(ctx, askTimeout, in.config.Again, func(ctx context.Context) (err error) {
-		out, err = in.classify(ctx, page)
+		out, err = in.classify(ctx, number, page)
 		return err
 	})
 	if err != nil {

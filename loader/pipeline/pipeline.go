@@ -75,9 +75,6 @@ type Pipeline struct {
 	trial trial
 	// gap is true once a page was not delivered whole.
 	gap bool
-	// rejecting is true once there may be rejects: then those of all rows that are mirrored are
-	// cleared, for a row may be exported again, mended, while its reject is on its way.
-	rejecting bool
 	// recorded is the watermark that was recorded last; nil = none was.
 	recorded *ledger.Watermark
 	// rejects are the rows that were recorded as rejected.
@@ -93,7 +90,7 @@ type Pipeline struct {
 
 // New returns a pipeline, which runs once.
 func New(config Config) *Pipeline {
-	p := &Pipeline{Config: config, counters: config.Base, rejecting: config.Intake.config.HasRejects}
+	p := &Pipeline{Config: config, counters: config.Base}
 	p.trial.careful.Store(config.Careful || config.Unrecorded != nil)
 	p.trial.always.Store(config.Careful)
 	p.wanted, p.halt = context.WithCancelCause(context.Background())
@@ -227,11 +224,7 @@ func (p *Pipeline) send(ctx context.Context, b *batch) {
 	if b.err == nil {
 		b.delivery, b.err = p.Sender.Send(ctx, p.wanted.Done(), b.events)
 	}
-	c := ledger.Counters{Batches: int64(len(b.delivery.Accepted)), Retries: int64(b.delivery.Retries)}
-	for _, accepted := range b.delivery.Accepted {
-		c.Sent += int64(accepted.To - accepted.From)
-	}
-	p.count(c)
+	p.count(ledger.Counters{Batches: int64(len(b.delivery.Accepted)), Retries: int64(b.delivery.Retries)})
 	if b.err != nil {
 		p.halt(b.err)
 	}

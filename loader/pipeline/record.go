@@ -167,8 +167,9 @@ func (p *Pipeline) page(next *parcel) (page ledger.Page, counted ledger.Counters
 	complete = true
 	page = ledger.Page{
 		Mirrored: make([]ledger.Mirrored, 0, len(next.batches)),
-		Rejected: next.Rejected,
-		Version:  p.Version, Library: segment.Library(), Watermark: next.watermark,
+		Number:   next.Number, Asked: next.Asked,
+		Rejected: next.Rejected, Cleared: next.delivered,
+		Version: p.Version, Library: segment.Library(), Watermark: next.watermark,
 	}
 	mirrored := 0
 	for _, b := range next.batches {
@@ -193,16 +194,12 @@ func (p *Pipeline) page(next *parcel) (page ledger.Page, counted ledger.Counters
 			page.Rejected = append(page.Rejected, reject)
 		}
 	}
-	p.rejecting = p.rejecting || len(page.Rejected) > 0
-	if p.rejecting {
-		page.Cleared = next.cleared(page.Mirrored)
-	}
 	for i := range page.Rejected {
 		if !page.Rejected[i].Gone {
 			counted.Rejected++
 		}
 	}
-	counted.RowsRead = int64(mirrored) + counted.Rejected
+	counted.Sent, counted.RowsRead = int64(mirrored), int64(mirrored)+counted.Rejected
 	if complete {
 		counted.RowsRead, counted.AlreadyDelivered, counted.RejectedBefore = int64(next.Page.Read()), int64(next.Already), int64(next.RejectedBefore())
 	}

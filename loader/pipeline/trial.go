@@ -124,7 +124,7 @@ func (p *Pipeline) tried(ctx context.Context, c *Classified, events []event.Even
 	mirrored := []ledger.Mirrored{{Events: events, SentAt: now, ReceivedAt: now}}
 	g := ledger.Group{Resent: p.Intake.config.Resend}
 	g.Add(&ledger.Page{
-		Mirrored: mirrored, Rejected: rejected, Cleared: c.cleared(mirrored), Counters: p.Counters(),
+		Mirrored: mirrored, Rejected: rejected, Cleared: c.delivered, Counters: p.Counters(),
 		Version: p.Version, Library: segment.Library(),
 	})
 	return postgres.Retry(ctx, recordTimeout, p.again, func(ctx context.Context) error { return p.Run.Try(ctx, &g) })

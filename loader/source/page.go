@@ -8,6 +8,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/queries"
 )
 
 const (
@@ -36,8 +37,10 @@ type Page struct {
 	Last bool
 	// Bytes is about what the page takes in memory.
 	Bytes int
-	// Settled is the safe point that was read before the page, if one was.
-	Settled SafePoint
+	// Settled is the safe point that was read before the page, if one was, SettledAt when, by this
+	// process's clock.
+	Settled   SafePoint
+	SettledAt time.Time
 	// Passed is how many rows before Next were found delivered by their keys. They are not
 	// among Rows, which are none then.
 	Passed int
@@ -77,7 +80,25 @@ func (p *Page) Truncate(n int) {
 // [PageBytes]. It tries again, with fewer rows, where the server gives up on
 // the statement or the connection breaks.
 func (s *Source) Page(ctx context.Context, from Cursor) (*Page, error) {
-	return s.page(ctx, from, &s.limit, func(limit int) (string, []any) { return s.table.pageSelect(from, limit) })
+	return s.page(ctx, from, &s.limit, nil, func(limit int) (string, []any) { return s.table.pageSelect(from, limit) })
+}
+
+// SettledPage is Page with the safe point. Both are read on one connection: behind a balancer
+// another might be one to a standby that lags.
+func (s *Source) SettledPage(ctx context.Context, from Cursor) (*Page, error) {
+	var point SafePoint
+	var at time.Time
+	before := func(ctx context.Context, db postgres.DB) error {
+		row, err := queries.New().ExportSafePoint(ctx, db)
+		point, at = s.safePoint(row), time.Now()
+		return err
+	}
+	page, err := s.page(ctx, from, &s.limit, before, func(limit int) (string, []any) { return s.table.pageSelect(from, limit) })
+	if err != nil {
+		return nil, err
+	}
+	page.Settled, page.SettledAt = point, at
+	return page, nil
 }
 
 // Keys is Page for the rows that were exported before a moment, of which it reads no more
@@ -85,14 +106,20 @@ func (s *Source) Page(ctx context.Context, from Cursor) (*Page, error) {
 // rest, and that is most of the reading.
 func (s *Source) Keys(ctx context.Context, from Cursor, before time.Time) (*Page, error) {
 	limit := min(s.config.PageSize, mostKeys)
-	return s.page(ctx, from, &limit, func(limit int) (string, []any) { return s.table.keysSelect(from, before, limit) })
+	return s.page(ctx, from, &limit, nil, func(limit int) (string, []any) { return s.table.keysSelect(from, before, limit) })
 }
 
 // page reads the page after from. limit, which build puts into the SELECT, then follows what
-// the rows weigh and what the server can do in time.
-func (s *Source) page(ctx context.Context, from Cursor, limit *int, build func(limit int) (sql string, args []any)) (*Page, error) {
+// the rows weigh and what the server can do in time. before, if not nil, reads something else on the
+// same connection first.
+func (s *Source) page(ctx context.Context, from Cursor, limit *int, before func(context.Context, postgres.DB) error, build func(limit int) (sql string, args []any)) (*Page, error) {
 	var page *Page
 	err := s.read(ctx, "reading page after "+from.String(), func(ctx context.Context, db postgres.DB) (err error) {
+		if before != nil {
+			if err := before(ctx, db); err != nil {
+				return err
+			}
+		}
 		sql, args := build(*limit)
 		page, err = s.rows(ctx, db, *limit, PageBytes, sql, args...)
 		if postgres.TooSlow(err) {

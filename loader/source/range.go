@@ -124,7 +124,7 @@ func (r *RangeReader) Next(ctx context.Context) (*Page, error) {
 	if r == nil || r.done {
 		return nil, nil
 	}
-	page, err := r.source.page(ctx, r.after, &r.source.limit, func(limit int) (string, []any) {
+	page, err := r.source.page(ctx, r.after, &r.source.limit, nil, func(limit int) (string, []any) {
 		return r.source.table.rangeSelect(r.rng, r.after, limit)
 	})
 	if err != nil {

@@ -44,6 +44,8 @@ type Source struct {
 	config Config
 	reader *postgres.Reader
 	table  *Table
+	// clock was the server's when this process's was openedAt.
+	clock, openedAt time.Time
 	// limit is the next page's; it follows what the rows weigh and what the
 	// server can do in time.
 	limit int
@@ -64,6 +66,9 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 	if err == nil {
 		s.table, err = newTable(config.Spec, columns)
 	}
+	if len(columns) > 0 {
+		s.clock, s.openedAt = columns[0].Clock, time.Now()
+	}
 	if err != nil {
 		reader.Close()
 		return nil, err
@@ -73,6 +78,9 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 
 // Table returns what was found when the source was opened.
 func (s *Source) Table() *Table { return s.table }
+
+// Clock returns the server's clock when the source was opened, and this process's at that time.
+func (s *Source) Clock() (server, here time.Time) { return s.clock, s.openedAt }
 
 // Pooled reports whether a pooler stands in between.
 func (s *Source) Pooled() bool { return s.reader.Pooled() }
@@ -159,9 +167,13 @@ type SafePoint struct {
 	Role string
 }
 
-// SafePoint reads the safe point. It holds for pages that are read after it.
+// SafePoint reads the safe point. It holds for pages that the same server gives after it.
 func (s *Source) SafePoint(ctx context.Context) (SafePoint, error) {
 	row, err := ask(ctx, s, "reading the safe point", queries.New().ExportSafePoint)
+	return s.safePoint(row), err
+}
+
+func (s *Source) safePoint(row queries.ExportSafePointRow) SafePoint {
 	point := SafePoint{At: row.SafePoint, Clock: row.ServerClock, Prepared: row.Prepared, Role: row.Role}
 	switch {
 	case s.table.Foreign:
@@ -172,7 +184,7 @@ func (s *Source) SafePoint(ctx context.Context) (SafePoint, error) {
 		point.Reason = NoStatsRole
 	}
 	point.Visible = point.Reason == ""
-	return point, err
+	return point
 }
 
 // Estimate returns about how many rows come after from, as the planner sees it;

@@ -1,0 +1,65 @@
+package ledger
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/candu-loader/candu-loader/queries"
+)
+
+// Beginning is what a run of new rows begins with.
+type Beginning struct {
+	// StartAt is stored if the source has neither a start nor a watermark; nil = the beginning.
+	StartAt *time.Time
+	// StartNow says that it is a start of now, by the export's clock.
+	StartNow bool
+	Lookback time.Duration
+	// ExportClock was read from the export At this process's time.
+	ExportClock, At time.Time
+}
+
+// begin stores where the first run of a source begins, and where this run reads from, in the transaction
+// that took the lease, and reads the state again: another may have moved it while we waited
+// for the lease.
+//
+// It is the only place where the watermark goes back: rows that an export stamps after its clock
+// was put back lie below it.
+func (r *Run) begin(ctx context.Context, tx pgx.Tx, b *Beginning) error {
+	r.measured.Store(false)
+	r.Measure(b.ExportClock, b.At)
+	row, err := r.ledger.q.RunBegin(ctx, tx, queries.RunBeginParams{
+		ID: r.ID, Leases: r.leases, Holder: r.holder, Ttl: leaseTTL(), Behind: r.behindParam(),
+		StartAt: b.StartAt, StartNow: b.StartNow, Lookback: interval(b.Lookback),
+	})
+	if err != nil {
+		return err
+	}
+	r.beside.Store(row.Beside)
+	r.State.StartAt, r.State.WatermarkAt, r.State.WatermarkID = row.StartAt, row.WatermarkAt, row.WatermarkID
+	r.ClockLost = durationOf(row.ClockLost)
+	return nil
+}
+
+// Measure notes how far the export's clock is behind the warehouse's: it was clock when this
+// process's was at. The least is kept, which is when the export's was furthest ahead.
+func (r *Run) Measure(clock, at time.Time) {
+	behind := int64(r.clock.Add(at.Sub(r.begun)).Sub(clock))
+	if !r.measured.Swap(true) || behind < r.behind.Load() {
+		r.behind.Store(behind)
+	}
+}
+
+func (r *Run) behindParam() pgtype.Interval {
+	if !r.measured.Load() {
+		return pgtype.Interval{}
+	}
+	return interval(time.Duration(r.behind.Load()))
+}
+
+// durationOf is the inverse of interval, for differences of clocks.
+func durationOf(i pgtype.Interval) time.Duration {
+	return time.Duration(i.Microseconds)*time.Microsecond + time.Duration(i.Days)*24*time.Hour + time.Duration(i.Months)*30*24*time.Hour
+}
