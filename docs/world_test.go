@@ -106,6 +106,10 @@ var plans = map[string]plan{
 	},
 	// A source that was loaded.
 	"loaded": {export: fewUsers(lately(2000)), config: oneSource, prepare: []string{"candu-loader run --first"}},
+	// A source whose schema says that it was on another server.
+	"moved": {export: lately(500), config: oneSource, prepare: []string{
+		"candu-loader run --first", "sql: update candu_prod.loader_state set place_system = '7340501882157391999'",
+	}},
 	// A source without a schema.
 	"never-loaded": {export: lately(500), config: oneSource},
 	// A source whose write key Segment does not know.

@@ -68,10 +68,10 @@ func (l *Loader) Backfill(ctx context.Context, src *config.Source, opts Backfill
 	return b.summary, err
 }
 
-// settledRange is a range up to the watermark. What was exported before start_at no run loads,
+// settledRange is a range up to the watermark, without what a copy leaves to the original. What was exported before start_at no run loads,
 // but a backfill does.
 func settledRange(from, to *time.Time, byExported bool, state ledger.State) source.Range {
-	return source.Range{ByExported: byExported, From: from, To: to, UpTo: pages.Watermark(state)}
+	return source.Range{ByExported: byExported, From: from, To: to, After: pages.Border(state), UpTo: pages.Watermark(state)}
 }
 
 // backfill is one backfill.

@@ -26,10 +26,13 @@ func (s *session) question() (answer func() error, end func()) {
 // nobody can tell, the run goes on.
 func (s *session) checkKey(ctx context.Context) error {
 	cdn := s.loader.config.Segment.CDN
-	if cdn == "" {
-		return nil
-	}
 	book, hash := s.run.Ledger(), ledger.KeyHash(s.run.State.MessageNamespace, s.src.WriteKey)
+	switch {
+	case cdn == "" && s.run.State.KeyStored:
+		return nil
+	case cdn == "":
+		return postgres.Retry(ctx, openTimeout, s.again, func(ctx context.Context) error { return book.KeyFill(ctx, hash) })
+	}
 	var due bool
 	err := postgres.Retry(ctx, openTimeout, s.again, func(ctx context.Context) (err error) {
 		due, err = book.KeyDue(ctx, hash)

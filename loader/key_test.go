@@ -14,6 +14,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fakesegment"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/segment"
@@ -46,7 +47,9 @@ func TestRun_AsksForTheKeyBeforeTheFirstEvent(t *testing.T) {
 	require.Equal(t, "true true true", w.one(t, keyState))
 	require.EqualValues(t, 3, w.fake.Stats().KeysAsked, "it is known now")
 
-	w.exec(t, "update candu_test.loader_state set write_key_hash = 'of another key'")
+	w.cfg.Sources[0].WriteKey = "better"
+	_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0], ledger.MigrateOptions{KeyRotated: true})
+	require.NoError(t, err)
 	w.run(t)
 	require.EqualValues(t, 4, w.fake.Stats().KeysAsked, "the key changed")
 }
@@ -108,7 +111,7 @@ func TestRun_AsksNobody(t *testing.T) {
 		w.run(t)
 		require.Zero(t, w.fake.Stats().KeysAsked)
 		require.EqualValues(t, 30, w.fake.Stats().Dropped, "the trap: Segment says yes")
-		require.Equal(t, "NULL false false", w.one(t, keyState))
+		require.Equal(t, "NULL true false", w.one(t, keyState))
 		require.Contains(t, w.check(t), "write_key_not_asked")
 	}
 }

@@ -86,7 +86,7 @@ func (l *Loader) migrated(ctx context.Context, src *config.Source) (*ledger.Ledg
 
 func (l *Loader) identity(src *config.Source) ledger.Identity {
 	return ledger.Identity{
-		Nickname: src.Nickname, Schema: src.Schema, Namespace: src.MessageNamespace, Readers: l.config.Warehouse.Readers,
+		Nickname: src.Nickname, Schema: src.Schema, Namespace: src.MessageNamespace, WriteKey: src.WriteKey, Readers: l.config.Warehouse.Readers,
 	}
 }
 

@@ -117,6 +117,9 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 	case err != nil:
 		return p.preview, err
 	default:
+		if err := book.Confirm(ctx); err != nil {
+			return p.preview, err
+		}
 		p.answers, p.preview.Migrated = book.Answers(), true
 	}
 	p.encoder = segment.NewEncoder(src.Integrations)

@@ -15,3 +15,6 @@ from loader_state;
 update loader_state
 set write_key_hash = case when sqlc.narg(write_key_known)::boolean is distinct from false then @write_key_hash::text else write_key_hash end,
     write_key_known = sqlc.narg(write_key_known)::boolean, write_key_asked_at = clock_timestamp(), updated_at = clock_timestamp();
+
+-- name: KeyFill :execrows
+update loader_state set write_key_hash = @write_key_hash::text, updated_at = clock_timestamp() where write_key_hash is null;

@@ -48,3 +48,15 @@ func (q *Queries) KeyDue(ctx context.Context, db DBTX, writeKeyHash string) (boo
 	err := row.Scan(&due)
 	return due, err
 }
+
+const keyFill = `-- name: KeyFill :execrows
+update loader_state set write_key_hash = $1::text, updated_at = clock_timestamp() where write_key_hash is null
+`
+
+func (q *Queries) KeyFill(ctx context.Context, db DBTX, writeKeyHash string) (int64, error) {
+	result, err := db.Exec(ctx, keyFill, writeKeyHash)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}

@@ -183,6 +183,10 @@ type LoaderState struct {
 	PlaceSystem *string
 	// The database that this schema is in.
 	PlaceDatabase *string
+	// The watermark as this schema, a copy of another one, got a namespace of its own. What the export has up to there was sent by the other one. NULL = it is no copy.
+	NamespaceSince *time.Time
+	// The id of that watermark.
+	NamespaceSinceID *string
 	// A hash of the Segment write key that the events were sent with, salted with the namespace. NULL = not known yet.
 	WriteKeyHash *string
 	// When Segment was last asked whether it knows the write key.

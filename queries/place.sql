@@ -36,3 +36,42 @@ select (
 -- What the commit says is done survives a crash of the server, and with it all that was committed
 -- before, where the server or the role has synchronous_commit = off.
 select set_config('synchronous_commit', 'local', true) where current_setting('synchronous_commit') = 'off';
+
+-- name: PlaceLook :one
+-- Where this is. Whoever may not ask for the system identifier gets an error.
+select current_database()::text as database, (select c.system_identifier from pg_catalog.pg_control_system() c)::text as system;
+
+-- name: PlaceDatabase :one
+select current_database()::text as database;
+
+-- name: PlaceFill :exec
+-- What older versions did not store.
+update loader_state
+set place_system = coalesce(place_system, sqlc.narg(system)::text), place_database = coalesce(place_database, @database::text),
+    write_key_hash = coalesce(write_key_hash, sqlc.narg(write_key_hash)::text), updated_at = clock_timestamp()
+where place_system is null and sqlc.narg(system)::text is not null or place_database is null
+   or write_key_hash is null and sqlc.narg(write_key_hash)::text is not null;
+
+-- name: PlaceSet :exec
+-- It moved. A system identifier that can't be asked for is not known any more.
+update loader_state
+set place_system = sqlc.narg(system)::text, place_database = @database::text, updated_at = clock_timestamp();
+
+-- name: WriteKeySet :exec
+-- The key was rotated. Nobody has asked Segment about the new one.
+update loader_state
+set write_key_hash = @write_key_hash::text, write_key_asked_at = null, write_key_known = null, updated_at = clock_timestamp();
+
+-- name: NamespaceSet :exec
+-- A copy becomes a schema of its own: what comes after its watermark gets other ids. What stands
+-- before it was sent by the original, and is not this one's business.
+update loader_state
+set message_namespace = @message_namespace, namespace_since = watermark_at, namespace_since_id = watermark_id, updated_at = clock_timestamp();
+
+-- name: LeasesLock :exec
+-- No run begins until the commit: it would go on under the namespace that it read.
+lock table loader_leases in share mode;
+
+-- name: LeaseHolder :many
+-- Who works on the source now. No row: nobody.
+select holder from loader_leases where expires_at > clock_timestamp() order by name limit 1;

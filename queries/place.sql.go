@@ -7,6 +7,8 @@ package queries
 
 import (
 	"context"
+
+	"github.com/google/uuid"
 )
 
 const commitDurably = `-- name: CommitDurably :exec
@@ -17,6 +19,117 @@ select set_config('synchronous_commit', 'local', true) where current_setting('sy
 // before, where the server or the role has synchronous_commit = off.
 func (q *Queries) CommitDurably(ctx context.Context, db DBTX) error {
 	_, err := db.Exec(ctx, commitDurably)
+	return err
+}
+
+const leaseHolder = `-- name: LeaseHolder :many
+select holder from loader_leases where expires_at > clock_timestamp() order by name limit 1
+`
+
+// Who works on the source now. No row: nobody.
+func (q *Queries) LeaseHolder(ctx context.Context, db DBTX) ([]string, error) {
+	rows, err := db.Query(ctx, leaseHolder)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var holder string
+		if err := rows.Scan(&holder); err != nil {
+			return nil, err
+		}
+		items = append(items, holder)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const leasesLock = `-- name: LeasesLock :exec
+lock table loader_leases in share mode
+`
+
+// No run begins until the commit: it would go on under the namespace that it read.
+func (q *Queries) LeasesLock(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, leasesLock)
+	return err
+}
+
+const namespaceSet = `-- name: NamespaceSet :exec
+update loader_state
+set message_namespace = $1, namespace_since = watermark_at, namespace_since_id = watermark_id, updated_at = clock_timestamp()
+`
+
+// A copy becomes a schema of its own: what comes after its watermark gets other ids. What stands
+// before it was sent by the original, and is not this one's business.
+func (q *Queries) NamespaceSet(ctx context.Context, db DBTX, messageNamespace uuid.UUID) error {
+	_, err := db.Exec(ctx, namespaceSet, messageNamespace)
+	return err
+}
+
+const placeDatabase = `-- name: PlaceDatabase :one
+select current_database()::text as database
+`
+
+func (q *Queries) PlaceDatabase(ctx context.Context, db DBTX) (string, error) {
+	row := db.QueryRow(ctx, placeDatabase)
+	var database string
+	err := row.Scan(&database)
+	return database, err
+}
+
+const placeFill = `-- name: PlaceFill :exec
+update loader_state
+set place_system = coalesce(place_system, $1::text), place_database = coalesce(place_database, $2::text),
+    write_key_hash = coalesce(write_key_hash, $3::text), updated_at = clock_timestamp()
+where place_system is null and $1::text is not null or place_database is null
+   or write_key_hash is null and $3::text is not null
+`
+
+type PlaceFillParams struct {
+	System       *string
+	Database     string
+	WriteKeyHash *string
+}
+
+// What older versions did not store.
+func (q *Queries) PlaceFill(ctx context.Context, db DBTX, arg PlaceFillParams) error {
+	_, err := db.Exec(ctx, placeFill, arg.System, arg.Database, arg.WriteKeyHash)
+	return err
+}
+
+const placeLook = `-- name: PlaceLook :one
+select current_database()::text as database, (select c.system_identifier from pg_catalog.pg_control_system() c)::text as system
+`
+
+type PlaceLookRow struct {
+	Database string
+	System   string
+}
+
+// Where this is. Whoever may not ask for the system identifier gets an error.
+func (q *Queries) PlaceLook(ctx context.Context, db DBTX) (PlaceLookRow, error) {
+	row := db.QueryRow(ctx, placeLook)
+	var i PlaceLookRow
+	err := row.Scan(&i.Database, &i.System)
+	return i, err
+}
+
+const placeSet = `-- name: PlaceSet :exec
+update loader_state
+set place_system = $1::text, place_database = $2::text, updated_at = clock_timestamp()
+`
+
+type PlaceSetParams struct {
+	System   *string
+	Database string
+}
+
+// It moved. A system identifier that can't be asked for is not known any more.
+func (q *Queries) PlaceSet(ctx context.Context, db DBTX, arg PlaceSetParams) error {
+	_, err := db.Exec(ctx, placeSet, arg.System, arg.Database)
 	return err
 }
 
@@ -92,4 +205,15 @@ func (q *Queries) StatePresent(ctx context.Context, db DBTX) (bool, error) {
 	var present bool
 	err := row.Scan(&present)
 	return present, err
+}
+
+const writeKeySet = `-- name: WriteKeySet :exec
+update loader_state
+set write_key_hash = $1::text, write_key_asked_at = null, write_key_known = null, updated_at = clock_timestamp()
+`
+
+// The key was rotated. Nobody has asked Segment about the new one.
+func (q *Queries) WriteKeySet(ctx context.Context, db DBTX, writeKeyHash string) error {
+	_, err := db.Exec(ctx, writeKeySet, writeKeyHash)
+	return err
 }

@@ -12,6 +12,7 @@ import (
 
 func (a *app) buildMigrateCmd() *cobra.Command {
 	var dryRun bool
+	opts := ledger.MigrateOptions{Create: true}
 	cmd := &cobra.Command{
 		Use:   "migrate [NICKNAME...]",
 		Short: "Create or upgrade the schema of each source",
@@ -21,14 +22,22 @@ fails leaves the schema as it was.
 
 Making a schema is a deliberate act, once for each source: no run makes one by itself,
 for in place of a schema that vanished, a new one would have everything sent again,
-under new ids.`,
+under new ids.
+
+--new-namespace, --key-rotated and --moved answer what a run refused: a schema whose write
+key or place is another one than it was.`,
 		Example: `  candu-loader migrate
+  candu-loader migrate Candu_Prod --key-rotated
   candu-loader migrate Candu_Prod --dry-run | less`,
 		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
-			return a.migrate(ctx, l, sources, dryRun)
+			return a.migrate(ctx, l, sources, opts, dryRun)
 		}),
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the SQL and change nothing")
+	flags := cmd.Flags()
+	flags.BoolVar(&opts.NewNamespace, "new-namespace", false, "the schema is a copy of another one: send what comes from now on under ids of its own")
+	flags.BoolVar(&opts.KeyRotated, "key-rotated", false, "the write key in the config is a new one for the same source of Segment")
+	flags.BoolVar(&opts.Moved, "moved", false, "the schema itself, and no copy of it, is on another server or in another database")
 	return cmd
 }
 
@@ -40,7 +49,10 @@ type migrateResult struct {
 	Error *jsonError `json:"error"`
 }
 
-func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.Source, dryRun bool) error {
+func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.Source, opts ledger.MigrateOptions, dryRun bool) error {
+	if err := a.checkAnswers(sources, opts, dryRun); err != nil {
+		return err
+	}
 	var results []migrateResult
 	var errs []error
 	for _, src := range sources {
@@ -49,7 +61,7 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 		if dryRun {
 			result.Migration, result.SQL, err = l.MigrationPlan(ctx, src)
 		} else {
-			result.Migration, err = l.Migrate(ctx, src, ledger.MigrateOptions{Create: true})
+			result.Migration, err = l.Migrate(ctx, src, opts)
 		}
 		result.Error = asJSON(err)
 		results = append(results, result)
@@ -66,4 +78,18 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 		}
 	}
 	return a.conclude(results, errs)
+}
+
+// checkAnswers refuses answers that can't be meant: for all sources at once, or of which one says
+// that the schema is a copy and another one that it is not.
+func (a *app) checkAnswers(sources []*config.Source, opts ledger.MigrateOptions, dryRun bool) error {
+	switch answers := opts.NewNamespace || opts.KeyRotated || opts.Moved; {
+	case opts.NewNamespace && (opts.KeyRotated || opts.Moved):
+		return a.usage("--new-namespace is for a copy, --key-rotated and --moved are for a schema that is none")
+	case answers && dryRun:
+		return a.usage("--dry-run prints the migrations alone: leave out --new-namespace, --key-rotated and --moved")
+	case answers && len(sources) > 1:
+		return a.usage("--new-namespace, --key-rotated and --moved are about one source: name it")
+	}
+	return nil
 }

@@ -135,7 +135,10 @@ func verifyText(r proof.Report) string {
 
 func verdict(r proof.Report) string {
 	text := "proved"
-	if !r.Proved {
+	switch {
+	case r.Proved && r.Rows == 0 && r.Inherited > 0:
+		text = "nothing to prove"
+	case !r.Proved:
 		text = fmt.Sprintf("NOT proved: %d missing, %d different, %d without exported_at", r.Missing.Rows, r.Different.Rows, r.Unreadable)
 		if r.Doubled.Rows > 0 {
 			text += fmt.Sprintf(", %d doubled", r.Doubled.Rows)
@@ -146,7 +149,10 @@ func verdict(r proof.Report) string {
 		text += fmt.Sprintf(", %d gone from the export", r.Unexpected.Rows)
 	}
 	if r.Beyond > 0 {
-		text += fmt.Sprintf(", %d of those mirrored from before start_at or beyond the watermark", r.Beyond)
+		text += fmt.Sprintf(", %d of those mirrored from before start_at, or the namespace, or beyond the watermark", r.Beyond)
+	}
+	if r.Inherited > 0 {
+		text += fmt.Sprintf(", %d exported until %s left out: another schema sent them, of which this one is a copy", r.Inherited, human.Exact(*r.InheritedUpTo))
 	}
 	if r.Pending > 0 {
 		text += fmt.Sprintf(", %d waiting for the next run", r.Pending)

@@ -29,3 +29,9 @@ func (l *Ledger) KeyAsked(ctx context.Context, hash string, known *bool) error {
 	_, err := ask(ctx, l.writing(), "noting what is known of the write key", l.q.KeyAsked, queries.KeyAskedParams{WriteKeyHash: hash, WriteKeyKnown: known})
 	return err
 }
+
+// KeyFill notes with which key events go out, where nobody is asked about it.
+func (l *Ledger) KeyFill(ctx context.Context, hash string) error {
+	_, err := ask(ctx, l.writing(), "noting the write key", l.q.KeyFill, hash)
+	return err
+}

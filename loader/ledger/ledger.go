@@ -19,6 +19,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/secret"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -31,6 +32,8 @@ type Identity struct {
 	// Namespace of the messageIds from the config; uuid.Nil = keep what is
 	// stored, or make one.
 	Namespace uuid.UUID
+	// WriteKey of the source, "" if it is not to be compared with the one that was used before.
+	WriteKey secret.String
 	// Readers are the roles that may read the mirror.
 	Readers []string
 }
@@ -141,6 +144,12 @@ type State struct {
 	// rejected. nil = nothing yet; without an id it stands before every id of that moment.
 	WatermarkAt *time.Time
 	WatermarkID *string
+	// NamespaceSince and NamespaceSinceID are the watermark as this schema, a copy of another one, got
+	// a namespace of its own: what the export has up to there the other one sent. nil = it is no copy.
+	NamespaceSince   *time.Time
+	NamespaceSinceID *string
+	// KeyStored is true if it is known with which write key the events went out.
+	KeyStored bool
 	// CaughtUpAt is when a run last came to the end of what it could see in the export, by the
 	// warehouse's clock; lag counts from there.
 	CaughtUpAt *time.Time
@@ -166,6 +175,7 @@ func stateOf(s queries.LoaderState, version int64) State {
 	}
 	return State{
 		MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
+		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, KeyStored: s.WriteKeyHash != nil,
 		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
 	}
 }

@@ -47,6 +47,10 @@ type MigrateOptions struct {
 	// Create makes a schema where there is none, which is a deliberate act; else that is an error
 	// with the cause [ErrAbsent].
 	Create bool
+	// NewNamespace says that the schema is a copy of another one, and is to send under ids of its
+	// own. KeyRotated says that the write key is another one for the same source of Segment, Moved
+	// that the schema, and not a copy of it, is elsewhere.
+	NewNamespace, KeyRotated, Moved bool
 }
 
 // Migrate brings the schema up to date, or creates it if it may, and grants the readers what they
@@ -84,7 +88,7 @@ func Migrate(ctx context.Context, url secret.URL, id Identity, opts MigrateOptio
 	if done.From, done.To, err = m.up(ctx); err != nil {
 		return done, err
 	}
-	return done, m.settle(ctx)
+	return done, m.settle(ctx, opts)
 }
 
 // migrator is one direct connection that migrates one schema.
@@ -301,41 +305,101 @@ func (m *migrator) failed(version int, err error) error {
 	return m.explain(err, "migration %d of schema %q was rolled back, the schema is %s", version, m.id.Schema, state)
 }
 
-// settle writes the source's row and the readers' grants.
-func (m *migrator) settle(ctx context.Context) error {
+// settle writes the source's row, what the operator answered, and the readers' grants.
+func (m *migrator) settle(ctx context.Context, opts MigrateOptions) error {
 	l := &Ledger{id: m.id, q: m.q}
-	err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "set local search_path to "+m.schema); err != nil {
-			return err
-		}
-		if err := m.q.CommitDurably(ctx, tx); err != nil {
-			return err
-		}
-		namespace := m.id.Namespace
-		if namespace == uuid.Nil {
-			namespace = uuid.New()
-		}
-		if err := m.q.StateCreate(ctx, tx, queries.StateCreateParams{Nickname: m.id.Nickname, MessageNamespace: namespace}); err != nil {
-			return err
-		}
-		row, err := m.q.StateGet(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if err := l.verify(row.LoaderState); err != nil {
-			return err
-		}
-		for _, statement := range append(m.revokes(row.LoaderState.Readers), m.grants()...) {
-			if _, err := tx.Exec(ctx, statement); err != nil {
+	at, err := here(ctx, m.conn)
+	if err == nil {
+		err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "set local search_path to "+m.schema); err != nil {
 				return err
 			}
-		}
-		return m.q.ReadersSet(ctx, tx, sortedReaders(m.id.Readers))
-	})
+			if err := m.q.CommitDurably(ctx, tx); err != nil {
+				return err
+			}
+			namespace := m.id.Namespace
+			if namespace == uuid.Nil {
+				namespace = uuid.New()
+			}
+			if err := m.q.StateCreate(ctx, tx, queries.StateCreateParams{Nickname: m.id.Nickname, MessageNamespace: namespace}); err != nil {
+				return err
+			}
+			if err := m.answer(ctx, tx, opts, at); err != nil {
+				return err
+			}
+			row, err := m.q.StateGet(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if err := l.admit(ctx, tx, row.LoaderState, at); err != nil {
+				return err
+			}
+			for _, statement := range append(m.revokes(row.LoaderState.Readers), m.grants()...) {
+				if _, err := tx.Exec(ctx, statement); err != nil {
+					return err
+				}
+			}
+			return m.q.ReadersSet(ctx, tx, sortedReaders(m.id.Readers))
+		})
+	}
 	if err != nil {
 		return m.explain(err, "finishing the migration of schema %q", m.id.Schema)
 	}
 	return nil
+}
+
+// answer stores what the operator says of a schema that a run refused.
+func (m *migrator) answer(ctx context.Context, tx pgx.Tx, opts MigrateOptions, at Place) error {
+	if !opts.NewNamespace && !opts.KeyRotated && !opts.Moved {
+		return nil
+	}
+	row, err := m.q.StateGet(ctx, tx)
+	if err != nil {
+		return err
+	}
+	state := row.LoaderState
+	if state.Nickname != m.id.Nickname {
+		return nil // Which is refused right after.
+	}
+	namespace := state.MessageNamespace
+	if opts.NewNamespace {
+		if namespace, err = m.newNamespace(ctx, tx, state); err != nil {
+			return err
+		}
+	}
+	if (opts.KeyRotated || opts.NewNamespace) && m.id.WriteKey != "" {
+		if err := m.q.WriteKeySet(ctx, tx, KeyHash(namespace, m.id.WriteKey)); err != nil {
+			return err
+		}
+	}
+	if opts.Moved || opts.NewNamespace {
+		return m.q.PlaceSet(ctx, tx, queries.PlaceSetParams{System: orNil(at.System), Database: at.Database})
+	}
+	return nil
+}
+
+// newNamespace gives a copy a namespace of its own, while nobody works on it.
+func (m *migrator) newNamespace(ctx context.Context, tx pgx.Tx, state queries.LoaderState) (uuid.UUID, error) {
+	namespace := m.id.Namespace
+	switch namespace {
+	case state.MessageNamespace:
+		return namespace, fault.New(fault.Config, "giving schema %q a new namespace: the config has the one that it has, message_namespace %q", m.id.Schema, namespace).
+			WithHint("Take message_namespace out of the config, or write another one.")
+	case uuid.Nil:
+		namespace = uuid.New()
+	}
+	if err := m.q.LeasesLock(ctx, tx); err != nil {
+		return namespace, err
+	}
+	holders, err := m.q.LeaseHolder(ctx, tx)
+	if err != nil {
+		return namespace, err
+	}
+	if len(holders) > 0 {
+		return namespace, fault.New(fault.Busy, "giving schema %q a new namespace: %s works on it", m.id.Schema, holders[0]).
+			WithHint("Wait for that loader to end. A lease that was copied with the schema runs out within %s.", LeaseTTL)
+	}
+	return namespace, m.q.NamespaceSet(ctx, tx, namespace)
 }
 
 func (m *migrator) version(ctx context.Context) (int, error) {

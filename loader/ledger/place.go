@@ -9,6 +9,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -70,4 +71,99 @@ func (l *Ledger) diagnose(ctx context.Context, err error) error {
 		return missing
 	}
 	return err
+}
+
+// Place is where a schema is.
+type Place struct {
+	// System is the system identifier of the server, "" if the role may not ask for it. A failover
+	// keeps it; pg_upgrade and a restored dump bring another one.
+	System string
+	// Database is the name of the database.
+	Database string
+}
+
+func (p Place) String() string {
+	if p.System == "" {
+		return fmt.Sprintf("database %q", p.Database)
+	}
+	return fmt.Sprintf("database %q of server %s", p.Database, p.System)
+}
+
+// differs reports whether the schema was stored as being elsewhere, as far as both are known.
+func (p Place) differs(stored Place) bool {
+	return stored.Database != "" && p.Database != stored.Database ||
+		stored.System != "" && p.System != "" && p.System != stored.System
+}
+
+// here asks a connection where it leads to.
+func here(ctx context.Context, db queries.DBTX) (Place, error) {
+	look, err := queries.New().PlaceLook(ctx, db)
+	if !postgres.Denied(err) {
+		return Place{System: look.System, Database: look.Database}, err
+	}
+	database, err := queries.New().PlaceDatabase(ctx, db)
+	return Place{Database: database}, err
+}
+
+// confirm refuses a schema that seems to be a copy: both it and the original would send under the
+// same ids, and Segment would drop whichever comes second.
+func (id Identity) confirm(state queries.LoaderState, at Place) error {
+	key := KeyHash(state.MessageNamespace, id.WriteKey)
+	stored := Place{System: orEmpty(state.PlaceSystem), Database: orEmpty(state.PlaceDatabase)}
+	nickname := human.Quote(id.Nickname)
+	const copied = "If it is a copy (of production, for staging), give it a write key of its own and: candu-loader migrate %s --new-namespace; " +
+		"else both would send under the same ids, and Segment would drop whichever comes second."
+	switch moved := at.differs(stored); {
+	case id.WriteKey != "" && state.WriteKeyHash != nil && key != *state.WriteKeyHash:
+		answer := "--key-rotated"
+		e := fault.New(fault.Precondition, "opening schema %q: its events were sent with another write key than the config has", id.Schema)
+		if moved {
+			answer += " --moved"
+			e.Text += fmt.Sprintf(", and it was in %s, and is now in %s", stored, at)
+		}
+		return e.WithHint(copied+" If the key was rotated: candu-loader migrate %s "+answer, nickname, nickname)
+	case moved:
+		return fault.New(fault.Precondition, "opening schema %q: it was in %s, and is now in %s", id.Schema, stored, at).
+			WithHint("If it moved (an upgrade, another server in place of the old one): candu-loader migrate %s --moved. "+copied, nickname, nickname)
+	}
+	return nil
+}
+
+// admit refuses a schema that is not this source's, or seems to be a copy, and stores what an
+// older version did not.
+func (l *Ledger) admit(ctx context.Context, tx pgx.Tx, state queries.LoaderState, at Place) error {
+	if err := l.verify(state); err != nil {
+		return err
+	}
+	if err := l.id.confirm(state, at); err != nil {
+		return err
+	}
+	var key *string
+	if l.id.WriteKey != "" && state.WatermarkAt != nil {
+		// A key that no event went with may still be a wrong one.
+		key = new(KeyHash(state.MessageNamespace, l.id.WriteKey))
+	}
+	if state.PlaceDatabase != nil && (state.PlaceSystem != nil || at.System == "") && (state.WriteKeyHash != nil || key == nil) {
+		return nil
+	}
+	return l.q.PlaceFill(ctx, tx, queries.PlaceFillParams{System: orNil(at.System), Database: at.Database, WriteKeyHash: key})
+}
+
+// Confirm refuses a schema that a run would refuse: another source's, or one that seems to be a
+// copy. It writes nothing.
+func (l *Ledger) Confirm(ctx context.Context) error {
+	at, err := here(ctx, l.pool)
+	if err != nil {
+		return l.explain(err, "asking where schema %q is", l.id.Schema)
+	}
+	return l.inTx(ctx, "reading the state", func(tx pgx.Tx) error {
+		row, err := l.q.StateGet(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := l.verify(row.LoaderState); err != nil {
+			return err
+		}
+		return l.id.confirm(row.LoaderState, at)
+	})
 }

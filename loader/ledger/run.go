@@ -173,7 +173,11 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		run.leases = []string{opts.Lease}
 	}
 	var row queries.RunOpenRow
-	err := l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
+	at, err := here(ctx, l.pool)
+	if err != nil {
+		return nil, l.explain(err, "asking where schema %q is", l.id.Schema)
+	}
+	err = l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
 			Leases: run.leases, Holder: run.holder, Idle: idleTimeout, Ttl: leaseTTL(), Far: interval(2 * LeaseTTL), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
@@ -191,7 +195,7 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		}
 		run.begun, run.clock = time.Now(), row.Clock
 		run.tokens, run.ID, run.State = row.Tokens, *row.RunID, stateOf(row.LoaderState, row.SchemaVersion)
-		if err := l.verify(row.LoaderState); err != nil || opts.Begin == nil {
+		if err := l.admit(ctx, tx, row.LoaderState, at); err != nil || opts.Begin == nil {
 			return err
 		}
 		return run.begin(ctx, tx, opts.Begin)

@@ -5,6 +5,7 @@ package loadertest
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -58,13 +59,35 @@ func Database(tb testing.TB) string {
 // DatabaseOn is Database on a server of the test's own.
 func DatabaseOn(tb testing.TB, server *Server) string {
 	tb.Helper()
+	return database(tb, server, "template1")
+}
+
+// Copy makes a copy of a database of the shared server, for one test, and returns its URL. It ends the
+// sessions that the original has.
+func Copy(tb testing.TB, address string) string {
+	tb.Helper()
+	parsed, err := url.Parse(address)
+	check(tb, err)
+	name := strings.TrimPrefix(parsed.Path, "/")
+	server := Shared(tb)
+	admin(tb, server, func(int) string { return "alter database " + name + " allow_connections false" })
+	admin(tb, server, func(int) string {
+		return "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = '" + name + "'"
+	})
+	made := database(tb, server, name)
+	admin(tb, server, func(int) string { return "alter database " + name + " allow_connections true" })
+	return made
+}
+
+func database(tb testing.TB, server *Server, template string) string {
+	tb.Helper()
 	name := "t_" + strings.ReplaceAll(uuid.NewString()[:13], "-", "")
 	admin(tb, server, func(version int) string {
 		if version < 15 {
-			return "create database " + name
+			return "create database " + name + " template " + template
 		}
 		// The default writes each page of it into the log: three times as long.
-		return "create database " + name + " strategy file_copy"
+		return "create database " + name + " template " + template + " strategy file_copy"
 	})
 	tb.Cleanup(func() {
 		if tb.Failed() {

@@ -9,8 +9,22 @@ import (
 )
 
 // Start returns where the next run begins: the watermark less lookback, but nothing before the
-// place where the first run began.
+// place where the first run began, or that another schema has sent, of which this one is a copy.
 func Start(state ledger.State, lookback time.Duration) source.Cursor {
+	start, border := lookedBack(state, lookback), Border(state)
+	if border.IsZero() || start.At.After(border.At) || start.At.Equal(border.At) && start.ID != nil {
+		return start
+	}
+	return border
+}
+
+// Border returns the place up to which a copy leaves the rows to the original, the zero cursor if
+// the schema is no copy.
+func Border(state ledger.State) source.Cursor {
+	return place(state.NamespaceSince, state.NamespaceSinceID)
+}
+
+func lookedBack(state ledger.State, lookback time.Duration) source.Cursor {
 	if state.WatermarkAt == nil || lookback == 0 && state.WatermarkID != nil {
 		return Watermark(state)
 	}
@@ -23,14 +37,16 @@ func Start(state ledger.State, lookback time.Duration) source.Cursor {
 
 // Watermark returns the stored watermark as a place in the reading order, the zero cursor if
 // there is none.
-func Watermark(state ledger.State) source.Cursor {
+func Watermark(state ledger.State) source.Cursor { return place(state.WatermarkAt, state.WatermarkID) }
+
+func place(at *time.Time, id *string) source.Cursor {
 	switch {
-	case state.WatermarkAt == nil:
+	case at == nil:
 		return source.Cursor{}
-	case state.WatermarkID == nil:
-		return source.At(*state.WatermarkAt)
+	case id == nil:
+		return source.At(*at)
 	}
-	return source.After(*state.WatermarkAt, *state.WatermarkID)
+	return source.After(*at, *id)
 }
 
 // Ranges are the pages of a range. They move no watermark. Without a reader there is none.

@@ -160,6 +160,9 @@ func (c *checker) warehouse(ctx context.Context) {
 	default:
 		c.add(LevelInfo, "schema_current", "", "schema %q is at version %d", c.Source.Schema, plan.To)
 	}
+	if err == nil && stateErr == nil {
+		stateErr = book.Confirm(ctx)
+	}
 	if err == nil && stateErr != nil && !errors.Is(stateErr, ledger.ErrAbsent) && !errors.Is(stateErr, ledger.ErrNotMigrated) {
 		c.trouble("schema_unusable", stateErr)
 	}

@@ -62,6 +62,13 @@ func Verify(ctx context.Context, c Config) (Report, error) {
 	if report.Pending, err = c.Export.Beyond(ctx, v.Range); err != nil {
 		return *report, err
 	}
+	if report.InheritedUpTo = c.State.NamespaceSince; report.InheritedUpTo != nil {
+		inherited := v.Range
+		inherited.UpTo, inherited.After = inherited.After, source.Cursor{}
+		if report.Inherited, err = c.Export.Within(ctx, inherited); err != nil {
+			return *report, err
+		}
+	}
 	if report.Unreadable, err = c.Export.Unreadable(ctx); err != nil {
 		return *report, err
 	}

@@ -30,8 +30,12 @@ type Report struct {
 	Doubled    Difference `json:"doubled"`
 	Unexpected Difference `json:"unexpected"`
 	// Beyond counts rows of the mirror that belong to rows of the export beyond the
-	// watermark or before start_at, which are not among Rows.
+	// watermark, before start_at or inherited, which are not among Rows.
 	Beyond int64 `json:"beyond"`
+	// Inherited counts rows of the export that are not among Rows, because the schema of which this one
+	// is a copy sent them: those up to InheritedUpTo, nil if it is none.
+	Inherited     int64      `json:"inherited"`
+	InheritedUpTo *time.Time `json:"inherited_up_to"`
 	// Days are those with rows that are missing, different, doubled or unexpected.
 	Days []Day `json:"days"`
 	// Seconds it took.

@@ -16,6 +16,9 @@ type Range struct {
 	From, To *time.Time
 	// ExportedFrom is inclusive, ExportedBefore exclusive; nil = open.
 	ExportedFrom, ExportedBefore *time.Time
+	// After leaves out what stands at or before it; the zero cursor = nothing. A nil ID stands
+	// before every id of that moment.
+	After Cursor
 	// NoDay takes only rows whose occurred_at is no day that Segment takes.
 	NoDay bool
 	// UpTo is the watermark; only rows at or below it count. A nil ID ends before
@@ -64,6 +67,9 @@ func (t *Table) inRange(r Range) *conditions {
 	}
 	if r.ExportedFrom != nil {
 		t.moment(c, colExportedAt, ">=", *r.ExportedFrom)
+	}
+	if !r.After.IsZero() {
+		t.after(c, r.After)
 	}
 	if r.ExportedBefore != nil {
 		t.moment(c, colExportedAt, "<", *r.ExportedBefore)
@@ -141,6 +147,11 @@ func (r *RangeReader) Next(ctx context.Context) (*Page, error) {
 // planner sees it; 0 if it does not say.
 func (s *Source) RangeEstimate(ctx context.Context, r Range) int64 {
 	return s.planned(ctx, s.table.within(r))
+}
+
+// Within counts the rows of a range up to the watermark.
+func (s *Source) Within(ctx context.Context, r Range) (int64, error) {
+	return s.count(ctx, "counting rows", s.table.within(r), math.MaxInt)
 }
 
 // Beyond counts the rows of a range that the watermark has not reached.

@@ -34,6 +34,9 @@ func (x *explainer) selectRow() {
 	switch {
 	case exported.IsZero():
 		s.Why = "its exported_at is NULL, and such a row is never read"
+	case x.inherited():
+		s.Why = "it is left to another schema, of which this one is a copy: it was exported before this one got its namespace at the watermark " +
+			human.Exact(*x.State.NamespaceSince)
 	case s.StartAt != nil && exported.Before(*s.StartAt):
 		s.Why = "it was exported before start_at " + human.Exact(*s.StartAt)
 	case first && x.Source.StartAt.Now && exported.Before(time.Now()):
@@ -50,6 +53,13 @@ func (x *explainer) selectRow() {
 	}
 }
 
+// inherited reports whether the row was exported before a copy got a namespace of its own.
+func (x *explainer) inherited() bool {
+	at, id := x.State.NamespaceSince, x.State.NamespaceSinceID
+	exported := x.row.ExportedAt
+	return at != nil && (exported.Before(*at) || exported.Equal(*at) && id != nil && !idLess(*id, x.row.ID))
+}
+
 // idLess orders ids as the export does if they are numbers; of texts the database's
 // collation may think otherwise, which only matters between rows of the watermark's own moment.
 func idLess(a, b string) bool {
@@ -63,6 +73,9 @@ func idLess(a, b string) bool {
 func (x *explainer) conclude() {
 	out := &x.out
 	switch {
+	case x.row != nil && x.inherited() && (len(out.Mirror) == 0 || out.Mirror[0].MessageID != out.MessageID):
+		// What the mirror has of it, the original mirrored.
+		out.Place, out.Answer = Excluded, "This schema did not send it, and no run will: "+out.Selection.Why+"."
 	case len(out.Mirror) > 0:
 		out.Place, out.Answer = InMirror, x.mirrored()
 	case out.Reject != nil:
