@@ -84,6 +84,7 @@ func TestExplain_Rejected(t *testing.T) {
 func TestExplain_RefusedBySegment(t *testing.T) {
 	t.Parallel()
 	w := known(t)
+	w.insert(t, 3, time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC))
 	w.fake.SetFaults(fakesegment.Faults{Poison: []fakesegment.Poison{{MessageID: vector}}})
 	w.run(t)
 	for _, step := range []string{"its row is in the export", "its row is gone"} {

@@ -66,6 +66,7 @@ func TestRun_CountsRowsThatWereRejectedBefore(t *testing.T) {
 
 	t.Log("a retry counts what it tries, and no row that is gone")
 	w.exec(t, "delete from candu_interactions where id = 11")
+	w.fake.SetFaults(fakesegment.Faults{})
 	retried, err := w.loader(t).RetryRejects(t.Context(), w.cfg.Sources[0], "")
 	require.NoError(t, err)
 	adds(t, retried)

@@ -104,16 +104,20 @@ type parcel struct {
 	batches []*batch
 	// sent is done when every batch was sent, or given up.
 	sent sync.WaitGroup
+	// alone is true if no page is read before this one is recorded.
+	alone bool
 	// recorded is closed when the page, and all before it, are recorded.
 	recorded chan struct{}
 }
 
 // batch is a piece of a parcel's events, and what became of it.
 type batch struct {
-	parcel   *parcel
-	events   []event.Event
-	delivery segment.Delivery
-	err      error
+	segment.Batch
+
+	parcel *parcel
+	err    error
+	// told is what the run's numbers have of it.
+	told ledger.Counters
 }
 
 // Recorded returns the watermark that was recorded last, nil if none was. Call it after Flow.
@@ -167,7 +171,7 @@ func (p *Pipeline) Flow(ctx, soft context.Context) error {
 			}
 		})
 	}
-	stages.Go(func() { inOrder(parcels, sent) })
+	stages.Go(func() { p.inOrder(ctx, parcels, sent) })
 	stages.Go(func() { p.record(ctx, sent, places) })
 	stages.Wait()
 	return cmp.Or(context.Cause(p.wanted), p.Intake.Stopped())
@@ -192,10 +196,10 @@ func (p *Pipeline) read(ctx context.Context, places chan<- struct{}, parcels cha
 		if err != nil || page == nil {
 			return
 		}
-		next := &parcel{Classified: page, recorded: make(chan struct{})}
+		next := &parcel{Classified: page, alone: p.trial.careful.Load(), recorded: make(chan struct{})}
 		for rest := page.Events; len(rest) > 0; {
 			n := p.Sender.Cut(rest)
-			next.batches = append(next.batches, &batch{parcel: next, events: rest[:n]})
+			next.batches = append(next.batches, &batch{parcel: next, Batch: segment.Batch{Events: rest[:n]}})
 			rest = rest[n:]
 		}
 		next.sent.Add(len(next.batches))
@@ -204,7 +208,7 @@ func (p *Pipeline) read(ctx context.Context, places chan<- struct{}, parcels cha
 			batches <- b
 		}
 		before = next
-		if p.trial.careful.Load() && !before.settled(ctx) {
+		if next.alone && !next.settled(ctx) {
 			return
 		}
 	}
@@ -222,13 +226,20 @@ func (p *Pipeline) send(ctx context.Context, b *batch) {
 		b.err = p.Ready()
 	}
 	if b.err == nil {
-		b.delivery, b.err = p.Sender.Send(ctx, p.wanted.Done(), b.events)
+		b.err = p.Sender.Send(ctx, p.wanted.Done(), &b.Batch)
 	}
-	p.count(ledger.Counters{Batches: int64(len(b.delivery.Accepted)), Retries: int64(b.delivery.Retries)})
 	if b.err != nil {
 		p.halt(b.err)
 	}
+	p.account(b)
 	p.tell()
+}
+
+// account adds to the run's numbers what became of a batch since it was accounted for last.
+func (p *Pipeline) account(b *batch) {
+	now := ledger.Counters{Batches: int64(len(b.Accepted)), Retries: int64(b.Retries)}
+	p.count(ledger.Counters{Batches: now.Batches - b.told.Batches, Retries: now.Retries - b.told.Retries})
+	b.told = now
 }
 
 func (p *Pipeline) tell() {

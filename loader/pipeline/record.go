@@ -7,14 +7,13 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
-	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/segment"
 )
 
 // This file is the pipeline's end: what becomes of pages whose batches were sent. They are
-// collected in their order, and recorded in groups.
+// recorded in groups, in their order.
 
 const (
 	// groupWait is how long the first page of a group waits for others.
@@ -45,15 +44,6 @@ func (g *group) reset() {
 	clear(g.spans)
 	g.pages, g.counted, g.rejects, g.mark, g.spans = 0, ledger.Counters{}, event.Tally{}, nil, g.spans[:0]
 	g.end, g.recorded = nil, g.recorded[:0]
-}
-
-// inOrder passes on the pages whose batches were sent, in the order in which they were read.
-func inOrder(parcels <-chan *parcel, sent chan<- *parcel) {
-	defer close(sent)
-	for next := range parcels {
-		next.sent.Wait()
-		sent <- next
-	}
 }
 
 // record records the pages that were sent, in groups. When one group could not be recorded, none
@@ -174,18 +164,14 @@ func (p *Pipeline) page(next *parcel) (page ledger.Page, counted ledger.Counters
 	mirrored := 0
 	for _, b := range next.batches {
 		complete = complete && b.err == nil
-		for _, accepted := range b.delivery.Accepted {
+		for _, accepted := range b.Accepted {
 			page.Mirrored = append(page.Mirrored, ledger.Mirrored{
-				Events: b.events[accepted.From:accepted.To], SentAt: accepted.SentAt, ReceivedAt: accepted.ReceivedAt,
+				Events: b.Events[accepted.From:accepted.To], SentAt: accepted.SentAt, ReceivedAt: accepted.ReceivedAt,
 			})
 			mirrored += accepted.To - accepted.From
 		}
-		for _, refused := range b.delivery.Refused {
-			if b.err != nil && fault.Is(b.err, fault.Precondition) {
-				// Whoever refuses everything has said nothing about this row.
-				break
-			}
-			reject, err := next.refused(&b.events[refused.Index], refused.Detail)
+		for _, refused := range b.Refused {
+			reject, err := next.refused(&b.Events[refused.Index], refused.Detail)
 			if err != nil {
 				p.halt(err)
 				complete = false

@@ -36,7 +36,7 @@ func TestSend_OnlySuccessIsAcceptance(t *testing.T) {
 			t.Parallel()
 			b := setup(t, func(c *Config) { c.RetryFor = 20 * time.Millisecond })
 			b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{c.fault}})
-			d, err := b.sender.Send(t.Context(), nil, b.events(t, 3))
+			d, err := deliver(t.Context(), b.sender, nil, b.events(t, 3))
 			require.Equal(t, fault.Retryable, fault.KindOf(err), "%v", err)
 			require.ErrorContains(t, err, c.text)
 			require.Empty(t, d.Accepted)
@@ -46,7 +46,7 @@ func TestSend_OnlySuccessIsAcceptance(t *testing.T) {
 			b = setup(t, nil)
 			c.fault.Next = 2
 			b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{c.fault}})
-			d, err = b.sender.Send(t.Context(), nil, b.events(t, 3))
+			d, err = deliver(t.Context(), b.sender, nil, b.events(t, 3))
 			require.NoError(t, err)
 			require.Equal(t, 2, d.Retries)
 			require.Equal(t, []int{0, 1, 2}, acceptedOf(d))
@@ -60,7 +60,7 @@ func TestSend_ALongAnswerIsNotRetried(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Long}}})
-	d, err := b.sender.Send(t.Context(), nil, b.events(t, 3))
+	d, err := deliver(t.Context(), b.sender, nil, b.events(t, 3))
 	require.NoError(t, err)
 	require.Zero(t, d.Retries)
 	require.EqualValues(t, 1, b.fake.Stats().Requests)
@@ -99,7 +99,7 @@ func TestSend_ARefusalSaysWhatTheServerSaid(t *testing.T) {
 	} {
 		b := setup(t, nil)
 		b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{answered(code, "text/plain", "no write-key\r\nhere\x00")}})
-		_, err := b.sender.Send(t.Context(), nil, b.events(t, 3))
+		_, err := deliver(t.Context(), b.sender, nil, b.events(t, 3))
 		require.Equal(t, fault.Precondition, fault.KindOf(err))
 		require.ErrorContains(t, err, text)
 	}

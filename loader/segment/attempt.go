@@ -29,8 +29,24 @@ type outcome struct {
 	retryAfter time.Duration
 	sentAt     time.Time
 	receivedAt time.Time
+	// left is true if the request, or a part of it, went out.
+	left bool
 	// err is why the batch was not accepted, nil if it was.
 	err error
+	// at is when a refusal came, see doubt.
+	at int64
+}
+
+// unclear says of an attempt that is to be repeated that it may have been accepted all the
+// same, "" if it can't have been.
+func (o outcome) unclear() string {
+	switch {
+	case o.status == 0 && o.left:
+		return "an earlier attempt had no answer: it may have been accepted"
+	case o.status >= 500, o.status >= 200 && o.status < 300:
+		return fmt.Sprintf("an earlier attempt was answered %d: it may have been accepted", o.status)
+	}
+	return ""
 }
 
 // attempt sends a batch once, with a client of its own, and waits for the
@@ -67,7 +83,7 @@ func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, err
 	if err := client.Close(); err != nil {
 		return outcome{}, fmt.Errorf("closing the analytics client: %w", err)
 	}
-	out.status, out.retryAfter, out.receivedAt = via.status, via.retryAfter, via.receivedAt
+	out.status, out.retryAfter, out.receivedAt, out.left = via.status, via.retryAfter, via.receivedAt, via.left.Load()
 	requests := via.requests.Load()
 	if requests > 0 {
 		g.count(func(s *Stats) { s.Requests[out.status]++ })
@@ -92,7 +108,7 @@ type verdict uint8
 const (
 	accepted verdict = iota
 	again            // try the same batch later
-	halve            // something in the batch is bad
+	halve            // something in the batch may be bad
 	refused          // nothing of this source gets through
 )
 

@@ -84,8 +84,19 @@ func (b *testBundle) events(t *testing.T, n int) []event.Event {
 	return events
 }
 
+// deliver delivers a batch as the pipeline does that has nothing else to send.
+func deliver(ctx context.Context, s *Sender, stop <-chan struct{}, events []event.Event) (Batch, error) {
+	b := Batch{Events: events}
+	err := s.Send(ctx, stop, &b)
+	if err == nil && b.Undecided() {
+		err = s.Settle(ctx, stop, []*Batch{&b}, nil)
+	}
+	b.Events = nil
+	return b, err
+}
+
 // acceptedOf returns the indexes that a delivery says were accepted.
-func acceptedOf(d Delivery) []int {
+func acceptedOf(d Batch) []int {
 	var all []int
 	for _, a := range d.Accepted {
 		for i := a.From; i < a.To; i++ {
@@ -111,7 +122,7 @@ func TestSend_WireFormat(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	b := setup(t, func(c *Config) { c.Endpoint = server.URL })
-	d, err := b.sender.Send(t.Context(), nil, b.events(t, 2))
+	d, err := deliver(t.Context(), b.sender, nil, b.events(t, 2))
 	require.NoError(t, err)
 	require.Len(t, d.Accepted, 1)
 	require.Equal(t, "Basic d3JpdGUta2V5Og==", header.Get("Authorization"))
@@ -142,7 +153,7 @@ func TestSend_OneRequestPerAttempt(t *testing.T) {
 	for _, code := range []int{400, 401, 500, 503} {
 		b := setup(t, func(c *Config) { c.RetryFor = 0 })
 		b.fake.SetFaults(status(code))
-		_, err := b.sender.Send(t.Context(), nil, b.events(t, 1))
+		err := b.sender.Send(t.Context(), nil, &Batch{Events: b.events(t, 1)})
 		if code != 400 {
 			require.Error(t, err)
 		}
@@ -163,7 +174,7 @@ func TestSend_RetriesPassingTrouble(t *testing.T) {
 			b := setup(t, nil)
 			f.Next = 2
 			b.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{f}})
-			d, err := b.sender.Send(t.Context(), nil, b.events(t, 10))
+			d, err := deliver(t.Context(), b.sender, nil, b.events(t, 10))
 			require.NoError(t, err)
 			require.Equal(t, 2, d.Retries)
 			require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, acceptedOf(d))
@@ -183,7 +194,7 @@ func TestSend_StopsWhereNothingGetsThrough(t *testing.T) {
 				faults.Faults[0].Kind = fakesegment.Redirect
 			}
 			b.fake.SetFaults(faults)
-			d, err := b.sender.Send(t.Context(), nil, b.events(t, 3))
+			d, err := deliver(t.Context(), b.sender, nil, b.events(t, 3))
 			require.Equal(t, fault.Precondition, fault.KindOf(err), "%v", err)
 			require.Contains(t, fault.HintOf(err), hint)
 			require.NotContains(t, err.Error(), "write-key")
@@ -199,7 +210,7 @@ func TestSend_HalvesUntilTheCulpritIsAlone(t *testing.T) {
 	for _, code := range []int{400, 413} {
 		b := setup(t, nil)
 		b.fake.SetFaults(fakesegment.Faults{Poison: []fakesegment.Poison{{UserID: "u3", Status: code}, {UserID: "u40", Status: code}}})
-		d, err := b.sender.Send(t.Context(), nil, b.events(t, 100))
+		d, err := deliver(t.Context(), b.sender, nil, b.events(t, 100))
 		require.NoError(t, err)
 		require.Len(t, d.Refused, 2)
 		require.Equal(t, []int{3, 40}, []int{d.Refused[0].Index, d.Refused[1].Index})
@@ -214,7 +225,7 @@ func TestSend_RefusingEverythingIsNotAboutTheEvents(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	b.fake.SetFaults(status(400))
-	d, err := b.sender.Send(t.Context(), nil, b.events(t, 300))
+	d, err := deliver(t.Context(), b.sender, nil, b.events(t, 300))
 	require.Equal(t, fault.Precondition, fault.KindOf(err))
 	require.Contains(t, fault.HintOf(err), "write_key")
 	require.Empty(t, d.Refused, "nothing is rejected")
@@ -224,7 +235,7 @@ func TestSend_GivesUpAfterRetryFor(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(c *Config) { c.RetryFor = 30 * time.Millisecond })
 	b.fake.SetFaults(status(500))
-	_, err := b.sender.Send(t.Context(), nil, b.events(t, 1))
+	_, err := deliver(t.Context(), b.sender, nil, b.events(t, 1))
 	require.Equal(t, fault.Retryable, fault.KindOf(err))
 	require.Contains(t, fault.HintOf(err), "Nothing is lost")
 	require.Greater(t, b.fake.Stats().Requests, int64(1))
@@ -236,14 +247,14 @@ func TestSend_WrongTLSIsNotRetried(t *testing.T) {
 	server.Config.ErrorLog = fakesegment.New(fakesegment.Options{}).HTTP().ErrorLog
 	t.Cleanup(server.Close)
 	b := setup(t, func(c *Config) { c.Endpoint = server.URL })
-	_, err := b.sender.Send(t.Context(), nil, b.events(t, 1))
+	_, err := deliver(t.Context(), b.sender, nil, b.events(t, 1))
 	require.Equal(t, fault.Precondition, fault.KindOf(err))
 	require.Contains(t, fault.HintOf(err), "certificate")
 
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	b = setup(t, func(c *Config) { c.Endpoint = "https" + strings.TrimPrefix(plain.URL, "http") })
-	_, err = b.sender.Send(t.Context(), nil, b.events(t, 1))
+	_, err = deliver(t.Context(), b.sender, nil, b.events(t, 1))
 	require.Equal(t, fault.Precondition, fault.KindOf(err), "%v", err)
 }
 
@@ -251,7 +262,7 @@ func TestSend_WhereNobodyListensIsRetried(t *testing.T) {
 	t.Parallel()
 	for _, endpoint := range []string{"http://127.0.0.1:1", "http://nowhere.invalid"} {
 		b := setup(t, func(c *Config) { c.Endpoint, c.RetryFor = endpoint, 10*time.Millisecond })
-		_, err := b.sender.Send(t.Context(), nil, b.events(t, 1))
+		_, err := deliver(t.Context(), b.sender, nil, b.events(t, 1))
 		require.Equal(t, fault.Retryable, fault.KindOf(err), "%v", err)
 		require.Zero(t, b.gateway.Stats().Connections)
 	}
@@ -263,20 +274,21 @@ func TestSend_WhatCannotBeEncodedIsNoPassingTrouble(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	b.use(NewEncoder(map[string]any{"Mixpanel": math.NaN()}))
-	d, err := b.sender.Send(t.Context(), nil, b.events(t, 3))
+	d, err := deliver(t.Context(), b.sender, nil, b.events(t, 3))
 	require.Equal(t, fault.Failed, fault.KindOf(err))
 	require.ErrorContains(t, err, "NaN")
-	require.Empty(t, d)
+	require.Empty(t, d.Accepted)
 	require.Zero(t, b.fake.Stats().Requests)
 
 	// Nor is what the rules should not have let through.
 	b.use(NewEncoder(nil))
 	events := b.events(t, 3)
 	events[1].Row.EventName = strings.Repeat("x", event.MaxBytes)
-	d, err = b.sender.Send(t.Context(), nil, events)
+	d, err = deliver(t.Context(), b.sender, nil, events)
 	require.Equal(t, fault.Failed, fault.KindOf(err))
 	require.ErrorIs(t, err, analytics.ErrMessageTooBig)
-	require.Empty(t, d)
+	require.Empty(t, d.Accepted)
+	require.Empty(t, d.Refused)
 }
 
 // JSON is what analytics-go puts on the wire, to the byte, and the greatest event that the
@@ -313,7 +325,7 @@ func TestSend_JSONIsThatOnTheWire(t *testing.T) {
 		_, reject = b.rules.Convert(&tooLarge)
 		require.Equal(rt, &event.Reject{Reason: event.TooLarge, Detail: "the event has 32001 bytes, at most 32000 can be sent"}, reject)
 		events := []event.Event{made, full}
-		_, err = b.sender.Send(t.Context(), nil, events)
+		_, err = deliver(t.Context(), b.sender, nil, events)
 		require.NoError(rt, err)
 		require.Len(rt, batch, len(events))
 		for i := range events {
@@ -328,7 +340,7 @@ func TestSend_KeepsConnections(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	for range 20 {
-		_, err := b.sender.Send(t.Context(), nil, b.events(t, 3))
+		_, err := deliver(t.Context(), b.sender, nil, b.events(t, 3))
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 1, b.gateway.Stats().Connections)
@@ -342,7 +354,7 @@ func TestSend_OpensAtMostConcurrencyConnections(t *testing.T) {
 	for range 8 {
 		group.Go(func() {
 			for range 20 {
-				_, err := b.sender.Send(context.Background(), nil, events)
+				_, err := deliver(context.Background(), b.sender, nil, events)
 				require.NoError(t, err)
 			}
 		})
@@ -447,7 +459,7 @@ func TestSend_PropertiesAreNotMixedUp(t *testing.T) {
 	var errs [senders]error
 	for i := range errs {
 		group.Go(func() {
-			delivery, err := b.sender.Send(t.Context(), nil, events[i*size:(i+1)*size])
+			delivery, err := deliver(t.Context(), b.sender, nil, events[i*size:(i+1)*size])
 			if errs[i] = err; err == nil && len(acceptedOf(delivery)) != size {
 				errs[i] = fmt.Errorf("accepted %d", len(acceptedOf(delivery)))
 			}
@@ -476,7 +488,7 @@ func BenchmarkSend(b *testing.B) {
 	sender := g.Sender("k", encoder)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := sender.Send(context.Background(), nil, events); err != nil {
+		if _, err := deliver(context.Background(), sender, nil, events); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,7 @@ type recorder struct {
 
 	// requests counts; only the first one goes out, and writes what follows.
 	requests   atomic.Int64
+	left       atomic.Bool // a part of the request went out
 	status     int
 	retryAfter time.Duration
 	receivedAt time.Time
@@ -52,7 +54,7 @@ func (r *recorder) exchange(req *http.Request) (*http.Response, error) {
 	// of 10 s on them, which a batch over a slow line may need alone to be sent.
 	ctx, cancel := context.WithTimeoutCause(r.ctx, r.timeout, fmt.Errorf("no answer within %s", r.timeout))
 	defer cancel()
-	req = req.WithContext(ctx)
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { r.left.Store(true) }}))
 	req.Cancel = nil //nolint:staticcheck // SA1019: deprecated, but the way in which http.Client keeps its Timeout.
 	res, err := r.base.RoundTrip(req)
 	if err != nil {
