@@ -2,6 +2,8 @@ package loader
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
@@ -39,8 +41,6 @@ type BackfillSummary struct {
 	// Pending is how many rows of the range the watermark has not reached: they are
 	// the next run's business.
 	Pending int64 `json:"pending"`
-	// Left is how many rows were left to a run that is under way.
-	Left int64 `json:"left_to_run"`
 	// MissingIndex is the statement that would make the range quick to read, "" if
 	// there is such an index.
 	MissingIndex string `json:"missing_index,omitempty"`
@@ -49,9 +49,12 @@ type BackfillSummary struct {
 // Backfill sends the rows of a range that are not in the mirror. It does not move
 // the watermark, and leaves rows that the watermark has not reached to the next run.
 //
-// It may run beside the scheduled run, and no row is sent twice: what lies further back than
-// lookback no run will read again, and for the rest it takes the run's lease for a
-// moment, or leaves it to the run that holds it.
+// It may run beside the scheduled run: what lies further back than the place where that began to read, no
+// run will read again, and is sent at once; for the rest it waits until the run has ended, and takes its
+// lease. A row that is exported again meanwhile may be sent by both, with the same messageId.
+//
+// Backfill, repair and retry take turns. One that waits longer than five minutes gives up with
+// [fault.Busy]; a backfill that is under way lets the others go first, once a minute, and then goes on.
 func (l *Loader) Backfill(ctx context.Context, src *config.Source, opts BackfillOptions) (BackfillSummary, error) {
 	b := &backfill{opts: opts}
 	kind := ledger.Backfill
@@ -63,9 +66,44 @@ func (l *Loader) Backfill(ctx context.Context, src *config.Source, opts Backfill
 	if _, _, err := l.migrated(ctx, src); err != nil {
 		return b.summary, err
 	}
-	var err error
-	b.summary.Summary, err = l.inSession(ctx, src, ledger.RunOptions{Kind: kind, From: opts.From, To: opts.To}, b.do)
-	return b.summary, err
+	begin := ledger.RunOptions{Kind: kind, From: opts.From, To: opts.To}
+	for patience := l.turns.patience; ; patience = forever {
+		b.yielded = false
+		turn, err := l.inSessionAfter(ctx, src, begin, patience, b.do)
+		b.summary.add(turn)
+		if err != nil || !b.yielded {
+			return b.summary, err
+		}
+		l.log.Info("letting another go first", "source", src.Nickname)
+		if err := l.letGo(ctx, src); err != nil {
+			return b.summary, err
+		}
+	}
+}
+
+// add adds a turn to those before.
+func (s *BackfillSummary) add(turn Summary) {
+	before := s.Summary
+	s.Summary = turn
+	s.Counters, s.Seconds = before.Counters.Plus(turn.Counters), before.Seconds+turn.Seconds
+	if s.Seconds > 0 {
+		s.EventsPerSecond = float64(s.Sent) / s.Seconds
+	}
+}
+
+// letGo waits until whoever waits for the lease has it, or waits no more.
+func (l *Loader) letGo(ctx context.Context, src *config.Source) error {
+	return l.await(ctx, src, l.turns.patience, func() error {
+		book, err := l.ledger(ctx, src)
+		if err != nil {
+			return err
+		}
+		holder, err := book.Wanted(ctx)
+		if err == nil && holder != "" {
+			err = fault.New(fault.Busy, "schema %q: the backfill lease is for %s now", src.Schema, holder)
+		}
+		return err
+	})
 }
 
 // settledRange is a range up to the watermark, without what a copy leaves to the original. What was exported before start_at no run loads,
@@ -74,11 +112,16 @@ func settledRange(from, to *time.Time, byExported bool, state ledger.State) sour
 	return source.Range{ByExported: byExported, From: from, To: to, After: pages.Border(state), UpTo: pages.Watermark(state)}
 }
 
-// backfill is one backfill.
+// backfill is one backfill, over all its turns.
 type backfill struct {
 	opts     BackfillOptions
 	expected int64
 	summary  BackfillSummary
+	// border is up to where it sends beside runs, nil before that is decided; reader is how far it
+	// is with that.
+	border  *time.Time
+	reader  *source.RangeReader
+	yielded bool
 }
 
 func (b *backfill) do(s *session) error {
@@ -90,74 +133,58 @@ func (b *backfill) do(s *session) error {
 	if all.UpTo.IsZero() {
 		return nil
 	}
-	if b.opts.Progress != nil {
+	if b.opts.Progress != nil && b.expected == 0 {
 		b.expected = s.export.RangeEstimate(s.hard, all)
 	}
 	if b.opts.Repair {
-		// It holds the run's lease: no run reads these rows meanwhile.
+		// It holds both leases: nobody else sends these rows meanwhile.
 		_, err := b.send(s, all)
 		return err
 	}
-	border := all.UpTo.At.Add(-s.src.Lookback)
-	if err := b.near(s, all, &border); err != nil {
+	border, err := s.run.Border(s.hard, s.src.Lookback)
+	if err != nil {
 		return err
 	}
-	far := all
-	far.ExportedBefore = &border
-	b.summary.MissingIndex, err = b.send(s, far)
-	return err
+	if b.border == nil || border == nil || border.Before(*b.border) {
+		b.border = border
+	}
+	if b.border != nil {
+		far := all
+		far.ExportedBefore = b.border
+		if b.summary.MissingIndex, err = b.send(s, far); err != nil || b.yielded {
+			return err
+		}
+	}
+	return b.near(s, all)
 }
 
-// near sends the rows that a run would read again, under the run's lease. If a run
-// holds it, they are its business, and border moves to where that run began.
-func (b *backfill) near(s *session, all source.Range, border *time.Time) error {
-	near := all
-	near.ExportedFrom = new(*border)
+// near sends the rows that a run might read again, under the run's lease. It waits for the run that is
+// under way: rows may have come to light behind it.
+func (b *backfill) near(s *session, all source.Range) error {
 	begin := ledger.RunOptions{Kind: ledger.Backfill, Lease: ledger.LeaseRun, From: b.opts.From, To: b.opts.To}
-	held := false
-	err := s.within(begin, func(inner *session) error {
-		held = true
-		_, err := b.send(inner, near)
+	run, err := s.loader.awaitRun(s.soft, s.src, begin, s.loader.turns.patience)
+	if err != nil {
+		if known, ok := errors.AsType[*fault.Error](err); ok && known.Kind == fault.Busy && b.border != nil {
+			known.Hint += fmt.Sprintf(" What was exported before %s is done, the rest of the range is not: run the backfill again.", human.Exact(*b.border))
+		}
+		return err
+	}
+	return s.within(run, func(inner *session) error {
+		// Where the watermark is now that no run moves it.
+		state, err := run.Ledger().State(inner.hard)
+		if err != nil {
+			return err
+		}
+		near := settledRange(b.opts.From, b.opts.To, b.opts.ByExported, state)
+		near.ExportedFrom, b.reader = b.border, nil
+		if b.summary.Pending, err = s.export.Beyond(inner.hard, near); err != nil {
+			return err
+		}
+		_, err = b.send(inner, near)
 		// The inner run's row counts its own rows; the backfill's counts them all.
 		s.end.Counters = s.end.Counters.Plus(inner.end.Counters)
-		s.rejects.Plus(inner.rejects)
 		return err
 	})
-	if held || !fault.Is(err, fault.Busy) {
-		return err
-	}
-	began, err := b.beganAt(s)
-	if err != nil {
-		return err
-	}
-	if began.Before(*border) {
-		*border = began
-	}
-	near.ExportedFrom, near.UpTo = border, source.Cursor{}
-	b.summary.Left, err = s.export.Beyond(s.hard, near)
-	b.summary.Left -= b.summary.Pending
-	return err
-}
-
-// beganAt returns where the run that is under way began to read.
-func (b *backfill) beganAt(s *session) (time.Time, error) {
-	running, err := s.run.Ledger().Running(s.hard)
-	if err != nil {
-		return time.Time{}, err
-	}
-	began := time.Now()
-	for _, r := range running {
-		if r.Kind == ledger.Backfill {
-			continue
-		}
-		if r.WatermarkBefore == nil {
-			return time.Time{}, nil // From the beginning.
-		}
-		if at := r.WatermarkBefore.Add(-s.src.Lookback); at.Before(began) {
-			began = at
-		}
-	}
-	return began, nil
 }
 
 // send sends a range. missingIndex would make it quick to read.
@@ -166,17 +193,24 @@ func (b *backfill) send(s *session, r source.Range) (missingIndex string, err er
 	if err != nil {
 		return "", err
 	}
+	reader.GoOn(b.reader)
+	b.reader = reader
+	from := &yielding{Pages: pages.Ranges{RangeReader: reader}, every: s.loader.turns.look, looked: time.Now(), wanted: func(ctx context.Context) bool {
+		holder, err := s.run.Ledger().Wanted(ctx)
+		return err == nil && holder != "" && r.ExportedBefore != nil
+	}}
 	integrations := s.src.Integrations
 	if b.opts.Integrations != nil {
 		integrations = b.opts.Integrations
 	}
-	_, err = s.flow(pages.Ranges{RangeReader: reader}, integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
+	_, err = s.flow(from, integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 		in.Resend = b.opts.Resend
 		in.Brake = brake(s.src, b.opts.MaxRejected, b.anyway(s.src))
 		if b.opts.Progress != nil {
 			c.Progress = func(done ledger.Counters) { b.opts.Progress(Progress{done, b.expected}) }
 		}
 	})
+	b.yielded = from.yielded
 	return missingIndex, err
 }
 

@@ -104,23 +104,6 @@ func TestBackfill_ResendAndIntegrations(t *testing.T) {
 	require.EqualValues(t, 1, summary.Sent)
 }
 
-// A run that is under way has the rows near the watermark; the backfill leaves
-// them to it, and takes the rest.
-func TestBackfill_BesideARun(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, settings{source: "lookback: 5d"})
-	january(t, w, 300)
-	w.run(t)
-	w.lose(t, "true")
-	w.exec(t, `update candu_test.loader_leases set holder = 'a run', expires_at = now() + interval '30 seconds' where name = 'run'`)
-	w.exec(t, `insert into candu_test.loader_runs (kind, status, watermark_before) select 'scheduled', 'running', watermark_at - interval '1 day' from candu_test.loader_state`)
-	summary := w.backfill(t, loader.BackfillOptions{From: day(1)})
-	left := w.one(t, "select count(*) from candu_interactions, candu_test.loader_state where exported_at >= watermark_at - interval '6 days'")
-	require.Equal(t, left, w.one(t, "select 300 - (select count(*) from ("+mirrored+") m)"))
-	require.NotZero(t, summary.Left)
-	require.EqualValues(t, 300, summary.Sent+summary.Left)
-}
-
 func TestPreview(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{segment: "max_events_per_second: 1000"})

@@ -26,6 +26,7 @@ type Loader struct {
 	config  *config.Config
 	log     *slog.Logger
 	gateway *segment.Gateway
+	turns   turns
 
 	mu        sync.Mutex
 	warehouse *pgxpool.Pool
@@ -34,8 +35,8 @@ type Loader struct {
 // New returns a loader. It does not connect. Close it when done.
 func New(cfg *config.Config, log *slog.Logger) *Loader {
 	return &Loader{
-		config: cfg,
-		log:    log,
+		config: cfg, turns: usualTurns,
+		log: log,
 		gateway: segment.NewGateway(segment.Config{
 			Endpoint: cfg.Segment.Endpoint, Concurrency: cfg.Segment.Concurrency, BatchSize: cfg.Segment.BatchSize,
 			MaxEventsPerSecond: cfg.Segment.MaxEventsPerSecond, RetryFor: cfg.Segment.RetryFor, Version: Version, Log: log,

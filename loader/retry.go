@@ -32,7 +32,7 @@ func (l *Loader) Rejects(ctx context.Context, src *config.Source, reason string,
 // RetryRejects reads the rows of the rejects again and sends those that can be
 // sent now. The others stay, with one attempt more.
 func (l *Loader) RetryRejects(ctx context.Context, src *config.Source, reason string) (Summary, error) {
-	return l.inSession(ctx, src, ledger.RunOptions{Kind: ledger.Retry}, func(s *session) error {
+	return l.inSessionAfter(ctx, src, ledger.RunOptions{Kind: ledger.Retry}, l.turns.patience, func(s *session) error {
 		rejected := &pages.Rejects{Ledger: s.run.Ledger(), Export: s.export, Reason: reason}
 		_, err := s.flow(rejected, src.Integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 			in.HasRejects, in.Retrying = true, true

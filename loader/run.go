@@ -100,6 +100,9 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 			s.log.Warn("the export's clock was put back: so was the watermark, for rows that come now lie below it",
 				"by", s.run.ClockLost.Round(time.Second), "watermark", s.run.State.WatermarkAt.UTC())
 		}
+		if err := s.awaitBackfill(); err != nil {
+			return err
+		}
 		from, err := pages.NewIncremental(s.hard, s.incremental(opts.Progress != nil))
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -58,6 +59,11 @@ type session struct {
 
 // inSession does the work of a run, and returns what became of it.
 func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.RunOptions, work func(*session) error) (Summary, error) {
+	return l.inSessionAfter(ctx, src, opts, 0, work)
+}
+
+// inSessionAfter is inSession that waits so long for its leases.
+func (l *Loader) inSessionAfter(ctx context.Context, src *config.Source, opts ledger.RunOptions, patience time.Duration, work func(*session) error) (Summary, error) {
 	started := time.Now()
 	summary := Summary{Source: src.Nickname, Schema: src.Schema, Kind: opts.Kind, Status: ledger.RunFailed, Rejects: []event.Count{}}
 	// The export first: without it nothing is written.
@@ -69,7 +75,7 @@ func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.
 	if opts.Begin != nil {
 		opts.Begin = beginning(src, export)
 	}
-	run, err := l.openRun(ctx, src, opts)
+	run, err := l.awaitRun(ctx, src, opts, patience)
 	if err != nil {
 		return summary, err
 	}
@@ -84,14 +90,10 @@ func (l *Loader) inSession(ctx context.Context, src *config.Source, opts ledger.
 	return summary, err
 }
 
-// within is a run of its own within the session, for a part of the work that needs another
+// within is the life of another run within the session, for a part of the work that needs another
 // lease.
-func (s *session) within(opts ledger.RunOptions, work func(*session) error) error {
-	run, err := s.loader.openRun(s.hard, s.src, opts)
-	if err != nil {
-		return err
-	}
-	inner := &session{loader: s.loader, src: s.src, kind: opts.Kind, export: s.export, run: run, log: s.log, hard: s.hard, soft: s.soft}
+func (s *session) within(run *ledger.Run, work func(*session) error) error {
+	inner := &session{loader: s.loader, src: s.src, kind: s.kind, export: s.export, run: run, log: s.log, hard: s.hard, soft: s.soft}
 	return inner.live(work)
 }
 
@@ -112,9 +114,6 @@ func (s *session) live(work func(*session) error) error {
 	default:
 		s.end.Status, s.end.Err = ledger.RunFailed, err.Error()
 	}
-	if fault.Is(err, fault.Busy) {
-		return err // A run whose lease is gone can write nothing.
-	}
 	// Even if the time is up: a short last try.
 	last, cancel := context.WithTimeout(context.WithoutCancel(hard), 2*postgres.ConnectTimeout)
 	defer cancel()
@@ -128,6 +127,9 @@ func (s *session) live(work func(*session) error) error {
 		s.watermark = watermark
 	} else if s.end.Status == ledger.RunSucceeded {
 		s.end.Status = ledger.RunFailed
+	}
+	if fault.Is(err, fault.Busy) && fault.Is(finish, fault.Busy) {
+		return err // The lease is gone; that it can't write how it ended says the same.
 	}
 	return errors.Join(err, finish)
 }
@@ -195,7 +197,7 @@ func (l *Loader) openRun(ctx context.Context, src *config.Source, opts ledger.Ru
 	if err != nil {
 		return nil, err
 	}
-	opts.Holder, opts.Version = ledger.Holder(), Version
+	opts.Holder, opts.Version = cmp.Or(opts.Holder, ledger.Holder()), Version
 	var run *ledger.Run
 	open := func(ctx context.Context) error {
 		run, err = book.OpenRun(ctx, opts)

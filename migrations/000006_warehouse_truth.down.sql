@@ -12,5 +12,5 @@ alter table loader_state
     drop column config_hash, drop column config_hash_before, drop column config_host, drop column config_changed_at;
 alter table loader_leases drop column wanted_by, drop column wanted_at;
 alter table loader_runs
-    drop column holder, drop column page, drop column asked, drop column reads_from,
+    drop column holder, drop column page, drop column asked, drop column reads_from, drop column sends_before,
     drop column export_clock_behind, drop column rejected_before;

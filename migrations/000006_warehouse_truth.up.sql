@@ -6,6 +6,7 @@ alter table loader_runs
     add column page bigint not null default 0,
     add column asked bigint not null default 0,
     add column reads_from timestamptz,
+    add column sends_before timestamptz,
     add column export_clock_behind interval,
     add column rejected_before bigint not null default 0;
 
@@ -41,6 +42,7 @@ comment on column loader_runs.holder is 'Who runs: host, process and a part of i
 comment on column loader_runs.page is 'How many groups of pages this run has recorded. The next one goes through only if this stands where the run left it.';
 comment on column loader_runs.asked is 'The group for which the mirror''s answers (delivered, rejected before) kept rows from being sent. Recording that group demands it.';
 comment on column loader_runs.reads_from is 'exported_at from which the run reads. NULL = from the beginning, or not decided yet.';
+comment on column loader_runs.sends_before is 'exported_at before which a backfill sends beside runs. NULL = it does not, or has not decided yet.';
 comment on column loader_runs.export_clock_behind is 'This database''s clock less the export''s, as the run began. If it grows, the export''s clock was put back.';
 comment on column loader_runs.rejected_before is 'Rows read that were rejected by an earlier run and are as they were.';
 comment on column loader_leases.wanted_by is 'Who waits for the lease, NULL if nobody does. A backfill lets it go first.';

@@ -150,7 +150,7 @@ func (q *Queries) ExplainReject(ctx context.Context, db DBTX, interactionID stri
 }
 
 const explainRun = `-- name: ExplainRun :many
-select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, export_clock_behind, rejected_before from loader_runs where id = $1
+select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, sends_before, export_clock_behind, rejected_before from loader_runs where id = $1
 `
 
 func (q *Queries) ExplainRun(ctx context.Context, db DBTX, id int64) ([]LoaderRun, error) {
@@ -186,6 +186,7 @@ func (q *Queries) ExplainRun(ctx context.Context, db DBTX, id int64) ([]LoaderRu
 			&i.Page,
 			&i.Asked,
 			&i.ReadsFrom,
+			&i.SendsBefore,
 			&i.ExportClockBehind,
 			&i.RejectedBefore,
 		); err != nil {
@@ -200,7 +201,7 @@ func (q *Queries) ExplainRun(ctx context.Context, db DBTX, id int64) ([]LoaderRu
 }
 
 const explainRunsAt = `-- name: ExplainRunsAt :many
-select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, export_clock_behind, rejected_before from loader_runs
+select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, sends_before, export_clock_behind, rejected_before from loader_runs
 where started_at <= $1::timestamptz and (finished_at is null or finished_at >= $1::timestamptz)
 order by id
 `
@@ -240,6 +241,7 @@ func (q *Queries) ExplainRunsAt(ctx context.Context, db DBTX, at time.Time) ([]L
 			&i.Page,
 			&i.Asked,
 			&i.ReadsFrom,
+			&i.SendsBefore,
 			&i.ExportClockBehind,
 			&i.RejectedBefore,
 		); err != nil {

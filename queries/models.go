@@ -109,6 +109,8 @@ type LoaderRun struct {
 	Asked int64
 	// exported_at from which the run reads. NULL = from the beginning, or not decided yet.
 	ReadsFrom *time.Time
+	// exported_at before which a backfill sends beside runs. NULL = it does not, or has not decided yet.
+	SendsBefore *time.Time
 	// This database's clock less the export's, as the run began. If it grows, the export's clock was put back.
 	ExportClockBehind pgtype.Interval
 	// Rows read that were rejected by an earlier run and are as they were.

@@ -12,7 +12,8 @@ with taken as (
     on conflict (name) do update
     -- The token only grows: whoever had the lease before can record nothing more.
     set holder = excluded.holder, token = l.token + 1,
-        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
+        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at,
+        wanted_by = nullif(l.wanted_by, excluded.holder)
     -- Further away than twice the time to live: the clock was put back since.
     -- Our own name: the answer to an earlier try got lost.
     where l.expires_at <= clock_timestamp() or l.expires_at > clock_timestamp() + @far::interval
@@ -110,11 +111,57 @@ with held as (
     returning r.id
 )
 select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clock_lost,
-    -- Its holder may be sending what lies below the place where we begin.
     exists (
         select from loader_leases b where b.name = 'backfill' and b.holder <> @holder and b.expires_at > clock_timestamp()
     ) as beside
 from mark m join run on true;
+
+-- name: StateLock :exec
+-- All who decide what is theirs to send lock this row first: what they read then stays true until
+-- they have written what they decided.
+select from loader_state for update;
+
+-- name: RunWaitsFor :one
+-- Whose backfill is sending rows beyond the place where the run begins to read: both would send
+-- them. '' = nobody's.
+select coalesce((
+    select b.holder from loader_runs b join loader_leases l on l.name = 'backfill' and l.holder = b.holder
+    where b.status = 'running' and l.expires_at > clock_timestamp() and b.holder <> @holder
+      and b.sends_before > coalesce((select r.reads_from from loader_runs r where r.id = @id), '-infinity')
+    limit 1
+), '')::text as holder;
+
+-- name: BackfillBorder :many
+-- Up to where a backfill sends beside a run: what lies before that no run reads again. A run that
+-- is under way tells where it began; one that reads from the beginning leaves nothing, and
+-- neither does one that has not told yet. No row: the lease is lost.
+with running as (
+    select r.reads_from from loader_runs r join loader_leases l on l.name = 'run' and l.holder = r.holder
+    where r.status = 'running' and l.expires_at > clock_timestamp()
+), border as (
+    select (case
+        when exists (select from running where reads_from is null) then null
+        else least(s.watermark_at - @lookback::interval, (select min(reads_from) from running))
+    end)::timestamptz as at
+    from loader_state s
+)
+update loader_runs b set sends_before = border.at from border
+where b.id = @id and b.holder = @holder and b.status = 'running'
+  and exists (select from loader_leases l where l.name = any (@leases::text[]) and l.holder = @holder)
+returning b.sends_before;
+
+-- name: LeaseWant :exec
+-- Says to the holder that somebody waits, for some seconds. Whoever said so first, and goes on, comes
+-- first.
+update loader_leases set wanted_by = @holder::text, wanted_at = clock_timestamp()
+where name = @lease
+  and (wanted_by is null or wanted_by = @holder::text or wanted_at < clock_timestamp() - interval '10 seconds');
+
+-- name: LeaseWanted :one
+-- Who waits for a lease, '' if nobody does.
+select coalesce((
+    select wanted_by from loader_leases where name = @lease and wanted_at > clock_timestamp() - interval '10 seconds'
+), '')::text as holder;
 
 -- name: LeaseRenew :execrows
 -- Fewer rows than leases: one is lost.

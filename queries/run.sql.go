@@ -13,6 +13,58 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const backfillBorder = `-- name: BackfillBorder :many
+with running as (
+    select r.reads_from from loader_runs r join loader_leases l on l.name = 'run' and l.holder = r.holder
+    where r.status = 'running' and l.expires_at > clock_timestamp()
+), border as (
+    select (case
+        when exists (select from running where reads_from is null) then null
+        else least(s.watermark_at - $4::interval, (select min(reads_from) from running))
+    end)::timestamptz as at
+    from loader_state s
+)
+update loader_runs b set sends_before = border.at from border
+where b.id = $1 and b.holder = $2 and b.status = 'running'
+  and exists (select from loader_leases l where l.name = any ($3::text[]) and l.holder = $2)
+returning b.sends_before
+`
+
+type BackfillBorderParams struct {
+	ID       int64
+	Holder   string
+	Leases   []string
+	Lookback pgtype.Interval
+}
+
+// Up to where a backfill sends beside a run: what lies before that no run reads again. A run that
+// is under way tells where it began; one that reads from the beginning leaves nothing, and
+// neither does one that has not told yet. No row: the lease is lost.
+func (q *Queries) BackfillBorder(ctx context.Context, db DBTX, arg BackfillBorderParams) ([]*time.Time, error) {
+	rows, err := db.Query(ctx, backfillBorder,
+		arg.ID,
+		arg.Holder,
+		arg.Leases,
+		arg.Lookback,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []*time.Time
+	for rows.Next() {
+		var sends_before *time.Time
+		if err := rows.Scan(&sends_before); err != nil {
+			return nil, err
+		}
+		items = append(items, sends_before)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const constraintsCheck = `-- name: ConstraintsCheck :exec
 set constraints all immediate
 `
@@ -80,6 +132,38 @@ func (q *Queries) LeaseRenew(ctx context.Context, db DBTX, arg LeaseRenewParams)
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const leaseWant = `-- name: LeaseWant :exec
+update loader_leases set wanted_by = $1::text, wanted_at = clock_timestamp()
+where name = $2
+  and (wanted_by is null or wanted_by = $1::text or wanted_at < clock_timestamp() - interval '10 seconds')
+`
+
+type LeaseWantParams struct {
+	Holder string
+	Lease  string
+}
+
+// Says to the holder that somebody waits, for some seconds. Whoever said so first, and goes on, comes
+// first.
+func (q *Queries) LeaseWant(ctx context.Context, db DBTX, arg LeaseWantParams) error {
+	_, err := db.Exec(ctx, leaseWant, arg.Holder, arg.Lease)
+	return err
+}
+
+const leaseWanted = `-- name: LeaseWanted :one
+select coalesce((
+    select wanted_by from loader_leases where name = $1 and wanted_at > clock_timestamp() - interval '10 seconds'
+), '')::text as holder
+`
+
+// Who waits for a lease, ” if nobody does.
+func (q *Queries) LeaseWanted(ctx context.Context, db DBTX, lease string) (string, error) {
+	row := db.QueryRow(ctx, leaseWanted, lease)
+	var holder string
+	err := row.Scan(&holder)
+	return holder, err
 }
 
 const readersSet = `-- name: ReadersSet :exec
@@ -250,7 +334,6 @@ with held as (
     returning r.id
 )
 select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clock_lost,
-    -- Its holder may be sending what lies below the place where we begin.
     exists (
         select from loader_leases b where b.name = 'backfill' and b.holder <> $1 and b.expires_at > clock_timestamp()
     ) as beside
@@ -401,7 +484,7 @@ func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (
 }
 
 const runLastSuccess = `-- name: RunLastSuccess :many
-select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, export_clock_behind, rejected_before from loader_runs
+select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, sends_before, export_clock_behind, rejected_before from loader_runs
 where status = 'succeeded' and kind in ('scheduled', 'manual')
 order by started_at desc limit 1
 `
@@ -440,6 +523,7 @@ func (q *Queries) RunLastSuccess(ctx context.Context, db DBTX) ([]LoaderRun, err
 			&i.Page,
 			&i.Asked,
 			&i.ReadsFrom,
+			&i.SendsBefore,
 			&i.ExportClockBehind,
 			&i.RejectedBefore,
 		); err != nil {
@@ -462,7 +546,8 @@ with taken as (
     on conflict (name) do update
     -- The token only grows: whoever had the lease before can record nothing more.
     set holder = excluded.holder, token = l.token + 1,
-        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
+        acquired_at = excluded.acquired_at, expires_at = excluded.expires_at,
+        wanted_by = nullif(l.wanted_by, excluded.holder)
     -- Further away than twice the time to live: the clock was put back since.
     -- Our own name: the answer to an earlier try got lost.
     where l.expires_at <= clock_timestamp() or l.expires_at > clock_timestamp() + $5::interval
@@ -614,6 +699,29 @@ func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunO
 	return i, err
 }
 
+const runWaitsFor = `-- name: RunWaitsFor :one
+select coalesce((
+    select b.holder from loader_runs b join loader_leases l on l.name = 'backfill' and l.holder = b.holder
+    where b.status = 'running' and l.expires_at > clock_timestamp() and b.holder <> $1
+      and b.sends_before > coalesce((select r.reads_from from loader_runs r where r.id = $2), '-infinity')
+    limit 1
+), '')::text as holder
+`
+
+type RunWaitsForParams struct {
+	Holder string
+	ID     int64
+}
+
+// Whose backfill is sending rows beyond the place where the run begins to read: both would send
+// them. ” = nobody's.
+func (q *Queries) RunWaitsFor(ctx context.Context, db DBTX, arg RunWaitsForParams) (string, error) {
+	row := db.QueryRow(ctx, runWaitsFor, arg.Holder, arg.ID)
+	var holder string
+	err := row.Scan(&holder)
+	return holder, err
+}
+
 const runWhere = `-- name: RunWhere :many
 select r.status, r.page, r.watermark_after,
     coalesce((
@@ -709,7 +817,7 @@ func (q *Queries) RunsFailing(ctx context.Context, db DBTX) ([]RunsFailingRow, e
 }
 
 const runsRecent = `-- name: RunsRecent :many
-select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, export_clock_behind, rejected_before from loader_runs order by started_at desc, id desc limit $1
+select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, sends_before, export_clock_behind, rejected_before from loader_runs order by started_at desc, id desc limit $1
 `
 
 func (q *Queries) RunsRecent(ctx context.Context, db DBTX, count int32) ([]LoaderRun, error) {
@@ -745,6 +853,7 @@ func (q *Queries) RunsRecent(ctx context.Context, db DBTX, count int32) ([]Loade
 			&i.Page,
 			&i.Asked,
 			&i.ReadsFrom,
+			&i.SendsBefore,
 			&i.ExportClockBehind,
 			&i.RejectedBefore,
 		); err != nil {
@@ -759,7 +868,7 @@ func (q *Queries) RunsRecent(ctx context.Context, db DBTX, count int32) ([]Loade
 }
 
 const runsRunning = `-- name: RunsRunning :many
-select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, export_clock_behind, rejected_before from loader_runs where status = 'running' order by id
+select id, kind, slot_at, status, started_at, finished_at, range_from, range_to, rows_read, sent, already_delivered, rejected, batches, retries, watermark_before, watermark_after, error, host, version, holder, page, asked, reads_from, sends_before, export_clock_behind, rejected_before from loader_runs where status = 'running' order by id
 `
 
 func (q *Queries) RunsRunning(ctx context.Context, db DBTX) ([]LoaderRun, error) {
@@ -795,6 +904,7 @@ func (q *Queries) RunsRunning(ctx context.Context, db DBTX) ([]LoaderRun, error)
 			&i.Page,
 			&i.Asked,
 			&i.ReadsFrom,
+			&i.SendsBefore,
 			&i.ExportClockBehind,
 			&i.RejectedBefore,
 		); err != nil {
@@ -874,6 +984,17 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 		&i.SchemaDirty,
 	)
 	return i, err
+}
+
+const stateLock = `-- name: StateLock :exec
+select from loader_state for update
+`
+
+// All who decide what is theirs to send lock this row first: what they read then stays true until
+// they have written what they decided.
+func (q *Queries) StateLock(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, stateLock)
+	return err
 }
 
 const unrecordedSet = `-- name: UnrecordedSet :exec

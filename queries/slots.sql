@@ -42,11 +42,13 @@ where slot_at = any (@slots::timestamptz[]) and status = 'running' and holder = 
 
 -- name: SlotsEnd :execrows
 -- Only the holder ends a slot, and only once. The run may be one that another
--- loader's takeover declared dead; the slot says which it was.
+-- loader's takeover declared dead; the slot says which it was. A run that is there and has not ended
+-- means that the warehouse went back since: then the slot is open, too.
 update loader_slots
 set status = @status::text, run_id = coalesce(sqlc.narg(run_id)::bigint, run_id), note = sqlc.narg(note)::text,
     held_until = null, recorded_at = clock_timestamp()
-where slot_at = any (@slots::timestamptz[]) and status = 'running' and holder = @holder::text;
+where slot_at = any (@slots::timestamptz[]) and status = 'running' and holder = @holder::text
+  and not exists (select from loader_runs r where r.id = sqlc.narg(run_id)::bigint and r.status = 'running');
 
 -- name: SlotsRelease :execrows
 -- Whoever looks next takes them over at once.

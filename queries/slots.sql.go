@@ -176,6 +176,7 @@ update loader_slots
 set status = $1::text, run_id = coalesce($2::bigint, run_id), note = $3::text,
     held_until = null, recorded_at = clock_timestamp()
 where slot_at = any ($4::timestamptz[]) and status = 'running' and holder = $5::text
+  and not exists (select from loader_runs r where r.id = $2::bigint and r.status = 'running')
 `
 
 type SlotsEndParams struct {
@@ -187,7 +188,8 @@ type SlotsEndParams struct {
 }
 
 // Only the holder ends a slot, and only once. The run may be one that another
-// loader's takeover declared dead; the slot says which it was.
+// loader's takeover declared dead; the slot says which it was. A run that is there and has not ended
+// means that the warehouse went back since: then the slot is open, too.
 func (q *Queries) SlotsEnd(ctx context.Context, db DBTX, arg SlotsEndParams) (int64, error) {
 	result, err := db.Exec(ctx, slotsEnd,
 		arg.Status,

@@ -149,9 +149,6 @@ func (a *app) backfill(ctx context.Context, l *loader.Loader, src *config.Source
 	if summary.Pending > 0 {
 		a.printf("%s: beyond the watermark, for the next run: %s of the range\n", src.Nickname, human.Count(summary.Pending, "row"))
 	}
-	if summary.Left > 0 {
-		a.printf("%s: left to the run that is under way: %s of the range\n", src.Nickname, human.Count(summary.Left, "row"))
-	}
 	if summary.MissingIndex != "" {
 		a.printf("%s: no index serves the range, so the whole export was read. Next time, create it first: %s\n", src.Nickname, summary.MissingIndex)
 	}

@@ -30,6 +30,9 @@ type Beginning struct {
 func (r *Run) begin(ctx context.Context, tx pgx.Tx, b *Beginning) error {
 	r.measured.Store(false)
 	r.Measure(b.ExportClock, b.At)
+	if err := r.ledger.q.StateLock(ctx, tx); err != nil {
+		return err
+	}
 	row, err := r.ledger.q.RunBegin(ctx, tx, queries.RunBeginParams{
 		ID: r.ID, Leases: r.leases, Holder: r.holder, Ttl: leaseTTL(), Behind: r.behindParam(),
 		StartAt: b.StartAt, StartNow: b.StartNow, Lookback: interval(b.Lookback),
@@ -40,7 +43,49 @@ func (r *Run) begin(ctx context.Context, tx pgx.Tx, b *Beginning) error {
 	r.beside.Store(row.Beside)
 	r.State.StartAt, r.State.WatermarkAt, r.State.WatermarkID = row.StartAt, row.WatermarkAt, row.WatermarkID
 	r.ClockLost = durationOf(row.ClockLost)
-	return nil
+	r.WaitFor, err = r.ledger.q.RunWaitsFor(ctx, tx, queries.RunWaitsForParams{ID: r.ID, Holder: r.holder})
+	return err
+}
+
+// WaitsFor returns what WaitFor is by now.
+func (r *Run) WaitsFor(ctx context.Context) (string, error) {
+	return ask(ctx, r.ledger, "looking for a backfill", r.ledger.q.RunWaitsFor, queries.RunWaitsForParams{ID: r.ID, Holder: r.holder})
+}
+
+// Border decides up to which exported_at a backfill may send while runs go on, and notes it, so that a run
+// that would begin lower waits. nil = there is nothing that it may send beside the run which is
+// under way.
+func (r *Run) Border(ctx context.Context, lookback time.Duration) (*time.Time, error) {
+	var border []*time.Time
+	err := r.ledger.writing().inTx(ctx, "deciding what to send beside runs", func(tx pgx.Tx) (err error) {
+		if err := r.ledger.q.StateLock(ctx, tx); err != nil {
+			return err
+		}
+		border, err = r.ledger.q.BackfillBorder(ctx, tx, queries.BackfillBorderParams{
+			ID: r.ID, Holder: r.holder, Leases: r.leases, Lookback: interval(lookback),
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(border) == 0 {
+		return nil, r.lost(ctx)
+	}
+	return border[0], nil
+}
+
+// Want tells the holder of the backfill's lease that somebody waits for it. It is to be repeated
+// every few seconds.
+func (l *Ledger) Want(ctx context.Context, holder string) error {
+	return l.writing().inTx(ctx, "asking for a lease", func(tx pgx.Tx) error {
+		return l.q.LeaseWant(ctx, tx, queries.LeaseWantParams{Lease: LeaseBackfill, Holder: holder})
+	})
+}
+
+// Wanted returns who waits for the backfill's lease, "" if nobody does.
+func (l *Ledger) Wanted(ctx context.Context) (string, error) {
+	return ask(ctx, l, "looking who waits", l.q.LeaseWanted, LeaseBackfill)
 }
 
 // Measure notes how far the export's clock is behind the warehouse's: it was clock when this

@@ -128,6 +128,8 @@ type Run struct {
 	// ClockLost is by how much the export's clock was put back since the run before, and the
 	// watermark with it; 0 if it was not.
 	ClockLost time.Duration
+	// WaitFor is whose backfill sends rows beyond the place where the run begins; "" = nobody's.
+	WaitFor string
 	// HasRejects says whether loader_rejects had rows when the run began.
 	HasRejects bool
 	// Dead is how many runs were found dead under these leases and marked

@@ -125,6 +125,13 @@ func (s *Source) Range(ctx context.Context, r Range) (reader *RangeReader, missi
 	return &RangeReader{source: s, rng: r}, missing, nil
 }
 
+// GoOn makes the reader go on where one of the same range, or a greater one, is; nil = at the beginning.
+func (r *RangeReader) GoOn(before *RangeReader) {
+	if before != nil && before.rng.byOccurred == r.rng.byOccurred {
+		r.after, r.done = before.after, before.done
+	}
+}
+
 // Next returns the next page, nil after the last one. A nil reader has none.
 func (r *RangeReader) Next(ctx context.Context) (*Page, error) {
 	if r == nil || r.done {
