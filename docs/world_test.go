@@ -116,6 +116,10 @@ var plans = map[string]plan{
 	"unknown-key": {
 		export: lately(500), config: oneSource, prepare: []string{"candu-loader migrate"}, fake: fakesegment.Options{WriteKeys: []string{"another"}},
 	},
+	// A machine whose clock is three hours behind.
+	"wrong-clock": {
+		export: lately(500), config: oneSource, prepare: []string{"candu-loader migrate"}, fake: fakesegment.Options{ClockAhead: 3*time.Hour + 10*time.Second},
+	},
 	// A source that was never loaded; the document brings the configuration, but for the schema.
 	"serve": {export: lately(500), config: strings.ReplaceAll(strings.ReplaceAll(oneSource, "Prod", "Dev"), "PROD", "DEV"), prepare: []string{"candu-loader migrate"}},
 }

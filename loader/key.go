@@ -5,16 +5,27 @@ import (
 	"errors"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/segment"
 )
 
-// question asks what must be known before a source's first event, while its first page is read.
-// answer waits for it, and says why no event may be sent; end gives up where nobody waits.
+// question asks what must be known before a run's first event, while its first page is read: what
+// time it is at Segment, and whether it knows the write key. answer waits for it, and says why no
+// event may be sent; end gives up where nobody waits. Where the config has nobody to ask, the first
+// answer to a batch tells the time.
 func (s *session) question() (answer func() error, end func()) {
 	ctx, cancel := context.WithCancel(s.hard)
-	answer = sync.OnceValue(func() error { return s.checkKey(ctx) })
+	answer = sync.OnceValue(func() error {
+		var asking errgroup.Group
+		if s.loader.config.Segment.CDN != "" {
+			asking.Go(func() error { return s.loader.gateway.CheckClock(ctx) })
+		}
+		asking.Go(func() error { return s.checkKey(ctx) })
+		return asking.Wait()
+	})
 	go func() { _ = answer() }() // Who sends asks for it.
 	return answer, func() {
 		cancel()

@@ -170,10 +170,17 @@ func (c *checker) warehouse(ctx context.Context) {
 
 func (c *checker) segment(ctx context.Context) {
 	endpoint := c.Config.Segment.Endpoint
-	if err := segment.Reach(ctx, endpoint); err != nil {
+	ahead, err := segment.Reach(ctx, endpoint)
+	if err != nil {
 		c.add(LevelError, "segment_unreachable", "Let this machine reach it (proxy: $HTTPS_PROXY), or check with --offline.", "%s", err)
 	} else {
 		c.add(LevelInfo, "segment_reachable", "", "%s answers", endpoint)
+	}
+	if err := segment.ClockError(endpoint, ahead); err != nil {
+		c.trouble("segment_clock_skew", err)
+	} else if ahead.Abs() > segment.WarnSkew {
+		c.add(LevelWarning, "segment_clock_skew", "Run NTP on this machine.",
+			"this machine's clock is %s of the one of %s, which shifts the time of every event by as much", segment.Skew(ahead), endpoint)
 	}
 	if c.Config.Segment.CDN == "" {
 		c.add(LevelInfo, "write_key_not_asked", "", "nobody is asked whether Segment knows the write key: segment.cdn_endpoint is none, or only segment.endpoint is this machine")

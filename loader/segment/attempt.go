@@ -55,8 +55,11 @@ func (o outcome) unclear() string {
 // each attempt. The error is about our own doing, which no further attempt mends.
 func (s *Sender) attempt(ctx context.Context, batch []event.Event) (outcome, error) {
 	g := s.gateway
+	if err := g.clock.check(g.config.Endpoint); err != nil {
+		return outcome{}, err
+	}
 	transport := g.connections()
-	via := &recorder{base: transport, key: s.key, ctx: ctx, timeout: g.config.Timeout}
+	via := &recorder{base: g.dated(transport), key: s.key, ctx: ctx, timeout: g.config.Timeout}
 	results := &callback{}
 	client, err := analytics.NewWithConfig(s.key.Reveal(), analytics.Config{
 		Endpoint:  g.config.Endpoint,

@@ -1,7 +1,7 @@
 package segment
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,13 +21,18 @@ const (
 	keyTimeout   = 3 * time.Second
 )
 
-// Reach reports whether the endpoint answers, whatever it says.
-func Reach(ctx context.Context, endpoint string) error {
-	err := ask(ctx, reachTimeout, http.MethodHead, endpoint+"/", func(*http.Response) error { return nil })
+// Reach reports whether the endpoint answers, whatever it says, and how far this machine's clock
+// is ahead of its own, see [ClockError].
+func Reach(ctx context.Context, endpoint string) (ahead time.Duration, err error) {
+	sent := time.Now()
+	err = ask(ctx, reachTimeout, http.MethodHead, endpoint+"/", func(res *http.Response) error {
+		ahead, _ = aheadOf(res.Header, sent, time.Now())
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("connecting to %s: %w", endpoint, rootCause(err))
+		return 0, fmt.Errorf("connecting to %s: %w", endpoint, rootCause(err))
 	}
-	return nil
+	return ahead, nil
 }
 
 // rootCause drops what net says of the address, which the reader knows by name.
@@ -78,32 +83,17 @@ var errNoObject = errors.New("answer 200 without a JSON object, as a proxy's pag
 // isObject reports whether a body is a JSON object, as far as it is read: a proxy's page with a
 // status of 200 says nothing of a key.
 func isObject(body io.Reader) error {
-	limited := &io.LimitedReader{R: body, N: maxAnswer}
-	decoder := json.NewDecoder(limited)
-	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
-		return cmp.Or(passing(err), errNoObject)
+	text, err := io.ReadAll(io.LimitReader(body, maxAnswer))
+	if err != nil {
+		return err
 	}
-	for depth := 1; ; {
-		token, err := decoder.Token()
-		switch {
-		case errors.Is(err, io.EOF) && depth == 0 || err != nil && limited.N == 0:
-			return nil
-		case err != nil:
-			return cmp.Or(passing(err), errNoObject)
-		case token == json.Delim('{') || token == json.Delim('['):
-			depth++
-		case token == json.Delim('}') || token == json.Delim(']'):
-			depth--
-		}
+	var object json.RawMessage
+	err = json.NewDecoder(bytes.NewReader(text)).Decode(&object)
+	whole, cut := json.Valid(text), len(text) == maxAnswer && errors.Is(err, io.ErrUnexpectedEOF)
+	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) || !whole && !cut {
+		return errNoObject
 	}
-}
-
-// passing returns an error of reading, nil where what was read is to blame.
-func passing(err error) error {
-	if _, syntax := errors.AsType[*json.SyntaxError](err); syntax || errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 var errNoURL = errors.New("not a URL")

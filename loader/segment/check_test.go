@@ -23,10 +23,13 @@ func TestReach(t *testing.T) {
 			w.WriteHeader(code)
 		}))
 		t.Cleanup(server.Close)
-		require.NoError(t, Reach(t.Context(), server.URL), "any answer will do")
+		_, err := Reach(t.Context(), server.URL)
+		require.NoError(t, err, "any answer will do")
 	}
-	require.EqualError(t, Reach(t.Context(), "http://127.0.0.1:1"), "connecting to http://127.0.0.1:1: connection refused")
-	require.EqualError(t, Reach(t.Context(), "http://["), "connecting to http://[: not a URL")
+	_, err := Reach(t.Context(), "http://127.0.0.1:1")
+	require.EqualError(t, err, "connecting to http://127.0.0.1:1: connection refused")
+	_, err = Reach(t.Context(), "http://[")
+	require.EqualError(t, err, "connecting to http://[: not a URL")
 }
 
 func TestCheckKey(t *testing.T) {

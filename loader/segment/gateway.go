@@ -58,6 +58,7 @@ type Gateway struct {
 	// batchSize is the greatest number of events of one request; with a rate limit it is at
 	// most a tenth of it.
 	batchSize int
+	clock     clock
 
 	mu        sync.Mutex
 	transport *http.Transport
