@@ -85,7 +85,7 @@ func (l *Loader) Backfill(ctx context.Context, src *config.Source, opts Backfill
 func (s *BackfillSummary) add(turn Summary) {
 	before := s.Summary
 	s.Summary = turn
-	s.Counters, s.Seconds = before.Counters.Plus(turn.Counters), before.Seconds+turn.Seconds
+	s.Counters, s.Seconds = before.Plus(turn.Counters), before.Seconds+turn.Seconds
 	if s.Seconds > 0 {
 		s.EventsPerSecond = float64(s.Sent) / s.Seconds
 	}
@@ -155,12 +155,12 @@ func (b *backfill) do(s *session) error {
 			return err
 		}
 	}
-	return b.near(s, all)
+	return b.near(s)
 }
 
 // near sends the rows that a run might read again, under the run's lease. It waits for the run that is
 // under way: rows may have come to light behind it.
-func (b *backfill) near(s *session, all source.Range) error {
+func (b *backfill) near(s *session) error {
 	begin := ledger.RunOptions{Kind: ledger.Backfill, Lease: ledger.LeaseRun, From: b.opts.From, To: b.opts.To}
 	run, err := s.loader.awaitRun(s.soft, s.src, begin, s.loader.turns.patience)
 	if err != nil {

@@ -158,7 +158,7 @@ func (d *decoder) value(path string, node ast.Node, f field) {
 		return
 	}
 	_, scalar := node.(ast.ScalarNode)
-	if _, words := reflect.TypeAssert[Kinds](f.to); len(fieldsOf(f.to)) > 0 && !(words && scalar) {
+	if _, words := reflect.TypeAssert[Kinds](f.to); len(fieldsOf(f.to)) > 0 && (!words || !scalar) {
 		d.mapping(path, node, f.to)
 		return
 	}
