@@ -51,24 +51,23 @@ func TestSend_StopsWhereTheClockIsFarOff(t *testing.T) {
 	for _, ahead := range []time.Duration{3 * time.Hour, -3 * time.Hour} {
 		b := setup(t, nil)
 		b.fake.SetClock(ahead)
-		events := b.events(t, 3)
-		d, err := b.sender.Send(t.Context(), nil, events)
-		require.NoError(t, err)
-		require.Len(t, acceptedOf(d), 3, "what was accepted, was")
-		d, err = b.sender.Send(t.Context(), nil, events)
+		first, second := &Batch{Events: b.events(t, 3)}, &Batch{Events: b.events(t, 3)}
+		require.NoError(t, b.sender.Send(t.Context(), nil, first))
+		require.False(t, first.Undecided(), "what was accepted, was")
+		err := b.sender.Send(t.Context(), nil, second)
 		require.True(t, fault.Is(err, fault.Precondition))
 		word := map[bool]string{true: "this machine's is 3h behind", false: "this machine's is 3h ahead"}[ahead > 0]
 		require.ErrorContains(t, err, "comparing clocks with "+b.gateway.config.Endpoint+": ")
 		require.Regexp(t, strings.ReplaceAll(word, "3h", "(3h|2h59m)"), err.Error())
-		require.Empty(t, acceptedOf(d))
-		require.Empty(t, d.Refused)
+		require.Empty(t, second.Accepted)
+		require.Empty(t, second.Refused)
 		require.EqualValues(t, 1, b.fake.Stats().Requests)
 
 		require.True(t, fault.Is(b.gateway.CheckClock(t.Context()), fault.Precondition))
 		b.fake.SetClock(0)
 		require.NoError(t, b.gateway.CheckClock(t.Context()), "it was put right")
-		_, err = b.sender.Send(t.Context(), nil, events)
-		require.NoError(t, err)
+		require.NoError(t, b.sender.Send(t.Context(), nil, second))
+		require.False(t, second.Undecided())
 	}
 }
 
@@ -79,8 +78,7 @@ func TestSend_WarnsOfAClockThatIsOff(t *testing.T) {
 	warnings := func() int { return strings.Count(log.String(), "this machine's clock differs from Segment's") }
 	send := func(ahead time.Duration) int {
 		b.fake.SetClock(ahead)
-		_, err := b.sender.Send(t.Context(), nil, b.events(t, 1))
-		require.NoError(t, err)
+		require.NoError(t, b.sender.Send(t.Context(), nil, &Batch{Events: b.events(t, 1)}))
 		return warnings()
 	}
 	require.Equal(t, 0, send(50*time.Second))
