@@ -92,6 +92,7 @@ func TestExplain_RefusedBySegment(t *testing.T) {
 		require.Equal(t, trace.InRejects, x.Place, step)
 		require.Equal(t, "refused_by_segment", x.Reject.Reason)
 		require.Equal(t, "12345", x.InteractionID)
+		require.Contains(t, x.Answer, "It was sent and refused: refused_by_segment (Segment answered 400 Bad Request; it said ", step)
 		w.exec(t, "delete from candu_interactions where id = 12345")
 	}
 	require.Contains(t, w.explain(t, vector).Answer, "its row is gone from the export, so it can't be tried again")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func TestRun_ABlanketRefusalRejectsNothing(t *testing.T) {
 			require.Contains(t, fault.HintOf(err), "No row was rejected for it")
 			require.LessOrEqual(t, w.fake.Stats().Requests, int64(c.skip+50))
 			require.Equal(t, "0", w.one(t, "select count(*) from candu_test.loader_rejects"))
-			require.Equal(t, fmt.Sprint(w.fake.Stats().Accepted), w.one(t, "select count(*) from candu_test.screens"), "what was accepted is recorded")
+			require.Equal(t, strconv.FormatInt(w.fake.Stats().Accepted, 10), w.one(t, "select count(*) from candu_test.screens"), "what was accepted is recorded")
 
 			w.fake.SetFaults(fakesegment.Faults{})
 			w.run(t)
@@ -98,7 +99,7 @@ func TestRun_BadRowsBesideGoodOnesAreRejected(t *testing.T) {
 			summary := w.run(t)
 			require.EqualValues(t, c.before+c.behind, summary.Sent)
 			require.EqualValues(t, c.bad, summary.Rejected)
-			require.Equal(t, fmt.Sprint(c.bad), w.one(t, `select count(*) from candu_test.loader_rejects join candu_interactions on id::text = interaction_id
+			require.Equal(t, strconv.Itoa(c.bad), w.one(t, `select count(*) from candu_test.loader_rejects join candu_interactions on id::text = interaction_id
 				where user_id = 'bad' and reason = 'refused_by_segment' and detail like $1`,
 				fmt.Sprintf(`Segment answered %d %%; it said (application/json): {"error":"event refused","success":false}`, c.status)))
 			w.settled(t, "candu_interactions", "id")

@@ -171,7 +171,11 @@ func (p *Pipeline) page(next *parcel) (page ledger.Page, counted ledger.Counters
 			mirrored += accepted.To - accepted.From
 		}
 		for _, refused := range b.Refused {
-			reject, err := next.refused(&b.Events[refused.Index], refused.Detail)
+			detail := refused.Detail
+			if p.mayBeSent() {
+				detail += mayBeAccepted
+			}
+			reject, err := next.refused(&b.Events[refused.Index], detail+refused.Said)
 			if err != nil {
 				p.halt(err)
 				complete = false

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -276,6 +277,31 @@ func TestClock_RetryAfterHoldsAllSenders(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The end of a pause stays where it is when the clock is put back meanwhile. (In a bubble there is
+// no monotonic clock.)
+func TestPause_IsMonotonic(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	const pause = 50 * time.Millisecond
+	began := time.Now()
+	b.gateway.pause(pause)
+	// The clock is put back by an hour: by it, the end lies an hour further away.
+	putForward(&b.gateway.stats.PausedUntil, time.Hour)
+	require.Greater(t, b.gateway.stats.PausedUntil.Round(0).Sub(began.Round(0)), time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := deliver(ctx, b.sender, nil, b.events(t, 1))
+	require.NoError(t, err, "the pause has become longer")
+	require.GreaterOrEqual(t, time.Since(began), pause)
+}
+
+// putForward changes what a time says of the wall clock, and leaves its monotonic reading alone.
+func putForward(at *time.Time, d time.Duration) {
+	// The first word of a time with a monotonic reading has the seconds above 30 bits of
+	// nanoseconds.
+	*(*uint64)(unsafe.Pointer(at)) += uint64(d/time.Second) << 30
 }
 
 func TestClock_APauseBeyondRetryForFailsAtOnce(t *testing.T) {

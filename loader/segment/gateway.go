@@ -136,7 +136,9 @@ func (g *Gateway) admit(ctx context.Context, stop <-chan struct{}, due, until ti
 	}
 }
 
-// pause holds all senders back for d from now on.
+// pause holds all senders back for d from now on, by the monotonic clock: both ends of it, and
+// what it is compared with, come from time.Now with their monotonic readings, which nothing here
+// may strip. So a clock that is put back makes it no longer.
 func (g *Gateway) pause(d time.Duration) {
 	until := time.Now().Add(d)
 	g.mu.Lock()

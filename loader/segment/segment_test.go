@@ -425,6 +425,8 @@ func TestRetryAfter(t *testing.T) {
 	for value, want := range map[string]time.Duration{"": 0, "2": 2 * time.Second, "0.5": 500 * time.Millisecond, "9999": 300 * time.Second, "-1": 0, "x": 0,
 		now.Add(7 * time.Second).Format(http.TimeFormat): 7 * time.Second} {
 		require.Equal(t, want, retryAfter(http.Header{"Retry-After": {value}}, now), value)
+		ours := now.Add(-3 * time.Hour)
+		require.Equal(t, want, retryAfter(http.Header{"Retry-After": {value}, "Date": {now.Format(http.TimeFormat)}}, ours), value)
 	}
 }
 

@@ -58,8 +58,9 @@ type Accepted struct {
 
 // Refusal is an event that Segment does not take.
 type Refusal struct {
-	Index  int
-	Detail string
+	Index int
+	// Detail says why, Said quotes the answer, "" if it had no words.
+	Detail, Said string
 }
 
 // Cut returns how many of the leading events make the next batch: at least one,

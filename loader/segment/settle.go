@@ -119,7 +119,7 @@ func (c *settling) confirm(ctx context.Context) error {
 			}
 			if out.err != nil {
 				b.open = b.open[1:]
-				b.Refused = append(b.Refused, Refusal{Index: p.from, Detail: detail(out, p.unclear)})
+				b.Refused = append(b.Refused, refuse(p, out))
 				c.gateway.count(func(s *Stats) { s.Refused++ })
 			}
 		}
@@ -204,14 +204,14 @@ func (c *settling) nothing(out outcome) error {
 			"No row was rejected for it; one that really can't be sent is rejected when another one is accepted beside it.")
 }
 
-// detail says why an event was refused.
-func detail(out outcome, unclear string) string {
-	text := fmt.Sprintf("Segment answered %d %s", out.status, http.StatusText(out.status))
-	if unclear != "" {
-		text += " (" + unclear + ")"
+// refuse says why an event, alone in its piece, is refused.
+func refuse(p piece, out outcome) Refusal {
+	r := Refusal{Index: p.from, Detail: fmt.Sprintf("Segment answered %d %s", out.status, http.StatusText(out.status))}
+	if p.unclear != "" {
+		r.Detail += " (" + p.unclear + ")"
 	}
 	if answer, ok := errors.AsType[*answerError](out.err); ok {
-		text += answer.said()
+		r.Said = answer.said()
 	}
-	return text
+	return r
 }

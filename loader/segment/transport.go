@@ -87,13 +87,17 @@ func why(ctx context.Context, err error) error {
 }
 
 // retryAfter reads seconds or a date (RFC 9110, section 10.2.3), 0 if there is
-// neither; X-RateLimit-Reset is Segment's own name for it.
+// neither; X-RateLimit-Reset is Segment's own name for it. A date is of the server's clock, and
+// so is the answer's own; ours counts only if the answer has none.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	value := cmp.Or(header.Get("Retry-After"), header.Get("X-RateLimit-Reset"))
 	var d time.Duration
 	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
 		d = time.Duration(min(seconds, maxRetryAfter.Seconds()) * float64(time.Second))
 	} else if at, err := http.ParseTime(value); err == nil {
+		if date, err := http.ParseTime(header.Get("Date")); err == nil {
+			now = date
+		}
 		d = at.Sub(now)
 	}
 	return min(max(0, d), maxRetryAfter)

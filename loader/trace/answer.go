@@ -124,7 +124,11 @@ func (x *explainer) mirrored() string {
 func (x *explainer) rejected() string {
 	out := &x.out
 	r := out.Reject
-	text := fmt.Sprintf("It was not sent: %s (%s), tried %s, last on %s; ", r.Reason, r.Detail, human.Times(int64(r.Attempts)), human.Exact(r.LastSeenAt))
+	became := "not sent"
+	if r.Reason == string(event.RefusedBySegment) {
+		became = "sent and refused"
+	}
+	text := fmt.Sprintf("It was %s: %s (%s), tried %s, last on %s; ", became, r.Reason, r.Detail, human.Times(int64(r.Attempts)), human.Exact(r.LastSeenAt))
 	switch {
 	case out.ExportError != "":
 		return text + "the export could not be asked for its row."
