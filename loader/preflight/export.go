@@ -89,6 +89,7 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 		c.trouble("safe_point_unknown", err)
 		return
 	}
+	c.ahead(ctx, point)
 	if point.Prepared > 0 {
 		c.add(LevelWarning, "prepared_transactions",
 			"SELECT gid FROM pg_prepared_xacts WHERE database = current_database();  then COMMIT PREPARED or ROLLBACK PREPARED.",
@@ -108,6 +109,20 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 		level = LevelError
 	}
 	c.add(level, "safe_point_hidden", hint, "%s: rows that commit late are found only if they commit within lookback (%s)", point.Reason, human.Duration(c.Source.Lookback))
+}
+
+// ahead tells of a watermark that lies in the future: the export's clock ran ahead, and was put right.
+// Trouble with the warehouse is told elsewhere.
+func (c *checker) ahead(ctx context.Context, point source.SafePoint) {
+	book, err := c.Ledger(ctx)
+	if err != nil {
+		return
+	}
+	state, err := book.State(ctx)
+	if err == nil && state.WatermarkAt != nil && state.WatermarkAt.After(point.Clock) {
+		c.add(LevelWarning, "watermark_ahead", "candu-loader run "+c.Source.Nickname+", which puts it back. Keep the clock of the export's server right.",
+			"the watermark lies %s ahead of the export's clock, which was put back: rows that come now lie below it", human.Duration(state.WatermarkAt.Sub(point.Clock)))
+	}
 }
 
 func (c *checker) ids(ctx context.Context, export *source.Source) {
