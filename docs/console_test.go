@@ -190,6 +190,7 @@ var variables = []struct {
 	{regexp.MustCompile(`\b127\.0\.0\.1:\d+`), "<address>"},
 	{regexp.MustCompile(`Postgres \d+(\.\d+)?( \([^)]*\))?`), "Postgres <version>"},
 	{regexp.MustCompile(`by [\w.-]+:\d+:[0-9a-f]{8}`), "by <holder>"},
+	{regexp.MustCompile(`of server \d+`), "of server <system>"},
 }
 
 func normalized(lines []string) []string {

@@ -110,6 +110,13 @@ var plans = map[string]plan{
 	"moved": {export: lately(500), config: oneSource, prepare: []string{
 		"candu-loader run --first", "sql: update candu_prod.loader_state set place_system = '7340501882157391999'",
 	}},
+	// A source that read another table before.
+	"another-export": {export: lately(500), config: oneSource + "    interactions: {table: public.other}\n", prepare: []string{
+		"sql: create table public.other (like public.candu_interactions including all); insert into public.other table public.candu_interactions",
+		"candu-loader run --first",
+		"sql: delete from public.other where id > 100",
+		`sql: update candu_prod.loader_state set export_relation = '"public"."candu_interactions"'`,
+	}},
 	// A source without a schema.
 	"never-loaded": {export: lately(500), config: oneSource},
 	// A source whose write key Segment does not know.

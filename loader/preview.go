@@ -120,6 +120,9 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 		if err := book.Confirm(ctx); err != nil {
 			return p.preview, err
 		}
+		if _, err := confirmExport(ctx, src, book, state, p.export); err != nil {
+			return p.preview, err
+		}
 		p.answers, p.preview.Migrated = book.Answers(), true
 	}
 	p.encoder = segment.NewEncoder(src.Integrations)

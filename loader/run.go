@@ -23,6 +23,8 @@ type RunOptions struct {
 	SlotAt *time.Time
 	// First makes the schema where there is none, which else is an error.
 	First bool
+	// NewExport begins with the export that is configured, if the watermark is about another one.
+	NewExport bool
 	// Limit ends the run after that many rows which were new; 0 = no limit.
 	Limit int
 	// MaxRejected counts instead of the source's; nil = the source's.
@@ -88,6 +90,11 @@ func (s *Summary) close(of *session, started time.Time) {
 func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (Summary, error) {
 	if opts.First {
 		if err := l.makeSchema(ctx, src); err != nil {
+			return Summary{Source: src.Nickname, Schema: src.Schema, Kind: cmp.Or(opts.Kind, ledger.Manual), Status: ledger.RunFailed}, err
+		}
+	}
+	if opts.NewExport {
+		if err := l.newExport(ctx, src); err != nil {
 			return Summary{Source: src.Nickname, Schema: src.Schema, Kind: cmp.Or(opts.Kind, ledger.Manual), Status: ledger.RunFailed}, err
 		}
 	}

@@ -17,6 +17,8 @@ const RunsAtOnce = 4
 type RunsOptions struct {
 	// First makes each schema that is not there.
 	First bool
+	// NewExport begins with each export of which the watermark is about another one.
+	NewExport bool
 	// Limit ends each run after that many rows which were new; 0 = no limit.
 	Limit int
 	// MaxRejected counts instead of each source's; nil = each source's.
@@ -41,7 +43,7 @@ func (l *Loader) RunAll(ctx context.Context, sources []*config.Source, opts Runs
 	group.SetLimit(RunsAtOnce)
 	for i, src := range sources {
 		group.Go(func() error {
-			run := RunOptions{First: opts.First, Limit: opts.Limit, MaxRejected: opts.MaxRejected}
+			run := RunOptions{First: opts.First, NewExport: opts.NewExport, Limit: opts.Limit, MaxRejected: opts.MaxRejected}
 			if opts.Progress != nil {
 				run.Progress = func(p Progress) { opts.Progress(src, p) }
 				opts.Progress(src, Progress{})

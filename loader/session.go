@@ -83,7 +83,12 @@ func (l *Loader) inSessionAfter(ctx context.Context, src *config.Source, opts le
 	defer cancel()
 	s := &session{loader: l, src: src, kind: opts.Kind, export: export, run: run, log: l.log.With("source", src.Nickname, "run", run.ID), hard: hard, soft: ctx}
 	s.warnDead()
-	err = s.live(work)
+	err = s.live(func(s *session) error {
+		if err := s.knowExport(); err != nil {
+			return err
+		}
+		return work(s)
+	})
 	s.warnRejected()
 	summary.close(s, started)
 	summary.Rejects = s.rejects.Counts()

@@ -29,6 +29,9 @@ func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOpti
 		return none, err
 	}
 	defer export.Close()
+	if _, err := confirmExport(ctx, src, book, state, export); err != nil {
+		return none, err
+	}
 	return proof.Verify(ctx, proof.Config{
 		Source: src.Nickname, Schema: src.Schema, Ledger: book, Export: export, State: state,
 		Kinds: source.Kinds{View: src.Interactions.Kinds.View, Interaction: src.Interactions.Kinds.Interaction},

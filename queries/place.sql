@@ -75,3 +75,30 @@ lock table loader_leases in share mode;
 -- name: LeaseHolder :many
 -- Who works on the source now. No row: nobody.
 select holder from loader_leases where expires_at > clock_timestamp() order by name limit 1;
+
+-- name: ExportSet :execrows
+-- Which export the watermark is about. 0 rows: somebody else has taken over.
+update loader_state
+set export_system = coalesce(sqlc.narg(system)::text, case when export_database = @database::text then export_system end),
+    export_database = @database::text, export_relation = @relation::text, updated_at = clock_timestamp()
+where exists (select from loader_leases l where l.holder = @holder::text and l.expires_at > clock_timestamp());
+
+-- name: ExportReset :exec
+-- Another export: reading begins where the first run began, for its rows may lie anywhere. What the
+-- mirror has is found delivered. Of a copy, the original has sent nothing of this export.
+update loader_state
+set watermark_at = start_at, watermark_id = null, complete_until = null, held_back_by = null,
+    namespace_since = null, namespace_since_id = null, unrecorded_at = null, unrecorded_id = null,
+    export_system = sqlc.narg(system)::text, export_database = @database::text, export_relation = @relation::text,
+    updated_at = clock_timestamp();
+
+-- name: MirrorNewest :many
+-- The newest events, by the times that their ids begin with.
+select m.loader_interaction_id::text as interaction_id, m.at::timestamptz as at
+from (
+    (select s.id, s.loader_interaction_id, s."timestamp" as at from screens s order by s.id desc limit @count)
+    union all
+    (select t.id, t.loader_interaction_id, t."timestamp" from tracks t order by t.id desc limit @count)
+) m
+where m.loader_interaction_id is not null and m.at is not null
+order by m.id desc limit @count;

@@ -7,6 +7,7 @@ package queries
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -20,6 +21,55 @@ select set_config('synchronous_commit', 'local', true) where current_setting('sy
 func (q *Queries) CommitDurably(ctx context.Context, db DBTX) error {
 	_, err := db.Exec(ctx, commitDurably)
 	return err
+}
+
+const exportReset = `-- name: ExportReset :exec
+update loader_state
+set watermark_at = start_at, watermark_id = null, complete_until = null, held_back_by = null,
+    namespace_since = null, namespace_since_id = null, unrecorded_at = null, unrecorded_id = null,
+    export_system = $1::text, export_database = $2::text, export_relation = $3::text,
+    updated_at = clock_timestamp()
+`
+
+type ExportResetParams struct {
+	System   *string
+	Database string
+	Relation string
+}
+
+// Another export: reading begins where the first run began, for its rows may lie anywhere. What the
+// mirror has is found delivered. Of a copy, the original has sent nothing of this export.
+func (q *Queries) ExportReset(ctx context.Context, db DBTX, arg ExportResetParams) error {
+	_, err := db.Exec(ctx, exportReset, arg.System, arg.Database, arg.Relation)
+	return err
+}
+
+const exportSet = `-- name: ExportSet :execrows
+update loader_state
+set export_system = coalesce($1::text, case when export_database = $2::text then export_system end),
+    export_database = $2::text, export_relation = $3::text, updated_at = clock_timestamp()
+where exists (select from loader_leases l where l.holder = $4::text and l.expires_at > clock_timestamp())
+`
+
+type ExportSetParams struct {
+	System   *string
+	Database string
+	Relation string
+	Holder   string
+}
+
+// Which export the watermark is about. 0 rows: somebody else has taken over.
+func (q *Queries) ExportSet(ctx context.Context, db DBTX, arg ExportSetParams) (int64, error) {
+	result, err := db.Exec(ctx, exportSet,
+		arg.System,
+		arg.Database,
+		arg.Relation,
+		arg.Holder,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const leaseHolder = `-- name: LeaseHolder :many
@@ -55,6 +105,43 @@ lock table loader_leases in share mode
 func (q *Queries) LeasesLock(ctx context.Context, db DBTX) error {
 	_, err := db.Exec(ctx, leasesLock)
 	return err
+}
+
+const mirrorNewest = `-- name: MirrorNewest :many
+select m.loader_interaction_id::text as interaction_id, m.at::timestamptz as at
+from (
+    (select s.id, s.loader_interaction_id, s."timestamp" as at from screens s order by s.id desc limit $1)
+    union all
+    (select t.id, t.loader_interaction_id, t."timestamp" from tracks t order by t.id desc limit $1)
+) m
+where m.loader_interaction_id is not null and m.at is not null
+order by m.id desc limit $1
+`
+
+type MirrorNewestRow struct {
+	InteractionID string
+	At            time.Time
+}
+
+// The newest events, by the times that their ids begin with.
+func (q *Queries) MirrorNewest(ctx context.Context, db DBTX, count int32) ([]MirrorNewestRow, error) {
+	rows, err := db.Query(ctx, mirrorNewest, count)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MirrorNewestRow
+	for rows.Next() {
+		var i MirrorNewestRow
+		if err := rows.Scan(&i.InteractionID, &i.At); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const namespaceSet = `-- name: NamespaceSet :exec

@@ -36,6 +36,9 @@ What a run recorded stays, however it ends; the next one goes on from there.`,
 			if opts.Limit < 0 {
 				return a.usage("--limit %d: expected 0 or more", opts.Limit)
 			}
+			if opts.NewExport && (dryRun || len(sources) > 1) {
+				return a.usage("--new-export is about one source, and begins anew: name it, and leave out --dry-run")
+			}
 			if dryRun {
 				return a.previewRuns(ctx, l, sources, opts)
 			}
@@ -45,6 +48,7 @@ What a run recorded stays, however it ends; the next one goes on from there.`,
 	cmd.Flags().IntVar(&opts.Limit, "limit", 0, "end after that many rows that are new; 0 = no limit")
 	cmd.Flags().StringVar(&maxRejected, "max-rejected", "", maxRejectedUsage)
 	cmd.Flags().BoolVar(&opts.First, "first", false, "make the schema where there is none, as migrate does; not for a schedule")
+	cmd.Flags().BoolVar(&opts.NewExport, "new-export", false, "the export is another one on purpose: read it from where the first run began")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be sent, and send and write nothing")
 	return cmd
 }

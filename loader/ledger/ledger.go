@@ -148,6 +148,8 @@ type State struct {
 	// a namespace of its own: what the export has up to there the other one sent. nil = it is no copy.
 	NamespaceSince   *time.Time
 	NamespaceSinceID *string
+	// Export is what the watermark is about, as far as it is known.
+	Export Export
 	// KeyStored is true if it is known with which write key the events went out.
 	KeyStored bool
 	// CaughtUpAt is when a run last came to the end of what it could see in the export, by the
@@ -175,7 +177,7 @@ func stateOf(s queries.LoaderState, version int64) State {
 	}
 	return State{
 		MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
-		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, KeyStored: s.WriteKeyHash != nil,
+		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, KeyStored: s.WriteKeyHash != nil, Export: exportOf(s),
 		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
 	}
 }

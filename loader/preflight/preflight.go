@@ -61,6 +61,8 @@ type Target struct {
 	Export func(ctx context.Context) (*source.Source, error)
 	Ledger func(ctx context.Context) (*ledger.Ledger, error)
 	Plan   func(ctx context.Context) (ledger.Migration, error)
+	// SameExport refuses an export that the watermark is not about.
+	SameExport func(ctx context.Context) error
 	// Rules make events of the table's rows; the namespace does not matter.
 	Rules func(table *source.Table) *event.Rules
 }
@@ -162,6 +164,11 @@ func (c *checker) warehouse(ctx context.Context) {
 	}
 	if err == nil && stateErr == nil {
 		stateErr = book.Confirm(ctx)
+	}
+	if err == nil && stateErr == nil {
+		if err := c.SameExport(ctx); err != nil {
+			c.trouble("export_other", err)
+		}
 	}
 	if err == nil && stateErr != nil && !errors.Is(stateErr, ledger.ErrAbsent) && !errors.Is(stateErr, ledger.ErrNotMigrated) {
 		c.trouble("schema_unusable", stateErr)

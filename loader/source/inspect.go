@@ -79,3 +79,20 @@ func (s *Source) PageSorts(ctx context.Context) (bool, error) {
 	})
 	return strings.Contains(plan, `"Sort"`) || strings.Contains(plan, `"Seq Scan"`), err
 }
+
+// Identity tells one export from another.
+type Identity struct {
+	// System is the server's system identifier, "" if the role may not ask for it.
+	System, Database string
+	// Relation is the quoted name.
+	Relation string
+}
+
+// Identity asks which export this is.
+func (s *Source) Identity(ctx context.Context) (Identity, error) {
+	look, err := ask(ctx, s, "asking where the export is", queries.New().PlaceLook)
+	if postgres.Denied(err) {
+		look.Database, err = ask(ctx, s, "asking where the export is", queries.New().PlaceDatabase)
+	}
+	return Identity{System: look.System, Database: look.Database, Relation: s.table.Relation()}, err
+}

@@ -1,0 +1,114 @@
+package ledger
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/queries"
+)
+
+// settle writes the source's row, what the operator answered, and the readers' grants.
+func (m *migrator) settle(ctx context.Context, opts MigrateOptions) error {
+	l := &Ledger{id: m.id, q: m.q}
+	at, err := here(ctx, m.conn)
+	if err == nil {
+		err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "set local search_path to "+m.schema); err != nil {
+				return err
+			}
+			if err := m.q.CommitDurably(ctx, tx); err != nil {
+				return err
+			}
+			namespace := m.id.Namespace
+			if namespace == uuid.Nil {
+				namespace = uuid.New()
+			}
+			if err := m.q.StateCreate(ctx, tx, queries.StateCreateParams{Nickname: m.id.Nickname, MessageNamespace: namespace}); err != nil {
+				return err
+			}
+			if err := m.answer(ctx, tx, opts, at); err != nil {
+				return err
+			}
+			row, err := m.q.StateGet(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if err := l.admit(ctx, tx, row.LoaderState, at); err != nil {
+				return err
+			}
+			for _, statement := range append(m.revokes(row.LoaderState.Readers), m.grants()...) {
+				if _, err := tx.Exec(ctx, statement); err != nil {
+					return err
+				}
+			}
+			return m.q.ReadersSet(ctx, tx, sortedReaders(m.id.Readers))
+		})
+	}
+	if err != nil {
+		return m.explain(err, "finishing the migration of schema %q", m.id.Schema)
+	}
+	return nil
+}
+
+// answer stores what the operator says of a schema that a run refused.
+func (m *migrator) answer(ctx context.Context, tx pgx.Tx, opts MigrateOptions, at Place) error {
+	if !opts.NewNamespace && !opts.KeyRotated && !opts.Moved {
+		return nil
+	}
+	row, err := m.q.StateGet(ctx, tx)
+	if err != nil {
+		return err
+	}
+	state := row.LoaderState
+	if state.Nickname != m.id.Nickname {
+		return nil // Which is refused right after.
+	}
+	namespace := state.MessageNamespace
+	if opts.NewNamespace {
+		if namespace, err = m.newNamespace(ctx, tx, state); err != nil {
+			return err
+		}
+	}
+	if (opts.KeyRotated || opts.NewNamespace) && m.id.WriteKey != "" {
+		if err := m.q.WriteKeySet(ctx, tx, KeyHash(namespace, m.id.WriteKey)); err != nil {
+			return err
+		}
+	}
+	if opts.Moved || opts.NewNamespace {
+		return m.q.PlaceSet(ctx, tx, queries.PlaceSetParams{System: orNil(at.System), Database: at.Database})
+	}
+	return nil
+}
+
+// newNamespace gives a copy a namespace of its own, while nobody works on it.
+func (m *migrator) newNamespace(ctx context.Context, tx pgx.Tx, state queries.LoaderState) (uuid.UUID, error) {
+	namespace := m.id.Namespace
+	switch namespace {
+	case state.MessageNamespace:
+		return namespace, fault.New(fault.Config, "giving schema %q a new namespace: the config has the one that it has, message_namespace %q", m.id.Schema, namespace).
+			WithHint("Take message_namespace out of the config, or write another one.")
+	case uuid.Nil:
+		namespace = uuid.New()
+	}
+	if err := m.id.alone(ctx, m.q, tx); err != nil {
+		return namespace, err
+	}
+	return namespace, m.q.NamespaceSet(ctx, tx, namespace)
+}
+
+// alone refuses to change what a run has read while one is under way, and keeps others from
+// beginning until the transaction ends.
+func (id Identity) alone(ctx context.Context, q *queries.Queries, tx pgx.Tx) error {
+	if err := q.LeasesLock(ctx, tx); err != nil {
+		return err
+	}
+	holders, err := q.LeaseHolder(ctx, tx)
+	if err == nil && len(holders) > 0 {
+		return fault.New(fault.Busy, "changing the state of schema %q: %s works on it", id.Schema, holders[0]).
+			WithHint("Wait for that loader to end. If it died, or its lease was copied with the schema, that runs out within %s.", LeaseTTL)
+	}
+	return err
+}
