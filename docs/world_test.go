@@ -127,6 +127,8 @@ var plans = map[string]plan{
 	"wrong-clock": {
 		export: lately(500), config: oneSource, prepare: []string{"candu-loader migrate"}, fake: fakesegment.Options{ClockAhead: 3*time.Hour + 10*time.Second},
 	},
+	// A schema that somebody is about to change.
+	"drifted": {export: lately(500), config: oneSource, prepare: []string{"candu-loader run --first"}},
 	// A source that was never loaded; the document brings the configuration, but for the schema.
 	"serve": {export: lately(500), config: strings.ReplaceAll(strings.ReplaceAll(oneSource, "Prod", "Dev"), "PROD", "DEV"), prepare: []string{"candu-loader migrate"}},
 }

@@ -79,6 +79,7 @@ func newLineIn(t *testing.T, rows int, s settings) *line {
 		from generate_series(1, $1::int) n`, rows)
 	_, err := l.loader(t).Migrate(t.Context(), l.cfg.Sources[0], ledger.MigrateOptions{Create: true})
 	require.NoError(t, err)
+	l.made = true
 	return l
 }
 

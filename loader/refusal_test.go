@@ -164,7 +164,7 @@ func TestRun_ARefusedPageThatIsAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLine(t, 40, "")
-			l.exec(t, "alter table candu_test.screens add constraint one check (tutorial_id <> 5)")
+			l.exec(t, "create index on candu_test.screens ((1 / (tutorial_id - 5)))")
 			l.look = func(rows []int) int {
 				if slices.ContainsFunc(rows, c.refuse) {
 					return 400

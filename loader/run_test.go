@@ -465,36 +465,3 @@ func TestRun_LeastPrivileges(t *testing.T) {
 	require.Equal(t, preflight.LevelWarning, codes["safe_point_hidden"].Level)
 	require.Contains(t, codes["safe_point_hidden"].Hint, "GRANT pg_read_all_stats TO")
 }
-
-// Policies on the mirror keep COPY out: rows go through a temporary table, and where the role may
-// make none, the run says what it lacks. Another unique index is no matter of that.
-func TestRun_AMirrorWithPolicies(t *testing.T) {
-	t.Parallel()
-	server := loadertest.Shared(t)
-	admin := newWorld(t, settings{})
-	admin.plain(t)
-	role, database := loadertest.Role(t, server, "loader"), admin.one(t, "current_database()")
-	admin.exec(t, "grant select on candu_interactions to "+role+"; create schema candu_test authorization "+role)
-	w := newWorld(t, settings{url: server.URL(database, role)})
-	add := func(id int) { admin.insert(t, id, time.Now().Add(-time.Hour+time.Duration(id)*time.Minute)) }
-	add(1)
-	require.EqualValues(t, 1, w.run(t).Sent)
-	admin.exec(t, `alter table candu_test.screens enable row level security; alter table candu_test.screens force row level security;
-		create policy everything on candu_test.screens using (true) with check (true)`)
-	add(2)
-	require.EqualValues(t, 1, w.run(t).Sent)
-	require.Equal(t, "2", admin.one(t, "select count(*) from candu_test.screens"))
-
-	admin.exec(t, "revoke temporary on database "+database+" from public")
-	add(3)
-	_, err := w.try(t, loader.RunOptions{})
-	require.Equal(t, fault.Precondition, fault.KindOf(err))
-	require.ErrorContains(t, err, "row-level security")
-	require.Contains(t, fault.HintOf(err), "GRANT TEMPORARY ON DATABASE")
-	require.Equal(t, "2", admin.one(t, "select count(*) from candu_test.screens"))
-
-	admin.exec(t, "alter table candu_test.screens disable row level security; create unique index on candu_test.screens (user_id) where loader_interaction_id in ('2', '3')")
-	_, err = w.try(t, loader.RunOptions{})
-	require.ErrorContains(t, err, "duplicate key")
-	require.NotContains(t, fault.HintOf(err), "TEMPORARY")
-}

@@ -209,6 +209,12 @@ type LoaderState struct {
 	ConfigChangedAt *time.Time
 }
 
+type PgAttrdef struct {
+	Adrelid pgtype.Uint32
+	Adnum   int16
+	Adbin   interface{}
+}
+
 type PgAttribute struct {
 	Attrelid     pgtype.Uint32
 	Attnum       int16
@@ -217,6 +223,8 @@ type PgAttribute struct {
 	Atttypmod    int32
 	Attnotnull   bool
 	Attisdropped bool
+	Atthasdef    bool
+	Attidentity  interface{}
 }
 
 type PgClass struct {
@@ -224,6 +232,16 @@ type PgClass struct {
 	Relname      string
 	Relnamespace pgtype.Uint32
 	Relkind      interface{}
+	Relowner     pgtype.Uint32
+}
+
+type PgConstraint struct {
+	Conname     string
+	Contype     interface{}
+	Conrelid    pgtype.Uint32
+	Confrelid   pgtype.Uint32
+	Conindid    pgtype.Uint32
+	Conparentid pgtype.Uint32
 }
 
 type PgEnum struct {
@@ -233,20 +251,35 @@ type PgEnum struct {
 }
 
 type PgIndex struct {
-	Indexrelid  pgtype.Uint32
-	Indrelid    pgtype.Uint32
-	Indisunique bool
-	Indisvalid  bool
-	Indpred     *string
-	Indnkeyatts int16
-	Indkey      []int16
+	Indexrelid     pgtype.Uint32
+	Indrelid       pgtype.Uint32
+	Indisunique    bool
+	Indisvalid     bool
+	Indisexclusion bool
+	Indpred        *string
+	Indexprs       *string
+	Indnkeyatts    int16
+	Indkey         []int16
+}
+
+type PgNamespace struct {
+	Oid      pgtype.Uint32
+	Nspname  string
+	Nspowner pgtype.Uint32
 }
 
 type PgPreparedXact struct {
 	Database string
 }
 
+type PgRewrite struct {
+	Rulename  string
+	EvClass   pgtype.Uint32
+	EvEnabled interface{}
+}
+
 type PgRole struct {
+	Oid     pgtype.Uint32
 	Rolname string
 }
 
@@ -260,6 +293,13 @@ type PgStatActivity struct {
 type PgStatSsl struct {
 	Pid int32
 	Ssl bool
+}
+
+type PgTrigger struct {
+	Tgname       string
+	Tgrelid      pgtype.Uint32
+	Tgisinternal bool
+	Tgenabled    interface{}
 }
 
 type PgType struct {

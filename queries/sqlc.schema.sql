@@ -4,18 +4,25 @@
 create table loader_schema_migrations (version bigint not null primary key, dirty boolean not null);
 
 -- Postgres's own catalogs, with the columns that are used.
-create table pg_class (oid oid not null, relname name not null, relnamespace oid not null, relkind "char" not null);
+create table pg_class (oid oid not null, relname name not null, relnamespace oid not null, relkind "char" not null, relowner oid not null);
+create table pg_namespace (oid oid not null, nspname name not null, nspowner oid not null);
+create table pg_constraint (
+    conname name not null, contype "char" not null, conrelid oid not null, confrelid oid not null, conindid oid not null, conparentid oid not null
+);
+create table pg_attrdef (adrelid oid not null, adnum smallint not null, adbin pg_node_tree not null);
+create table pg_trigger (tgname name not null, tgrelid oid not null, tgisinternal boolean not null, tgenabled "char" not null);
+create table pg_rewrite (rulename name not null, ev_class oid not null, ev_enabled "char" not null);
 create table pg_attribute (
     attrelid oid not null, attnum smallint not null, attname name not null, atttypid oid not null,
-    atttypmod integer not null, attnotnull boolean not null, attisdropped boolean not null
+    atttypmod integer not null, attnotnull boolean not null, attisdropped boolean not null, atthasdef boolean not null, attidentity "char" not null
 );
 create table pg_type (oid oid not null, typtype "char" not null, typbasetype oid not null);
 create table pg_enum (enumtypid oid not null, enumlabel name not null, enumsortorder real not null);
 create table pg_index (
     indexrelid oid not null, indrelid oid not null, indisunique boolean not null, indisvalid boolean not null,
-    indpred text, indnkeyatts smallint not null, indkey smallint[] not null
+    indisexclusion boolean not null, indpred text, indexprs text, indnkeyatts smallint not null, indkey smallint[] not null
 );
 create table pg_stat_activity (datname name, pid integer not null, backend_type text, xact_start timestamptz);
 create table pg_prepared_xacts (database name not null);
-create table pg_roles (rolname name not null);
+create table pg_roles (oid oid not null, rolname name not null);
 create table pg_stat_ssl (pid integer not null, ssl boolean not null);

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
@@ -41,8 +43,7 @@ const interactionTable = "tutorial_interaction"
 type mirrorTable struct {
 	name    string
 	columns int
-	// copy is the usual way. Where a row is there already, or a policy stands in the way, which
-	// COPY can't obey, rows go through a temporary table.
+	// copy is the usual way. Where a row is there already, rows go through a temporary table.
 	copy, makeIncoming, copyIncoming, insertIncoming string
 }
 
@@ -143,13 +144,35 @@ func (c *copyRows) without(ids map[string]struct{}) *copyRows {
 
 // copyAll copies the rows straight into their table.
 func copyAll(ctx context.Context, tx pgx.Tx, c *copyRows) error {
-	_, err := tx.Conn().PgConn().CopyFrom(ctx, c.reader(), c.table.copy)
+	done, err := tx.Conn().PgConn().CopyFrom(ctx, c.reader(), c.table.copy)
+	if err == nil && done.RowsAffected() < int64(len(c.ids)) {
+		err = c.swallowed(len(c.ids) - int(done.RowsAffected()))
+	}
 	return err
 }
 
-// insertNew copies the rows into a temporary table, and inserts those from there that the table
+// swallowed says that the table took rows without keeping them, as one with a trigger may: nothing
+// else would notice.
+func (c *copyRows) swallowed(rows int) error {
+	return fault.New(fault.Precondition, "table %q kept %d of %d rows", c.table.name, len(c.ids)-rows, len(c.ids)).
+		WithHint("A trigger keeps rows out. SELECT tgname, tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal;  shows it, DROP TRIGGER takes it away.")
+}
+
+// insertNew is insertMissing, and looks whether the table has them all then.
+func (l *Ledger) insertNew(ctx context.Context, tx pgx.Tx, c *copyRows) error {
+	if err := insertMissing(ctx, tx, c); err != nil {
+		return err
+	}
+	missing, err := l.missing(ctx, tx, c)
+	if err == nil && len(missing.ids) > 0 {
+		err = c.swallowed(len(missing.ids))
+	}
+	return err
+}
+
+// insertMissing copies the rows into a temporary table, and inserts those from there that the table
 // does not have yet.
-func insertNew(ctx context.Context, tx pgx.Tx, c *copyRows) error {
+func insertMissing(ctx context.Context, tx pgx.Tx, c *copyRows) error {
 	if _, err := tx.Exec(ctx, c.table.makeIncoming); err != nil {
 		if postgres.Denied(err) {
 			return errNoTemporary
@@ -167,14 +190,11 @@ func insertNew(ctx context.Context, tx pgx.Tx, c *copyRows) error {
 var errNoTemporary = errors.New("no temporary table may be made")
 
 // refusesCopy reports whether err says that a COPY can't write what an INSERT may: a row
-// that is there already, or a table whose policies COPY can't obey.
+// that is there already. Of another constraint than the primary key it says nothing like that.
 func refusesCopy(err error) bool {
-	code := postgres.Code(err)
-	return code == "23505" || code == hasPolicies
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "23505" && strings.HasSuffix(pg.ConstraintName, "_pkey")
 }
-
-// hasPolicies is what Postgres answers to a COPY into a table with row level security.
-const hasPolicies = "0A000"
 
 // appendText appends a text, NULL for "".
 func appendText(b []byte, s string) []byte {

@@ -108,6 +108,9 @@ func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) erro
 	if errors.Is(err, ErrNotMigrated) {
 		err = l.diagnose(ctx, err)
 	}
+	if errors.Is(err, ErrNotMigrated) || postgres.Denied(err) {
+		err = l.because(ctx, err)
+	}
 	return err
 }
 
@@ -229,7 +232,7 @@ func (l *Ledger) explain(err error, format string, args ...any) error {
 		return e.WithHint("Another session holds a lock. Find it, and end it or wait for it: "+lockedBy, pgx.Identifier{l.id.Schema}.Sanitize())
 	case postgres.Denied(err):
 		e := &fault.Error{Kind: postgres.KindOf(err), Text: text, Err: err}
-		return e.WithHint("The schema belongs to another role. As its owner: ALTER SCHEMA %s OWNER TO <the loader's role>; and the same for its tables.",
+		return e.WithHint("The loader's role lacks a right in schema %s, or a trigger there refuses it: `candu-loader check` looks.",
 			pgx.Identifier{l.id.Schema}.Sanitize())
 	}
 	return fault.Wrap(postgres.KindOf(err), err, "%s", text)

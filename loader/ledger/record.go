@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -11,8 +10,6 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
-	"github.com/candu-loader/candu-loader/loader/fault"
-	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -169,11 +166,11 @@ func (r *Run) Record(ctx context.Context, g *Group) error {
 func (r *Run) put(ctx context.Context, g *Group, trial bool) error {
 	write := copyAll
 	if g.Resent {
-		write = insertNew
+		write = r.ledger.insertNew
 	}
 	err := r.record(ctx, g, write, trial)
 	if refusesCopy(err) && !g.Resent {
-		err = r.record(ctx, g, insertNew, trial)
+		err = r.record(ctx, g, r.ledger.insertNew, trial)
 	}
 	if errors.Is(err, errNoTemporary) {
 		err = r.record(ctx, g, r.ledger.copyMissing, trial)
@@ -183,10 +180,6 @@ func (r *Run) put(ctx context.Context, g *Group, trial bool) error {
 		return nil
 	case errors.Is(err, errHeld):
 		return r.lost(ctx)
-	case postgres.Code(err) == hasPolicies:
-		e := &fault.Error{Kind: fault.Precondition, Text: fmt.Sprintf("recording in schema %q", r.ledger.id.Schema), Err: err}
-		return e.WithHint("The mirror has policies, so rows go through a temporary table. As the database's owner: " +
-			"GRANT TEMPORARY ON DATABASE ... TO <the loader's role>;")
 	case err != nil:
 		return r.ledger.explain(err, "recording in schema %q", r.ledger.id.Schema)
 	}
@@ -233,9 +226,18 @@ func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, 
 // copyMissing is insertNew for a role that may make no temporary table: the rows that are there
 // are asked for, and left out.
 func (l *Ledger) copyMissing(ctx context.Context, tx pgx.Tx, c *copyRows) error {
-	there, err := l.q.MirrorPresent(ctx, tx, c.ids)
+	missing, err := l.missing(ctx, tx, c)
 	if err != nil {
 		return err
+	}
+	return copyAll(ctx, tx, missing)
+}
+
+// missing returns the rows that their table does not have.
+func (l *Ledger) missing(ctx context.Context, tx pgx.Tx, c *copyRows) (*copyRows, error) {
+	there, err := l.q.MirrorPresent(ctx, tx, c.ids)
+	if err != nil {
+		return nil, err
 	}
 	present := map[string]struct{}{}
 	for _, row := range there {
@@ -243,7 +245,7 @@ func (l *Ledger) copyMissing(ctx context.Context, tx pgx.Tx, c *copyRows) error 
 			present[row.ID] = struct{}{}
 		}
 	}
-	return copyAll(ctx, tx, c.without(present))
+	return c.without(present), nil
 }
 
 func (r *Run) advance(g *Group) queries.RunAdvanceParams {

@@ -180,6 +180,10 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		return nil, l.explain(err, "asking where schema %q is", l.id.Schema)
 	}
 	err = l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
+		facts, err := l.facts(ctx, tx)
+		if err != nil {
+			return err
+		}
 		row, err = l.q.RunOpen(ctx, tx, queries.RunOpenParams{
 			Leases: run.leases, Holder: run.holder, Idle: idleTimeout, Ttl: leaseTTL(), Far: interval(2 * LeaseTTL), Kind: string(opts.Kind),
 			SlotAt: opts.SlotAt, RangeFrom: opts.From, RangeTo: opts.To,
@@ -197,7 +201,10 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		}
 		run.begun, run.clock = time.Now(), row.Clock
 		run.tokens, run.ID, run.State = row.Tokens, *row.RunID, stateOf(row.LoaderState, row.SchemaVersion)
-		if err := l.admit(ctx, tx, row.LoaderState, at); err != nil || opts.Begin == nil {
+		if err := l.admit(ctx, tx, row.LoaderState, at); err != nil {
+			return err
+		}
+		if err := l.settledShape(l.compare(facts)); err != nil || opts.Begin == nil {
 			return err
 		}
 		return run.begin(ctx, tx, opts.Begin)

@@ -144,7 +144,7 @@ func (p *Pipeline) commit(ctx context.Context, g *ledger.Group) error {
 	}
 	err := record(g)
 	failpoint.At("after_commit")
-	return err
+	return p.explained(ctx, err)
 }
 
 func (p *Pipeline) again(err error, wait time.Duration) {

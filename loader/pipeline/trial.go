@@ -110,12 +110,22 @@ func (p *Pipeline) try(ctx context.Context, c *Classified, before *parcel) error
 	}
 	err := p.tried(ctx, c, events, c.Rejected)
 	if !postgres.OfData(err) {
-		return err
+		return p.explained(ctx, err)
 	}
 	// Where there is one there may be more, further on.
 	p.trial.always.Store(true)
 	p.trial.careful.Store(true)
-	return p.sift(ctx, c)
+	return p.explained(ctx, p.sift(ctx, c))
+}
+
+// explained adds to an error of recording what differs in the schema by now.
+func (p *Pipeline) explained(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return p.Run.Explain(asking, err)
 }
 
 // tried tries to record some of a page's events and rejects.

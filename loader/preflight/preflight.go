@@ -148,7 +148,9 @@ func (c *checker) warehouse(ctx context.Context) {
 	}
 	plan, err := c.Plan(ctx)
 	_, stateErr := book.State(ctx)
+	broken := !errors.Is(stateErr, ledger.ErrAbsent) && c.schema(ctx, book)
 	switch {
+	case broken: // What else goes wrong, does so for that.
 	case err != nil:
 		c.trouble("schema_unusable", err)
 	case errors.Is(stateErr, ledger.ErrAbsent):
@@ -162,17 +164,38 @@ func (c *checker) warehouse(ctx context.Context) {
 	default:
 		c.add(LevelInfo, "schema_current", "", "schema %q is at version %d", c.Source.Schema, plan.To)
 	}
-	if err == nil && stateErr == nil {
+	if err == nil && !broken && stateErr == nil {
 		stateErr = book.Confirm(ctx)
 	}
-	if err == nil && stateErr == nil {
+	if err == nil && !broken && stateErr == nil {
 		if err := c.SameExport(ctx); err != nil {
 			c.trouble("export_other", err)
 		}
 	}
-	if err == nil && stateErr != nil && !errors.Is(stateErr, ledger.ErrAbsent) && !errors.Is(stateErr, ledger.ErrNotMigrated) {
+	if err == nil && !broken && stateErr != nil && !errors.Is(stateErr, ledger.ErrAbsent) && !errors.Is(stateErr, ledger.ErrNotMigrated) {
 		c.trouble("schema_unusable", stateErr)
 	}
+}
+
+// schema compares the schema with what candu-loader makes, and reports whether a run would stumble
+// over it.
+func (c *checker) schema(ctx context.Context, book *ledger.Ledger) (broken bool) {
+	found, err := book.Differences(ctx)
+	if err != nil {
+		c.trouble("schema_unusable", err)
+		return true
+	}
+	for _, d := range found {
+		level, code := LevelWarning, "schema_differs"
+		switch {
+		case d.Breaks:
+			level, broken = LevelError, true
+		case d.Readers:
+			code = "readers_differ"
+		}
+		c.add(level, code, d.Remedy, "schema %q: %s", c.Source.Schema, d.Text)
+	}
+	return broken
 }
 
 func (c *checker) segment(ctx context.Context) {
