@@ -11,6 +11,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -111,6 +112,7 @@ func (s *session) live(work func(*session) error) error {
 		return work(s)
 	})
 	s.hard = hard
+	failpoint.At("before_end")
 	switch {
 	case err == nil:
 		s.end.Status = ledger.RunSucceeded

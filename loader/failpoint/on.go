@@ -16,8 +16,8 @@ import (
 )
 
 var (
-	kill    = newPoint(os.Getenv("CANDU_FAILPOINT_KILL"))
-	stop    = newPoint(os.Getenv("CANDU_FAILPOINT_STOP"))
+	kill    = newPoints(os.Getenv("CANDU_FAILPOINT_KILL"))
+	stop    = newPoints(os.Getenv("CANDU_FAILPOINT_STOP"))
 	without = strings.Split(os.Getenv("CANDU_FAILPOINT_WITHOUT"), ",")
 )
 
@@ -27,20 +27,31 @@ type point struct {
 	left  atomic.Int64
 }
 
-// newPoint reads "place:n".
-func newPoint(text string) *point {
-	place, count, _ := strings.Cut(text, ":")
-	p := &point{place: place}
-	if n, err := strconv.ParseInt(count, 10, 64); err == nil {
-		p.left.Store(n)
+type points []*point
+
+// newPoints reads "place:n,place:n".
+func newPoints(text string) (all points) {
+	for one := range strings.SplitSeq(text, ",") {
+		place, count, _ := strings.Cut(one, ":")
+		p := &point{place: place}
+		if n, err := strconv.ParseInt(count, 10, 64); err == nil {
+			p.left.Store(n)
+		}
+		all = append(all, p)
 	}
-	return p
+	return all
 }
 
-func (p *point) reached(name string) bool { return name == p.place && p.left.Add(-1) == 0 }
+func (all points) reached(name string) (any bool) {
+	for _, p := range all {
+		any = name == p.place && p.left.Add(-1) == 0 || any
+	}
+	return any
+}
 
 // At kills the process at the place of $CANDU_FAILPOINT_KILL ("place:n"), as nothing can be
-// caught, and stops it at that of $CANDU_FAILPOINT_STOP, until somebody sends it SIGCONT.
+// caught, and stops it at those of $CANDU_FAILPOINT_STOP ("place:n,place:n", each counted by
+// itself), until somebody sends it SIGCONT.
 func At(name string) {
 	switch {
 	case kill.reached(name):

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -58,7 +59,7 @@ func (a *Answers) note(page int64) func(context.Context, pgx.Tx) error {
 	}
 	return func(ctx context.Context, tx pgx.Tx) error {
 		rows, err := a.ledger.q.RunAsked(ctx, tx, queries.RunAskedParams{ID: a.run.ID, Holder: a.run.holder, Page: page})
-		if err == nil && rows == 0 {
+		if err == nil && rows == 0 && !failpoint.Without("compare") {
 			err = errHeld
 		}
 		return err

@@ -207,7 +207,7 @@ func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, 
 			}
 		}
 		now, err := q.RunAdvance(ctx, tx, r.advance(g))
-		if err == nil && !now.Kept && !failpoint.Without("fencing") {
+		if err == nil && !now.Kept && !failpoint.Without("compare") {
 			return errHeld
 		}
 		r.beside.Store(now.Beside)

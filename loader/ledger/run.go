@@ -269,7 +269,7 @@ func (r *Run) renew(ctx context.Context) error {
 	defer cancel()
 	held, err := ask(attempt, r.ledger.writing(), "renewing the lease", r.ledger.q.LeaseRenew,
 		queries.LeaseRenewParams{Ttl: leaseTTL(), Leases: r.leases, Tokens: r.tokens, Holder: r.holder})
-	if err != nil || int(held) == len(r.leases) || failpoint.Without("fencing") {
+	if err != nil || int(held) == len(r.leases) || failpoint.Without("compare") {
 		return nil
 	}
 	err = r.lost(attempt)

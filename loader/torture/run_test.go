@@ -95,16 +95,22 @@ func (r *run) ends(limit time.Duration) bool {
 func (w *world) startStopped(t *testing.T, place string, n int, env ...string) *run {
 	t.Helper()
 	r := w.start(t, append(env, fmt.Sprintf("CANDU_FAILPOINT_STOP=%s:%d", place, n))...)
+	r.stops(t)
+	return r
+}
+
+// stops waits until the run has stopped by itself.
+func (r *run) stops(t *testing.T) {
+	t.Helper()
 	limit := time.NewTimer(patience())
 	defer limit.Stop()
 	select {
 	case <-r.stopped:
 	case <-r.ended:
-		require.FailNow(t, fmt.Sprintf("the run ended with %d before %q; it said:\n%s", r.code, place, r.output))
+		require.FailNow(t, fmt.Sprintf("the run ended with %d before it stopped; it said:\n%s", r.code, r.output))
 	case <-limit.C:
-		require.FailNow(t, fmt.Sprintf("waiting for the run to come by %q; it said:\n%s", place, r.output))
+		require.FailNow(t, fmt.Sprintf("waiting for the run to stop; it said:\n%s", r.output))
 	}
-	return r
 }
 
 // goOn lets a run go on that was stopped.

@@ -111,16 +111,21 @@ func setupOn(t *testing.T, server *loadertest.Server, settings, segment string) 
 	var fake string
 	w.fake, fake = loadertest.Segment(t, fakesegment.Options{Seed: w.seed, Forget: true})
 
-	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	w.postgres = toxiproxy.NewProxy(proxies, "postgres", "127.0.0.1:0", server.Address())
-	w.segment = toxiproxy.NewProxy(proxies, "segment", "127.0.0.1:0", strings.TrimPrefix(fake, "http://"))
-	for _, proxy := range []*toxiproxy.Proxy{w.postgres, w.segment} {
-		require.NoError(t, proxy.Start())
-		t.Cleanup(proxy.Stop)
-	}
+	w.postgres = proxyTo(t, server.Address())
+	w.segment = proxyTo(t, strings.TrimPrefix(fake, "http://"))
 	w.url = w.at(t, w.postgres.Listen)
 	w.configure(t, w.url, w.url, settings, segment)
 	return w
+}
+
+// proxyTo starts a proxy in front of an address.
+func proxyTo(t *testing.T, address string) *toxiproxy.Proxy {
+	t.Helper()
+	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	proxy := toxiproxy.NewProxy(proxies, "proxy", "127.0.0.1:0", address)
+	require.NoError(t, proxy.Start())
+	t.Cleanup(proxy.Stop)
+	return proxy
 }
 
 // at returns the URL of the world's database at another address.
@@ -237,6 +242,9 @@ func (w *world) settle(t *testing.T, mayResend int) {
 	w.load(t)
 	w.load(t)
 	require.Zero(t, w.number(t, misplaced), "export = mirror + rejects")
+	verify := w.command(t, []string{"verify"})
+	require.Zero(t, verify.wait(t), "%s", verify.output)
+	require.Contains(t, verify.output.String(), "proved")
 	accepted := w.fake.Accepted()
 	slices.Sort(accepted)
 	rows, err := w.db.Query(t.Context(), "select id from candu.screens union all select id from candu.tracks order by 1")
