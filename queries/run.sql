@@ -113,7 +113,14 @@ with held as (
 select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clock_lost,
     exists (
         select from loader_leases b where b.name = 'backfill' and b.holder <> @holder and b.expires_at > clock_timestamp()
-    ) as beside
+    ) as beside,
+    -- As RunWaitsFor says it later.
+    coalesce((
+        select b.holder from loader_runs b join loader_leases l on l.name = 'backfill' and l.holder = b.holder
+        where b.status = 'running' and l.expires_at > clock_timestamp() and b.holder <> @holder
+          and b.sends_before > coalesce(greatest(m.start_at, m.watermark_at - @lookback::interval), '-infinity')
+        limit 1
+    ), '')::text as waits_for
 from mark m join run on true;
 
 -- name: StateLock :exec

@@ -296,11 +296,11 @@ func (q *Queries) RunAsked(ctx context.Context, db DBTX, arg RunAskedParams) (in
 
 const runBegin = `-- name: RunBegin :one
 with held as (
-    update loader_leases l set expires_at = clock_timestamp() + $2::interval
-    where l.name = any ($3::text[]) and l.holder = $1
+    update loader_leases l set expires_at = clock_timestamp() + $3::interval
+    where l.name = any ($4::text[]) and l.holder = $1
     returning l.name
 ), clocks as (
-    select $4::interval as behind
+    select $5::interval as behind
 ), grown as (
     select c.behind - r.export_clock_behind as gap
     from clocks c, loader_runs r
@@ -310,25 +310,25 @@ with held as (
 ), mark as (
     update loader_state s
     set start_at = case
-            when s.start_at is null and s.watermark_at is null then $5::timestamptz
+            when s.start_at is null and s.watermark_at is null then $6::timestamptz
             -- A start of now was taken from that clock.
-            when s.start_at is not null and $6::boolean then least(s.start_at, s.watermark_at - lost.clock)
+            when s.start_at is not null and $7::boolean then least(s.start_at, s.watermark_at - lost.clock)
             else s.start_at
         end,
         watermark_at = case
-            when s.start_at is null and s.watermark_at is null then $5::timestamptz
+            when s.start_at is null and s.watermark_at is null then $6::timestamptz
             else s.watermark_at - lost.clock
         end,
         watermark_id = case when lost.clock = '0' then s.watermark_id end,
         complete_until = s.complete_until - lost.clock,
         updated_at = clock_timestamp()
     from lost
-    where (select count(*) from held) = cardinality($3::text[])
+    where (select count(*) from held) = cardinality($4::text[])
     returning s.start_at, s.watermark_at, s.watermark_id, lost.clock as clock_lost
 ), run as (
     update loader_runs r
     set export_clock_behind = c.behind,
-        reads_from = greatest(m.start_at, m.watermark_at - $7::interval)
+        reads_from = greatest(m.start_at, m.watermark_at - $2::interval)
     from mark m, clocks c
     where r.id = $8 and r.holder = $1 and r.status = 'running'
     returning r.id
@@ -336,18 +336,25 @@ with held as (
 select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clock_lost,
     exists (
         select from loader_leases b where b.name = 'backfill' and b.holder <> $1 and b.expires_at > clock_timestamp()
-    ) as beside
+    ) as beside,
+    -- As RunWaitsFor says it later.
+    coalesce((
+        select b.holder from loader_runs b join loader_leases l on l.name = 'backfill' and l.holder = b.holder
+        where b.status = 'running' and l.expires_at > clock_timestamp() and b.holder <> $1
+          and b.sends_before > coalesce(greatest(m.start_at, m.watermark_at - $2::interval), '-infinity')
+        limit 1
+    ), '')::text as waits_for
 from mark m join run on true
 `
 
 type RunBeginParams struct {
 	Holder   string
+	Lookback pgtype.Interval
 	Ttl      pgtype.Interval
 	Leases   []string
 	Behind   pgtype.Interval
 	StartAt  *time.Time
 	StartNow bool
-	Lookback pgtype.Interval
 	ID       int64
 }
 
@@ -357,6 +364,7 @@ type RunBeginRow struct {
 	WatermarkID *string
 	ClockLost   pgtype.Interval
 	Beside      bool
+	WaitsFor    string
 }
 
 // What a run of new rows begins from, read and written under its lease: a start that is stored for
@@ -367,12 +375,12 @@ type RunBeginRow struct {
 func (q *Queries) RunBegin(ctx context.Context, db DBTX, arg RunBeginParams) (RunBeginRow, error) {
 	row := db.QueryRow(ctx, runBegin,
 		arg.Holder,
+		arg.Lookback,
 		arg.Ttl,
 		arg.Leases,
 		arg.Behind,
 		arg.StartAt,
 		arg.StartNow,
-		arg.Lookback,
 		arg.ID,
 	)
 	var i RunBeginRow
@@ -382,6 +390,7 @@ func (q *Queries) RunBegin(ctx context.Context, db DBTX, arg RunBeginParams) (Ru
 		&i.WatermarkID,
 		&i.ClockLost,
 		&i.Beside,
+		&i.WaitsFor,
 	)
 	return i, err
 }

@@ -43,8 +43,8 @@ func (r *Run) begin(ctx context.Context, tx pgx.Tx, b *Beginning) error {
 	r.beside.Store(row.Beside)
 	r.State.StartAt, r.State.WatermarkAt, r.State.WatermarkID = row.StartAt, row.WatermarkAt, row.WatermarkID
 	r.ClockLost = durationOf(row.ClockLost)
-	r.WaitFor, err = r.ledger.q.RunWaitsFor(ctx, tx, queries.RunWaitsForParams{ID: r.ID, Holder: r.holder})
-	return err
+	r.WaitFor = row.WaitsFor
+	return nil
 }
 
 // WaitsFor returns what WaitFor is by now.

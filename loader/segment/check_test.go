@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"net/http"
@@ -88,6 +89,10 @@ func TestCheckKey_GivesUp(t *testing.T) {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
+			}
+			// An answer before its question would be none.
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+				t.Error(err)
 			}
 			_, _ = io.WriteString(conn, words)
 			_, _ = io.Copy(io.Discard, conn) // Until the client goes.
