@@ -73,11 +73,10 @@ func (s *Summary) close(of *session, started time.Time) {
 	s.WatermarkAt = of.watermark
 	s.Seconds = time.Since(started).Seconds()
 	s.EventsPerSecond = float64(end.Counters.Sent) / s.Seconds
-	caughtUpAt := run.State.CaughtUpAt
+	s.LagSeconds = status.Lag(run.State.CaughtUpAt, run.Now())
 	if end.Reached != nil {
-		caughtUpAt, s.CompleteUntil = &end.Reached.At, end.Reached.CompleteUntil
+		s.LagSeconds, s.CompleteUntil = status.Lag(&end.Reached.At, time.Now()), end.Reached.CompleteUntil
 	}
-	s.LagSeconds = status.Lag(caughtUpAt, time.Now())
 }
 
 // Run loads what came since the watermark. It upgrades a schema of an older version first; where

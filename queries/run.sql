@@ -273,7 +273,7 @@ select r.status, r.page, r.watermark_after,
 from loader_state s left join loader_runs r on r.id = @id and r.holder = @holder;
 
 -- name: StateGet :one
-select sqlc.embed(s), m.version as schema_version, m.dirty as schema_dirty
+select sqlc.embed(s), m.version as schema_version, m.dirty as schema_dirty, clock_timestamp()::timestamptz as clock
 from loader_state s cross join loader_schema_migrations m;
 
 -- name: StateCreate :exec

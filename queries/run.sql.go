@@ -944,7 +944,7 @@ func (q *Queries) StateCreate(ctx context.Context, db DBTX, arg StateCreateParam
 }
 
 const stateGet = `-- name: StateGet :one
-select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_changed_at, m.version as schema_version, m.dirty as schema_dirty
+select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_changed_at, m.version as schema_version, m.dirty as schema_dirty, clock_timestamp()::timestamptz as clock
 from loader_state s cross join loader_schema_migrations m
 `
 
@@ -952,6 +952,7 @@ type StateGetRow struct {
 	LoaderState   LoaderState
 	SchemaVersion int64
 	SchemaDirty   bool
+	Clock         time.Time
 }
 
 func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
@@ -991,6 +992,7 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 		&i.LoaderState.ConfigChangedAt,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
+		&i.Clock,
 	)
 	return i, err
 }

@@ -85,7 +85,7 @@ func (a *app) status(ctx context.Context, l *loader.Loader, sources []*config.So
 			a.printf("%s: %s\n", r.Nickname, r.Error.Text)
 			continue
 		}
-		a.printf("%s", statusText(&r.Source, time.Now()))
+		a.printf("%s", statusText(&r.Source, r.At))
 	}
 	return errors.Join(errs...)
 }
@@ -154,7 +154,11 @@ func standing(s *status.Source, now time.Time, line func(label, text string)) {
 		if s.WatermarkID != nil {
 			watermark += ", id " + *s.WatermarkID
 		}
-		watermark += ", " + human.Ago(*s.WatermarkAt, now)
+		if s.WatermarkAheadSeconds == nil {
+			watermark += ", " + human.Ago(*s.WatermarkAt, now)
+		} else {
+			watermark += ", in the future: the export's clock was put back, and the next run puts the watermark back"
+		}
 	}
 	line("watermark", watermark)
 	if s.CompleteUntil != nil {

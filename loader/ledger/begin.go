@@ -97,6 +97,9 @@ func (r *Run) Measure(clock, at time.Time) {
 	}
 }
 
+// Now is the warehouse's clock.
+func (r *Run) Now() time.Time { return r.clock.Add(time.Since(r.begun)) }
+
 func (r *Run) behindParam() pgtype.Interval {
 	if !r.measured.Load() {
 		return pgtype.Interval{}

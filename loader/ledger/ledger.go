@@ -169,6 +169,8 @@ type State struct {
 	SlotsSince *time.Time
 	// Alerts is what serve has announced.
 	Alerts []byte
+	// Clock is the warehouse's, as the state was read: ages are counted by it.
+	Clock time.Time
 	// Version is the number of the last migration.
 	Version int
 }
@@ -196,7 +198,9 @@ func (l *Ledger) State(ctx context.Context) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	return stateOf(row.LoaderState, row.SchemaVersion), l.verify(row.LoaderState)
+	state := stateOf(row.LoaderState, row.SchemaVersion)
+	state.Clock = row.Clock
+	return state, l.verify(row.LoaderState)
 }
 
 // ErrNotMigrated is the cause of errors which say that the schema is there, but not as this

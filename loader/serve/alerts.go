@@ -91,7 +91,7 @@ func (a *alerts) lookAtAll(ctx context.Context) {
 // look tells what has changed with a source. What was announced is kept in the warehouse, so
 // that of several replicas one tells it; while that is away, each tells it once.
 func (a *alerts) look(ctx context.Context, src *config.Source, s *status.Source) {
-	o := observation(s, time.Now())
+	o := observation(s, s.At)
 	switch {
 	case s.Err != nil:
 		if time.Since(s.Failure.Since) >= awayFor {

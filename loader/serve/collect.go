@@ -38,7 +38,9 @@ type collector struct {
 
 	mu   sync.Mutex
 	view statuspage.View
-	days map[string]*days
+	// viewed is when, by this machine's clock.
+	viewed time.Time
+	days   map[string]*days
 }
 
 func newCollector(l *loader.Loader, cfg *config.Config, m *memory, trouble func() []status.Failure) *collector {
@@ -55,7 +57,7 @@ func newCollector(l *loader.Loader, cfg *config.Config, m *memory, trouble func(
 func (c *collector) View(ctx context.Context) statuspage.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if time.Since(c.view.At) < viewFor {
+	if time.Since(c.viewed) < viewFor {
 		return c.view
 	}
 	sources := c.config.Sources
@@ -72,8 +74,14 @@ func (c *collector) View(ctx context.Context) statuspage.View {
 	}
 	_ = group.Wait() // Trouble stands in the view.
 	view.At = time.Now()
+	for i := range view.Sources {
+		// All of them stand in one warehouse: its clock is what ages are counted by.
+		if s := &view.Sources[i]; s.Err == nil && s.Migrated {
+			view.At = s.At
+		}
+	}
 	if !errors.Is(ctx.Err(), context.Canceled) {
-		c.view = view
+		c.view, c.viewed = view, time.Now()
 	}
 	return view
 }

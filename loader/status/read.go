@@ -39,6 +39,10 @@ type Memory struct {
 	Waiting Waiting
 }
 
+// aheadFrom is from when on a watermark counts as one in the future: the clocks of export and
+// warehouse need not agree to the second.
+const aheadFrom = time.Minute
+
 // waitingFor is for how long the number of rows that wait is shown.
 const waitingFor = time.Minute
 
@@ -57,24 +61,32 @@ func Read(ctx context.Context, src *config.Source, db Databases, memory Memory, 
 	if memory.RetryAt.After(now) {
 		s.RetryAt = &memory.RetryAt
 	}
-	history, err := s.ask(ctx, db, memory, now)
+	s.At = now
+	history, err := s.ask(ctx, db, memory)
 	s.Err, s.Failure = err, failure(history, memory)
 	if err != nil {
 		s.Failure = &Failure{Since: cmp.Or(memory.AwaySince, now), Error: err.Error(), Hint: fault.HintOf(err)}
 	}
 	s.State = s.state(lagOver)
-	s.Sentence = Sentence(&s, now)
+	s.Sentence = Sentence(&s, s.At)
 	return s
 }
 
 // ask asks the databases.
-func (s *Source) ask(ctx context.Context, db Databases, memory Memory, now time.Time) (ledger.History, error) {
+func (s *Source) ask(ctx context.Context, db Databases, memory Memory) (ledger.History, error) {
 	state, err := db.State(ctx)
 	if errors.Is(err, ledger.ErrNotMigrated) {
 		return ledger.History{}, nil
 	}
 	if err != nil {
 		return ledger.History{}, err
+	}
+	if !state.Clock.IsZero() {
+		s.At = state.Clock
+	}
+	now := s.At
+	if at := state.WatermarkAt; at != nil && at.Sub(now) > aheadFrom {
+		s.WatermarkAheadSeconds = new(at.Sub(now).Seconds())
 	}
 	s.Migrated, s.SchemaVersion, s.MessageNamespace = true, state.Version, state.MessageNamespace.String()
 	s.WatermarkAt, s.WatermarkID, s.WatermarkAgeSeconds = state.WatermarkAt, state.WatermarkID, age(state.WatermarkAt, now)
@@ -100,8 +112,8 @@ func (s *Source) ask(ctx context.Context, db Databases, memory Memory, now time.
 	}
 	s.Rejects, s.Slots = append(s.Rejects, history.Rejects...), append(s.Slots, history.Slots...)
 
-	if s.Waiting = memory.Waiting; now.Sub(s.CountedAt) > waitingFor {
-		s.Waiting = Waiting{CountedAt: now}
+	if s.Waiting = memory.Waiting; time.Since(s.CountedAt) > waitingFor {
+		s.Waiting = Waiting{CountedAt: time.Now()}
 		if n, err := db.Waiting(ctx, state); err == nil {
 			s.WaitingRows = &n
 		} else {

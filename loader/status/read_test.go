@@ -106,3 +106,19 @@ func TestRead_CountsWhatWaitsOnceAMinute(t *testing.T) {
 	require.Equal(t, "no table", s.WaitingError)
 	require.NoError(t, s.Err)
 }
+
+// Ages are counted by the warehouse's clock: this machine's may be hours off.
+func TestRead_CountsByTheWarehousesClock(t *testing.T) {
+	t.Parallel()
+	clock := time.Now().Add(-3 * time.Hour)
+	run := []ledger.RunRecord{*ended(ledger.RunSucceeded, 3*time.Hour)}
+	before, after := clock.Add(-time.Minute), clock.Add(time.Hour)
+	s := read(t, &databases{history: ledger.History{Recent: run}, state: ledger.State{Clock: clock, CaughtUpAt: &before, WatermarkAt: &before}}, status.Memory{})
+	require.Equal(t, status.Fresh, s.State)
+	require.InDelta(t, 60, *s.LagSeconds, 1)
+	require.Contains(t, s.Sentence, "1 minute ago")
+	require.Nil(t, s.WatermarkAheadSeconds)
+
+	s = read(t, &databases{state: ledger.State{Clock: clock, WatermarkAt: &after}}, status.Memory{})
+	require.InDelta(t, 3600, *s.WatermarkAheadSeconds, 1)
+}

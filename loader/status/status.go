@@ -32,6 +32,9 @@ type Source struct {
 	Sentence string `json:"sentence"`
 	// Failure is nil while all is well.
 	Failure *Failure `json:"failure"`
+	// At is when that was so, by the warehouse's clock; by this machine's if the warehouse could not be
+	// asked. Ages are counted to it.
+	At time.Time `json:"at"`
 
 	// Migrated is false if the schema is not there, which is a Failure, or of an older version; then
 	// nothing more is known.
@@ -44,6 +47,9 @@ type Source struct {
 	WatermarkAt         *time.Time `json:"watermark_at"`
 	WatermarkID         *string    `json:"watermark_id"`
 	WatermarkAgeSeconds *float64   `json:"watermark_age_seconds"`
+	// WatermarkAheadSeconds is by how much it lies in the future, nil if it does not: the export's
+	// clock ran ahead, and the next run puts the watermark back.
+	WatermarkAheadSeconds *float64 `json:"watermark_ahead_seconds,omitempty"`
 	// CaughtUpAt is when a run last came to the end of what it could see in the export; LagSeconds
 	// is the time since then. nil = none did.
 	CaughtUpAt *time.Time `json:"caught_up_at"`
