@@ -6,6 +6,8 @@ TESTFLAGS ?=
 # The race detector needs a C compiler; without it tests still run. Not :=, for setup-test
 # may install one first.
 RACE      = $(shell { command -v gcc || command -v cc || command -v clang; } >/dev/null 2>&1 && echo -race)
+# Names of mutants, for mutants; none = all.
+MUTANTS  ?=
 # The commit that bench-compare compares with, and how often it measures.
 BASE     ?= HEAD~1
 COUNT    ?= 6
@@ -13,7 +15,7 @@ TOOL     := $(GO) tool -modfile=.ci
 # What other builds than the usual one compile: vet and lint look at it too.
 TAGS      = failpoint,browser,pgbouncer
 LEFTOUT   = test: left out: the status page in a browser (make test-browser), PgBouncer (make test-pgbouncer), \
-            the long trial of the guarantees (make torture)
+            the long trial of the guarantees (make torture), the tests of the tests (make mutants)
 # $(call gotest,ARGUMENTS) runs go test and keeps what it said.
 gotest    = bash -c 'set -o pipefail; $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) $(1) | tee -a bin/test.log'
 # All programs with the same flags, so that each package is compiled once.
@@ -23,7 +25,7 @@ PROGRAMS  = ./cmd/candu-loader ./cmd/fake-segment
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo demo-build test test-browser test-pgbouncer test-busy vet lint generate verify-generated bench bench-once bench-compare torture clean
+.PHONY: help setup setup-test build demo demo-build test test-browser test-pgbouncer test-busy vet lint generate verify-generated bench bench-once bench-compare torture mutants clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -90,6 +92,10 @@ bench-compare: setup ## Compare the benchmarks of the parts with another commit 
 
 torture: setup-test build ## Try to break the guarantees, the long version
 	CANDU_TORTURE=long $(GO) test -count=1 -timeout 120m -v ./loader/torture
+
+# Four minutes on two cores that have nothing else to do. MUTANTS='slot-taken-twice ...' tries those alone.
+mutants: setup-test ## Break the program on purpose, and demand that a test fails each time
+	$(GO) run ./cmd/internal/mutants $(MUTANTS)
 
 clean: ## Remove what was built
 	rm -rf bin

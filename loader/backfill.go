@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -86,6 +87,9 @@ func (s *BackfillSummary) add(turn Summary) {
 	before := s.Summary
 	s.Summary = turn
 	s.Counters, s.Seconds = before.Plus(turn.Counters), before.Seconds+turn.Seconds
+	rejects := event.TallyOf(before.Rejects)
+	rejects.Plus(event.TallyOf(turn.Rejects))
+	s.Rejects = rejects.Counts()
 	if s.Seconds > 0 {
 		s.EventsPerSecond = float64(s.Sent) / s.Seconds
 	}
@@ -183,6 +187,7 @@ func (b *backfill) near(s *session) error {
 		_, err = b.send(inner, near)
 		// The inner run's row counts its own rows; the backfill's counts them all.
 		s.end.Counters = s.end.Counters.Plus(inner.end.Counters)
+		s.rejects.Plus(inner.rejects)
 		return err
 	})
 }

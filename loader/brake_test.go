@@ -78,6 +78,8 @@ func TestRun_StopsAtThePageThatHasTooMany(t *testing.T) {
 		w.insert(t, i, day(1).Add(time.Duration(i)*time.Second))
 	}
 	w.exec(t, "update candu_interactions set kind = 'hover' where id between 60 and 80")
+	// What is under way when the page is met is tried again as ever.
+	w.fake.SetFaults(fakesegment.Faults{Faults: []fakesegment.Fault{{Kind: fakesegment.Status, Status: 503, Next: 2}}})
 	for range 2 { // The second one begins there.
 		_, err := w.try(t, loader.RunOptions{})
 		stopped(t, err, "unknown_kind", "id 60: kind")
@@ -196,4 +198,20 @@ func TestCheck_JudgesTheNewestRows(t *testing.T) {
 	codes = w.check(t)
 	require.Equal(t, preflight.LevelError, codes["rows_rejected"].Level)
 	require.True(t, strings.HasSuffix(codes["rows_rejected"].Hint, "candu-loader run Candu_Test --max-rejected 100%"), codes["rows_rejected"].Hint)
+}
+
+// What a backfill rejects is counted by reason over both of its parts, as its numbers are.
+func TestBackfill_TellsOfAllThatItRejects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{source: "lookback: 5d"})
+	january(t, w, 300)
+	w.run(t)
+	w.lose(t, "true")
+	w.exec(t, "update candu_interactions set kind = 'hover' where id % 10 = 0")
+	summary := w.backfill(t, loader.BackfillOptions{From: day(1)})
+	adds(t, summary.Summary)
+	require.EqualValues(t, 30, summary.Rejected)
+	require.Len(t, summary.Rejects, 1)
+	require.EqualValues(t, 30, summary.Rejects[0].Rows)
+	require.Contains(t, w.log.String(), "reason=unknown_kind rows=30")
 }

@@ -51,7 +51,7 @@ func TestRun_UpgradesEveryOlderSchema(t *testing.T) {
 		t.Run(fmt.Sprintf("from %d", version), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, settings{})
-			w.sample(t, loadertest.Export{Rows: 100})
+			w.sample(t, loadertest.Export{Rows: 100, Ties: 100}) // All within lookback.
 			w.exec(t, "update candu_interactions set user_id = null, anonymous_id = null where id in (7, 8)")
 			require.EqualValues(t, 98, w.run(t).Sent)
 			var sql strings.Builder

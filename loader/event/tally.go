@@ -46,6 +46,9 @@ func (t *Tally) plus(add Count) {
 	}
 }
 
+// TallyOf is the tally that has counted so.
+func TallyOf(counts []Count) Tally { return Tally{counts: counts} }
+
 // Rows is how many rows were counted.
 func (t *Tally) Rows() (n int64) {
 	for i := range t.counts {

@@ -32,6 +32,8 @@ const (
 	Difference
 	// Interrupted means that a signal or a deadline ended the work early.
 	Interrupted
+	// None is the kind of nil, and of no error: else a test for the zero kind could not fail.
+	None
 )
 
 // String names the kind as it appears in logs and in --json.
@@ -49,6 +51,8 @@ func (k Kind) String() string {
 		return "difference"
 	case Interrupted:
 		return "interrupted"
+	case None:
+		return "none"
 	default:
 		return "failed"
 	}
@@ -102,8 +106,11 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 }
 
 // KindOf returns the kind that was given to err nearest to its surface, or
-// Failed if nobody gave one.
+// Failed if nobody gave one; of nil it is None.
 func KindOf(err error) Kind {
+	if err == nil {
+		return None
+	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}

@@ -312,3 +312,27 @@ func TestFinish_WaitsForTheDisk(t *testing.T) {
 		require.Equal(t, want, b.one(t, "select setting from seen"))
 	}
 }
+
+// Who lost the lease to another neither renews nor frees it, and learns of it.
+func TestLease_ItsHolderAloneRenewsAndFreesIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	zombie := b.open(t)
+	require.NoError(t, zombie.renew(t.Context()))
+	b.exec(t, "update loader_leases set expires_at = clock_timestamp() + interval '1 second'")
+	require.NoError(t, zombie.renew(t.Context()))
+	require.Equal(t, "true", b.one(t, "select expires_at > clock_timestamp() + interval '20 seconds' from loader_leases"), "it is renewed")
+	b.exec(t, "update loader_leases set expires_at = clock_timestamp() - interval '1 second'")
+	heir := b.open(t)
+	const lease = "select holder || token || expires_at from loader_leases"
+	before := b.one(t, lease)
+	require.Equal(t, fault.Busy, fault.KindOf(zombie.renew(t.Context())))
+	require.Equal(t, before, b.one(t, lease))
+	_, err := zombie.Finish(t.Context(), End{Status: RunFailed})
+	require.Equal(t, fault.Busy, fault.KindOf(err))
+	require.Equal(t, before, b.one(t, lease))
+	require.NoError(t, heir.renew(t.Context()))
+	finish(t, heir, End{Status: RunSucceeded})
+	require.Equal(t, "0", b.one(t, "select count(*) from loader_leases where expires_at > clock_timestamp()"))
+}

@@ -43,7 +43,8 @@ type Export struct {
 	Users, Tutorials, Segments int
 	// ViewShare is the part of the rows that are views, about; default 2/3.
 	ViewShare float64
-	// Ties is how many rows share an exported_at; default 500.
+	// Ties is how many rows share an exported_at; default 3, so that a border between pages, or that
+	// of a range, seldom falls among them by chance.
 	Ties int
 	// Wide makes a text of that many bytes in each row, for tests of memory.
 	Wide int
@@ -61,7 +62,7 @@ func (e Export) filled() Export {
 	e.First = cmp.Or(e.First, 1)
 	e.Users, e.Tutorials, e.Segments = cmp.Or(e.Users, 5_000), cmp.Or(e.Tutorials, 40), cmp.Or(e.Segments, 4)
 	e.ViewShare = cmp.Or(e.ViewShare, 2.0/3)
-	e.Ties = cmp.Or(e.Ties, 500)
+	e.Ties = cmp.Or(e.Ties, 3)
 	if e.Bad["invalid_tutorial_id"]+e.Bad["invalid_portal_id"] > 0 {
 		e.NumberType = "text"
 	}
@@ -208,4 +209,22 @@ func (e Export) bad() (string, error) {
 		return "null::text", nil
 	}
 	return "case" + whens.String() + " end", nil
+}
+
+// Age makes each transaction that is open in the database look as if it had begun so much earlier:
+// the safe point stays 10 s behind the clock, and no transaction of a test gets older than that by
+// itself. A row that such a transaction stamps with its beginning is now() - by. db must be the
+// superuser's.
+func Age(ctx context.Context, db DB, by time.Duration) error {
+	_, err := db.Exec(ctx, fmt.Sprintf(`
+		set allow_system_table_mods = on;
+		do $do$ begin
+			execute 'create or replace view pg_catalog.pg_stat_activity as ' || replace(pg_get_viewdef('pg_catalog.pg_stat_activity'::regclass),
+				's.xact_start,', 's.xact_start - interval ''%d ms'' as xact_start,');
+		end $do$;
+		reset allow_system_table_mods`, by.Milliseconds()))
+	if err != nil {
+		return fmt.Errorf("ageing the open transactions: %w", err)
+	}
+	return nil
 }

@@ -39,7 +39,7 @@ func TestExport_AllRowsAreValid(t *testing.T) {
 					and (kind = 'view' and event_name is null or kind = 'interaction' and event_name <> '')
 					and exported_at >= occurred_at and occurred_at > now() - interval '32 days' and exported_at < now()`))
 			require.InDelta(t, 2.0/3, one[float64](t, db, "select avg((kind = 'view')::integer) from candu_interactions"), 0.05)
-			require.Equal(t, 11, one[int](t, db, "select count(distinct exported_at) from candu_interactions"))
+			require.Equal(t, 1_744, one[int](t, db, "select count(distinct exported_at) from candu_interactions"))
 			require.Positive(t, one[int](t, db, "select count(*) from candu_interactions where user_id is null"))
 			require.Positive(t, one[int](t, db, "select count(*) from candu_interactions where segment_id = 'Everyone'"))
 			require.Positive(t, one[int](t, db, "select count(*) from candu_interactions where portal_id is null"))

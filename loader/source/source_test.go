@@ -113,7 +113,7 @@ func TestPage_CoversEveryRowOnce(t *testing.T) {
 		moments := rapid.IntRange(1, 10).Draw(t, "moments")
 		pageSize := rapid.IntRange(1, 20).Draw(t, "page size")
 		relation := fmt.Sprintf("t%d", n)
-		require.NoError(t, loadertest.Export{Table: "public." + relation, IDType: idType}.Create(context.Background(), db))
+		require.NoError(t, loadertest.Export{Table: "public." + relation, IDType: idType, NoIndex: rapid.Bool().Draw(t, "no index")}.Create(context.Background(), db))
 		batch := &pgx.Batch{}
 		var want []string
 		for i := range rows {

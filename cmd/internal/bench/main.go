@@ -98,8 +98,12 @@ type world struct {
 	rows  int
 }
 
+// ties is how many rows share an exported_at, as with exporters that write in batches.
+const ties = 500
+
 // world makes a database of that name and fills it.
 func (b *bench) world(ctx context.Context, name string, export loadertest.Export) (*world, error) {
+	export.Ties = ties
 	if err := b.admin(ctx, "create database "+name); err != nil {
 		return nil, err
 	}

@@ -194,7 +194,7 @@ func (b *bench) grow(ctx context.Context, history int) (float64, error) {
 	if _, err := w.conn.Exec(ctx, "vacuum (analyze)"); err != nil {
 		return 0, fmt.Errorf("cleaning up: %w", err)
 	}
-	more := loadertest.Export{First: history + 1, Rows: newRows, Start: end, End: end.Add(time.Hour)}
+	more := loadertest.Export{First: history + 1, Rows: newRows, Ties: ties, Start: end, End: end.Add(time.Hour)}
 	for round := range newRounds {
 		if err := more.Fill(ctx, w.conn); err != nil {
 			return 0, err
