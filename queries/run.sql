@@ -243,6 +243,8 @@ with freed as (
         batches = @batches, retries = @retries,
         watermark_after = (select s.watermark_at from loader_state s), error = sqlc.narg(error)
     where id = @id and holder = @holder and status = 'running' and page in (@page_before::bigint, @page::bigint)
+      -- Answers for pages of which there was nothing to record.
+      and asked >= @asked::bigint
       and (select count(*) from freed) = cardinality(@leases::text[])
       -- As in RunOpen; here, because it saves a statement.
       and set_config('idle_in_transaction_session_timeout', @idle::text, true) is not null

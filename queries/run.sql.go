@@ -409,9 +409,11 @@ with freed as (
         batches = $10, retries = $11,
         watermark_after = (select s.watermark_at from loader_state s), error = $12
     where id = $13 and holder = $1 and status = 'running' and page in ($14::bigint, $15::bigint)
+      -- Answers for pages of which there was nothing to record.
+      and asked >= $16::bigint
       and (select count(*) from freed) = cardinality($2::text[])
       -- As in RunOpen; here, because it saves a statement.
-      and set_config('idle_in_transaction_session_timeout', $16::text, true) is not null
+      and set_config('idle_in_transaction_session_timeout', $17::text, true) is not null
       and set_config(
           'synchronous_commit',
           case when current_setting('synchronous_commit') = 'off' then 'local' else current_setting('synchronous_commit') end,
@@ -420,10 +422,10 @@ with freed as (
 ), reached as (
     update loader_state as s
     -- The loader says how long ago it asked for the last page; the clock is ours alone.
-    set caught_up_at = statement_timestamp() - $17::interval,
-        complete_until = greatest(s.complete_until, $18::timestamptz),
-        held_back_by = $19::text, updated_at = clock_timestamp()
-    where $17::interval is not null and exists (select from ended)
+    set caught_up_at = statement_timestamp() - $18::interval,
+        complete_until = greatest(s.complete_until, $19::timestamptz),
+        held_back_by = $20::text, updated_at = clock_timestamp()
+    where $18::interval is not null and exists (select from ended)
 )
 select watermark_after from ended
 `
@@ -444,6 +446,7 @@ type RunFinishParams struct {
 	ID               int64
 	PageBefore       int64
 	Page             int64
+	Asked            int64
 	Idle             string
 	ReachedAgo       pgtype.Interval
 	CompleteUntil    *time.Time
@@ -469,6 +472,7 @@ func (q *Queries) RunFinish(ctx context.Context, db DBTX, arg RunFinishParams) (
 		arg.ID,
 		arg.PageBefore,
 		arg.Page,
+		arg.Asked,
 		arg.Idle,
 		arg.ReachedAgo,
 		arg.CompleteUntil,

@@ -15,7 +15,7 @@ import (
 //
 // Those of a run are commits: where something was found, the number of the page for which it was asked
 // is written into the run's row in the same transaction, and [Run.Record] of that page demands
-// it. For a row that is not sent since the mirror has it, and whose place the watermark passes, is lost if
+// it, as [Run.Finish] does. For a row that is not sent since the mirror has it, and whose place the watermark passes, is lost if
 // the warehouse goes back to before the mirror had it: whoever keeps that commit keeps all that
 // the answer has seen. It also finds out if the answer comes from another server, or another loader
 // has taken over; the error is then that of Record.
@@ -43,17 +43,19 @@ func (a *Answers) LastID(ctx context.Context) (string, error) { return a.ledger.
 
 // Delivered is [Ledger.Delivered] for a page.
 func (a *Answers) Delivered(ctx context.Context, page int64, ids []string) (map[string]struct{}, error) {
-	found, err := a.ledger.delivered(ctx, ids, a.note(page))
-	return found, a.explain(ctx, err)
+	noted := false
+	found, err := a.ledger.delivered(ctx, ids, a.note(page, &noted))
+	return found, a.close(ctx, page, noted, err)
 }
 
 // KnownRejects is [Ledger.KnownRejects] for a page.
 func (a *Answers) KnownRejects(ctx context.Context, page int64, interactionIDs []string) (map[string]KnownReject, error) {
-	known, err := a.ledger.knownRejects(ctx, interactionIDs, a.note(page))
-	return known, a.explain(ctx, err)
+	noted := false
+	known, err := a.ledger.knownRejects(ctx, interactionIDs, a.note(page, &noted))
+	return known, a.close(ctx, page, noted, err)
 }
 
-func (a *Answers) note(page int64) func(context.Context, pgx.Tx) error {
+func (a *Answers) note(page int64, noted *bool) func(context.Context, pgx.Tx) error {
 	if a.run == nil {
 		return nil
 	}
@@ -62,11 +64,16 @@ func (a *Answers) note(page int64) func(context.Context, pgx.Tx) error {
 		if err == nil && rows == 0 && !failpoint.Without("compare") {
 			err = errHeld
 		}
+		*noted = err == nil
 		return err
 	}
 }
 
-func (a *Answers) explain(ctx context.Context, err error) error {
+// close keeps in mind which commits there are, for the end of the run.
+func (a *Answers) close(ctx context.Context, page int64, noted bool, err error) error {
+	if err == nil && noted {
+		a.run.asked.Store(max(a.run.asked.Load(), page)) // One goroutine asks.
+	}
 	if errors.Is(err, errHeld) {
 		return a.run.lost(ctx)
 	}

@@ -40,7 +40,7 @@ type Reached struct {
 func (r *Run) Finish(ctx context.Context, end End) (watermark *time.Time, err error) {
 	c := end.Counters
 	params := queries.RunFinishParams{
-		ID: r.ID, Leases: r.leases, Tokens: r.tokens, Holder: r.holder, PageBefore: r.recorded, Page: r.tried, Status: string(end.Status), Idle: idleTimeout,
+		ID: r.ID, Leases: r.leases, Tokens: r.tokens, Holder: r.holder, PageBefore: r.recorded, Page: r.tried, Asked: r.asked.Load(), Status: string(end.Status), Idle: idleTimeout,
 		RowsRead: c.RowsRead, Sent: c.Sent, AlreadyDelivered: c.AlreadyDelivered, Rejected: c.Rejected, RejectedBefore: c.RejectedBefore, Batches: c.Batches, Retries: c.Retries,
 		Error: orNil(end.Err),
 	}

@@ -117,6 +117,8 @@ type Run struct {
 	// recorded is the number of the last page that this run has recorded, tried of the last that it
 	// tried to: the answer may have got lost.
 	recorded, tried int64
+	// asked is that of the last page which an answer kept rows of from being sent.
+	asked atomic.Int64
 	// begun is by this process's clock when the warehouse's was clock.
 	begun time.Time
 	clock time.Time
