@@ -188,7 +188,7 @@ func (s *session) warnDead() {
 	if s.run.Dead == 0 {
 		return
 	}
-	age := time.Since(s.run.DeadSince)
+	age := s.run.Now().Sub(s.run.DeadSince)
 	s.log.Warn("the previous run died without finishing and was marked interrupted", "runs", s.run.Dead,
 		"last_seen", s.run.DeadSince.UTC(), "age", age.Round(time.Second))
 	if age > deliveryMemory {

@@ -24,7 +24,7 @@ func (a *app) buildExplainCmd() *cobra.Command {
 		case a.json:
 			return a.printJSON(x)
 		}
-		a.printf("%s", explanationText(x, time.Now()))
+		a.printf("%s", explanationText(x))
 		return nil
 	})
 	return &cobra.Command{
@@ -46,7 +46,7 @@ row or the reject, and the run that made it. The last line answers: where is my 
 
 // explanationText is an explanation on a few lines, with the labels in one column and the
 // answer at the end.
-func explanationText(x trace.Explanation, now time.Time) string {
+func explanationText(x trace.Explanation) string {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-12s %s\n", label, fmt.Sprintf(format, args...))
@@ -82,10 +82,10 @@ func explanationText(x trace.Explanation, now time.Time) string {
 		line("reject", "%s (%s), tried %s, first %s, last %s", r.Reason, r.Detail, human.Times(int64(r.Attempts)), clock(&r.FirstSeenAt), clock(&r.LastSeenAt))
 	}
 	for _, run := range x.Runs {
-		line("run", "%s", runLine(run, now))
+		line("run", "%s", runLine(run, x.At))
 	}
 	for _, run := range x.Running {
-		line("running now", "%s", runLine(run, now))
+		line("running now", "%s", runLine(run, x.At))
 	}
 	fmt.Fprintf(&b, "%s\n", x.Answer)
 	return b.String()

@@ -94,7 +94,7 @@ func (a *alerts) look(ctx context.Context, src *config.Source, s *status.Source)
 	o := observation(s, s.At)
 	switch {
 	case s.Err != nil:
-		if time.Since(s.Failure.Since) >= awayFor {
+		if s.At.Sub(s.Failure.Since) >= awayFor {
 			a.away[src.Nickname] = a.tell(ctx, a.away[src.Nickname], o)
 		}
 		return
@@ -109,6 +109,10 @@ func (a *alerts) look(ctx context.Context, src *config.Source, s *status.Source)
 	}
 	if told, ok := a.away[src.Nickname]; ok && known.FailingSince == nil {
 		known.FailingSince = told.FailingSince
+		if since := known.FailingSince; since != nil {
+			// That was by this machine's clock.
+			known.FailingSince = new(s.At.Add(time.Until(*since)))
+		}
 	}
 	after, _ := alert.Next(known, o, a.collector.config.Alerts.LagOver)
 	if reflect.DeepEqual(known, after) {

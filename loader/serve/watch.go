@@ -40,9 +40,11 @@ func (m *memory) change(src *config.Source, how func(*status.Memory)) {
 // asked remembers what the databases said of a source.
 func (m *memory) asked(src *config.Source, s *status.Source) {
 	m.change(src, func(source *status.Memory) {
-		source.Waiting, source.AwaySince = s.Waiting, time.Time{}
-		if s.Err != nil {
-			source.AwaySince = s.Failure.Since
+		source.Waiting = s.Waiting
+		if s.Err == nil {
+			source.AwaySince = time.Time{}
+		} else if source.AwaySince.IsZero() {
+			source.AwaySince = time.Now()
 		}
 	})
 }

@@ -43,46 +43,62 @@ type Memory struct {
 // warehouse need not agree to the second.
 const aheadFrom = time.Minute
 
+// by returns the memory with its moments by a clock that is ahead of this machine's: what the
+// databases tell is compared with them.
+func (m Memory) by(ahead time.Duration) Memory {
+	if ahead == 0 {
+		return m
+	}
+	now := time.Now()
+	for _, at := range []*time.Time{&m.FailingSince, &m.RetryAt, &m.AwaySince} {
+		if !at.IsZero() {
+			// Both have a monotonic reading, so a clock that was set meanwhile counts for nothing.
+			*at = now.Round(0).Add(ahead + at.Sub(now))
+		}
+	}
+	return m
+}
+
 // waitingFor is for how long the number of rows that wait is shown.
 const waitingFor = time.Minute
 
 // Read asks for everything about one source. What keeps it from asking is the source's Failure,
 // and its Err. lagOver is the lag from which on a source is late; 0 = it never is.
 func Read(ctx context.Context, src *config.Source, db Databases, memory Memory, lagOver time.Duration) Source {
-	now := time.Now()
 	s := Source{
 		Nickname: src.Nickname, Schema: src.Schema, Timezone: src.Location.String(),
 		// In JSON an empty list is [], not null.
 		Running: []Run{}, LastRuns: []Run{}, Rejects: []ledger.RejectsOfReason{}, Slots: []ledger.Slot{},
 	}
+	s.At = time.Now()
+	history, ahead, err := s.ask(ctx, db, memory)
+	memory = memory.by(ahead)
 	if src.Schedule != nil {
-		s.Schedule, s.NextSlot = src.Schedule.Text(), new(src.Schedule.Next(now))
+		s.Schedule, s.NextSlot = src.Schedule.Text(), new(src.Schedule.Next(s.At))
 	}
-	if memory.RetryAt.After(now) {
+	if memory.RetryAt.After(s.At) {
 		s.RetryAt = &memory.RetryAt
 	}
-	s.At = now
-	history, err := s.ask(ctx, db, memory)
 	s.Err, s.Failure = err, failure(history, memory)
 	if err != nil {
-		s.Failure = &Failure{Since: cmp.Or(memory.AwaySince, now), Error: err.Error(), Hint: fault.HintOf(err)}
+		s.Failure = &Failure{Since: cmp.Or(memory.AwaySince, s.At), Error: err.Error(), Hint: fault.HintOf(err)}
 	}
 	s.State = s.state(lagOver)
 	s.Sentence = Sentence(&s, s.At)
 	return s
 }
 
-// ask asks the databases.
-func (s *Source) ask(ctx context.Context, db Databases, memory Memory) (ledger.History, error) {
+// ask asks the databases. ahead is how far the warehouse's clock is ahead of this machine's.
+func (s *Source) ask(ctx context.Context, db Databases, memory Memory) (history ledger.History, ahead time.Duration, err error) {
 	state, err := db.State(ctx)
 	if errors.Is(err, ledger.ErrNotMigrated) {
-		return ledger.History{}, nil
+		return history, 0, nil
 	}
 	if err != nil {
-		return ledger.History{}, err
+		return history, 0, err
 	}
 	if !state.Clock.IsZero() {
-		s.At = state.Clock
+		s.At, ahead = state.Clock, time.Until(state.Clock)
 	}
 	now := s.At
 	if at := state.WatermarkAt; at != nil && at.Sub(now) > aheadFrom {
@@ -93,9 +109,8 @@ func (s *Source) ask(ctx context.Context, db Databases, memory Memory) (ledger.H
 	s.CaughtUpAt, s.LagSeconds = state.CaughtUpAt, Lag(state.CaughtUpAt, now)
 	s.CompleteUntil, s.HeldBackBy, s.Announced = state.CompleteUntil, state.HeldBack, state.Alerts
 
-	history, err := db.History(ctx)
-	if err != nil {
-		return history, err
+	if history, err = db.History(ctx); err != nil {
+		return history, ahead, err
 	}
 	for _, r := range history.Running {
 		run := runOf(r, now)
@@ -120,7 +135,7 @@ func (s *Source) ask(ctx context.Context, db Databases, memory Memory) (ledger.H
 			s.WaitingError = err.Error() // It keeps the next run from running, too, and is the failure then.
 		}
 	}
-	return history, nil
+	return history, ahead, nil
 }
 
 func runOf(r ledger.RunRecord, now time.Time) Run {

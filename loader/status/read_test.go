@@ -122,3 +122,24 @@ func TestRead_CountsByTheWarehousesClock(t *testing.T) {
 	s = read(t, &databases{state: ledger.State{Clock: clock, WatermarkAt: &after}}, status.Memory{})
 	require.InDelta(t, 3600, *s.WatermarkAheadSeconds, 1)
 }
+
+// What a process remembers it remembers by its own clock. Compared as it is with what the databases
+// tell, it hid a failure where that clock was behind, and a success where it was ahead.
+func TestRead_RemembersByTheWarehousesClock(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{-3 * time.Hour, 3 * time.Hour} {
+		clock := time.Now().Add(ahead).Round(0)
+		remembered := status.Memory{
+			Err: errors.New("no table"), FailingSince: *ago(time.Hour), RetryAt: *ago(-time.Minute),
+		}
+		succeeded := func(before time.Duration) ledger.History {
+			return ledger.History{LastSuccess: &ledger.RunRecord{ID: 1, StartedAt: clock.Add(-before - time.Minute), FinishedAt: new(clock.Add(-before))}}
+		}
+		s := read(t, &databases{state: ledger.State{Clock: clock}, history: succeeded(90 * time.Minute)}, remembered)
+		require.NotNil(t, s.Failure, "it succeeded before it failed")
+		require.WithinDuration(t, clock.Add(-time.Hour), s.Failure.Since, 30*time.Second)
+		require.WithinDuration(t, clock.Add(time.Minute), *s.RetryAt, 30*time.Second)
+		s = read(t, &databases{state: ledger.State{Clock: clock}, history: succeeded(30 * time.Minute)}, remembered)
+		require.Nil(t, s.Failure, "another replica succeeded since")
+	}
+}

@@ -3,7 +3,6 @@ package trace
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/human"
@@ -18,7 +17,7 @@ func (x *explainer) selectRow() {
 	}
 	x.out.Selection = s
 	if x.Source.Schedule != nil {
-		s.NextSlot = new(x.Source.Schedule.Next(time.Now()))
+		s.NextSlot = new(x.Source.Schedule.Next(x.out.At))
 	}
 	first := x.State.WatermarkAt == nil && x.State.StartAt == nil
 	if first && !x.Source.StartAt.At.IsZero() {
@@ -39,7 +38,7 @@ func (x *explainer) selectRow() {
 			human.Exact(*x.State.NamespaceSince)
 	case s.StartAt != nil && exported.Before(*s.StartAt):
 		s.Why = "it was exported before start_at " + human.Exact(*s.StartAt)
-	case first && x.Source.StartAt.Now && exported.Before(time.Now()):
+	case first && x.Source.StartAt.Now && exported.Before(x.out.At):
 		s.Why = "start_at is now, and it was exported before the first run"
 	case first:
 		s.NextRunReadsIt, s.Why = true, "no run has read anything yet"

@@ -43,6 +43,8 @@ type Explanation struct {
 	Asked         string `json:"asked"`
 	InteractionID string `json:"interaction_id"`
 	MessageID     string `json:"message_id,omitempty"`
+	// At is when that was so, by the warehouse's clock; by this machine's while there is no schema.
+	At time.Time `json:"at"`
 
 	// Row is the row in the export by canonical column names, nil if it is gone.
 	Row        json.RawMessage `json:"row"`
@@ -119,6 +121,9 @@ func Row(ctx context.Context, c Config, id string) (Explanation, error) {
 		Source: src.Nickname, Schema: src.Schema, Asked: id, InteractionID: id,
 		Mirror: []ledger.MirrorRow{}, Runs: []ledger.RunRecord{}, Running: []ledger.RunRecord{},
 	}}
+	if x.out.At = c.State.Clock; x.out.At.IsZero() {
+		x.out.At = time.Now()
+	}
 	if c.ExportError != nil {
 		x.out.ExportError = c.ExportError.Error()
 	}
