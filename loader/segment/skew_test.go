@@ -17,7 +17,7 @@ import (
 func TestAheadOf(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
-	at := func(d time.Duration) time.Time { return noon.Add(d) }
+	at := noon.Add
 	const date = "Fri, 02 Jan 2026 12:00:00 GMT"
 	for name, c := range map[string]struct {
 		date, age      string
