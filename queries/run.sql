@@ -120,7 +120,12 @@ select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clo
         where b.status = 'running' and l.expires_at > clock_timestamp() and b.holder <> @holder
           and b.sends_before > coalesce(greatest(m.start_at, m.watermark_at - @lookback::interval), '-infinity')
         limit 1
-    ), '')::text as waits_for
+    ), '')::text as waits_for,
+    -- A start that is stored survives a crash of the server, as the end does.
+    set_config(
+        'synchronous_commit',
+        case when current_setting('synchronous_commit') = 'off' then 'local' else current_setting('synchronous_commit') end,
+        true)::text as synchronous
 from mark m join run on true;
 
 -- name: StateLock :exec

@@ -343,7 +343,12 @@ select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clo
         where b.status = 'running' and l.expires_at > clock_timestamp() and b.holder <> $1
           and b.sends_before > coalesce(greatest(m.start_at, m.watermark_at - $2::interval), '-infinity')
         limit 1
-    ), '')::text as waits_for
+    ), '')::text as waits_for,
+    -- A start that is stored survives a crash of the server, as the end does.
+    set_config(
+        'synchronous_commit',
+        case when current_setting('synchronous_commit') = 'off' then 'local' else current_setting('synchronous_commit') end,
+        true)::text as synchronous
 from mark m join run on true
 `
 
@@ -365,6 +370,7 @@ type RunBeginRow struct {
 	ClockLost   pgtype.Interval
 	Beside      bool
 	WaitsFor    string
+	Synchronous string
 }
 
 // What a run of new rows begins from, read and written under its lease: a start that is stored for
@@ -391,6 +397,7 @@ func (q *Queries) RunBegin(ctx context.Context, db DBTX, arg RunBeginParams) (Ru
 		&i.ClockLost,
 		&i.Beside,
 		&i.WaitsFor,
+		&i.Synchronous,
 	)
 	return i, err
 }
