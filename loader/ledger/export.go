@@ -21,7 +21,7 @@ func (e Export) String() string { return e.Relation + " of " + e.Place.String() 
 
 // Differs reports whether it is another one than what was stored, as far as both are known.
 func (e Export) Differs(stored Export) bool {
-	return stored.Relation != "" && e.Relation != stored.Relation || e.Place.differs(stored.Place)
+	return stored.Relation != "" && e.Relation != stored.Relation || e.differs(stored.Place)
 }
 
 // adds reports whether there is something in it that was not stored.

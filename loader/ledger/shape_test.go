@@ -35,9 +35,9 @@ func TestShape_IsWhatTheMigrationsMake(t *testing.T) {
 	}
 	const remedy = "go test ./loader/ledger -run TestShape -update"
 	for line := range strings.Lines(text) {
-		require.True(t, strings.Contains(shapeText, line), "%s\n%s", remedy, line)
+		require.Contains(t, shapeText, line, remedy)
 	}
-	require.Equal(t, len(shapeText), len(text), remedy)
+	require.Len(t, text, len(shapeText), remedy)
 	found, err := b.ledger.Differences(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, found)
