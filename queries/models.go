@@ -284,10 +284,12 @@ type PgRole struct {
 }
 
 type PgStatActivity struct {
-	Datname     *string
-	Pid         int32
-	BackendType *string
-	XactStart   *time.Time
+	Datname         *string
+	Usename         *string
+	ApplicationName *string
+	Pid             int32
+	BackendType     *string
+	XactStart       *time.Time
 }
 
 type PgStatSsl struct {

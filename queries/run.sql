@@ -332,3 +332,13 @@ update loader_state
 set unrecorded_at = sqlc.narg(unrecorded_at)::timestamptz, unrecorded_id = sqlc.narg(unrecorded_id)::text,
     updated_at = clock_timestamp()
 where exists (select from held);
+
+-- name: SessionsEnd :exec
+-- Ends what is left of the sessions of those whose lease ran out: a loader that vanished inside a
+-- statement holds locks for which its successor would wait. Sessions of another role we may not
+-- end, and don't touch.
+select pg_terminate_backend(a.pid)
+from loader_leases l
+join pg_stat_activity a on a.application_name = 'candu-loader ' || l.holder
+where l.name = any (@leases::text[]) and (l.expires_at <= clock_timestamp() or l.expires_at > clock_timestamp() + @far::interval)
+  and a.usename = current_user and a.datname = current_database() and a.pid <> pg_backend_pid();

@@ -938,6 +938,27 @@ func (q *Queries) RunsRunning(ctx context.Context, db DBTX) ([]LoaderRun, error)
 	return items, nil
 }
 
+const sessionsEnd = `-- name: SessionsEnd :exec
+select pg_terminate_backend(a.pid)
+from loader_leases l
+join pg_stat_activity a on a.application_name = 'candu-loader ' || l.holder
+where l.name = any ($1::text[]) and (l.expires_at <= clock_timestamp() or l.expires_at > clock_timestamp() + $2::interval)
+  and a.usename = current_user and a.datname = current_database() and a.pid <> pg_backend_pid()
+`
+
+type SessionsEndParams struct {
+	Leases []string
+	Far    pgtype.Interval
+}
+
+// Ends what is left of the sessions of those whose lease ran out: a loader that vanished inside a
+// statement holds locks for which its successor would wait. Sessions of another role we may not
+// end, and don't touch.
+func (q *Queries) SessionsEnd(ctx context.Context, db DBTX, arg SessionsEndParams) error {
+	_, err := db.Exec(ctx, sessionsEnd, arg.Leases, arg.Far)
+	return err
+}
+
 const stateCreate = `-- name: StateCreate :exec
 insert into loader_state (nickname, message_namespace) values ($1, $2)
 on conflict (singleton) do nothing

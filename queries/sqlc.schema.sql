@@ -22,7 +22,7 @@ create table pg_index (
     indexrelid oid not null, indrelid oid not null, indisunique boolean not null, indisvalid boolean not null,
     indisexclusion boolean not null, indpred text, indexprs text, indnkeyatts smallint not null, indkey smallint[] not null
 );
-create table pg_stat_activity (datname name, pid integer not null, backend_type text, xact_start timestamptz);
+create table pg_stat_activity (datname name, usename name, application_name text, pid integer not null, backend_type text, xact_start timestamptz);
 create table pg_prepared_xacts (database name not null);
 create table pg_roles (oid oid not null, rolname name not null);
 create table pg_stat_ssl (pid integer not null, ssl boolean not null);

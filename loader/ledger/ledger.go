@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -92,6 +93,22 @@ func (l *Ledger) writing() *Ledger {
 	w.begin = l.record
 	return &w
 }
+
+// named is the ledger of a run's holder. Its transactions carry the holder's name, so that who takes
+// over finds what is left of them, through a pooler too.
+func (l *Ledger) named(holder string) *Ledger {
+	n := *l
+	name := "; set local application_name to " + quoteText(sessionName(holder))
+	n.begin, n.record, n.ask = l.begin+name, l.record+name, l.ask+name
+	// Before it waits for the row.
+	n.locked = l.record + name + lockState
+	return &n
+}
+
+// sessionName is what the sessions of a holder are called in pg_stat_activity.
+func sessionName(holder string) string { return "candu-loader " + holder }
+
+func quoteText(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // Schema returns the schema's name.
 func (l *Ledger) Schema() string { return l.id.Schema }

@@ -102,13 +102,9 @@ type migrator struct {
 }
 
 func openMigrator(ctx context.Context, url secret.URL, id Identity) (*migrator, error) {
-	config, err := postgres.ConnConfig(url, postgres.Options{Name: "warehouse", ApplicationName: "candu-loader migrate"})
+	conn, config, err := postgres.Connect(ctx, url, postgres.Options{Name: "warehouse", ApplicationName: "candu-loader migrate"})
 	if err != nil {
 		return nil, err
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, postgres.Unreachable(ctx, err, "warehouse", url)
 	}
 	return &migrator{id: id, schema: pgx.Identifier{id.Schema}.Sanitize(), config: config, conn: conn, q: queries.New()}, nil
 }

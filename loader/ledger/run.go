@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -153,9 +154,17 @@ type Run struct {
 func (r *Run) Ledger() *Ledger { return r.ledger }
 
 // Holder returns a name for a holder of a lease: host, process, and a part of its
-// own for each call.
+// own for each call. It is short and plain enough to be part of a session's name, of which Postgres
+// keeps 63 bytes of ASCII.
 func Holder() string {
-	return fmt.Sprintf("%s:%d:%s", hostname(), os.Getpid(), uuid.NewString()[:8])
+	const mostOfHost = 28
+	host := strings.Map(func(r rune) rune {
+		if r > ' ' && r < 0x7f {
+			return r
+		}
+		return '_'
+	}, hostname())
+	return fmt.Sprintf("%s:%d:%s", host[:min(len(host), mostOfHost)], os.Getpid(), uuid.NewString()[:8])
 }
 
 func hostname() string {
@@ -172,16 +181,22 @@ var errHeld = errors.New("held")
 // an old one with [ErrNotMigrated]. In all cases nothing was written.
 func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 	latest := Latest()
-	run := &Run{ledger: l, leases: opts.Kind.leases(), holder: cmp.Or(opts.Holder, Holder())}
+	run := &Run{leases: opts.Kind.leases(), holder: cmp.Or(opts.Holder, Holder())}
 	if opts.Lease != "" {
 		run.leases = []string{opts.Lease}
 	}
+	run.ledger = l.named(run.holder)
 	var row queries.RunOpenRow
 	at, err := here(ctx, l.pool)
 	if err != nil {
 		return nil, l.explain(err, "asking where schema %q is", l.id.Schema)
 	}
 	err = l.inTx(ctx, "beginning a run", func(tx pgx.Tx) (err error) {
+		if !failpoint.Without("takeover") {
+			if err := l.q.SessionsEnd(ctx, tx, queries.SessionsEndParams{Leases: run.leases, Far: interval(2 * LeaseTTL)}); err != nil {
+				return err
+			}
+		}
 		facts, err := l.facts(ctx, tx)
 		if err != nil {
 			return err

@@ -36,29 +36,36 @@ type Options struct {
 
 // Open returns a pool and proves that the server answers. A server that does
 // not, or refuses the login, is a [fault.Precondition] with the remedy.
-// Nothing else is set on the connections: whatever a statement needs it sets
-// with `set local` in its own transaction.
+// Nothing but keepalives is set on the connections, and by a pooler not even these: whatever a
+// statement needs it sets with `set local` in its own transaction.
 func Open(ctx context.Context, url secret.URL, opts Options) (*pgxpool.Pool, error) {
 	config, err := poolConfig(url, opts)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := connect(ctx, config)
+	pool, _, err := connect(ctx, config, nil)
 	if err != nil {
 		return nil, Unreachable(ctx, err, opts.Name, url)
 	}
 	return pool, nil
 }
 
-// ConnConfig returns the configuration of one connection outside of any pool,
-// for migrations, which need session state.
-func ConnConfig(url secret.URL, opts Options) (*pgx.ConnConfig, error) {
-	config, err := pgx.ParseConfig(url.Reveal())
+// Connect makes one connection outside of any pool, for migrations, which need session state, and
+// returns with it the configuration for more of them.
+func Connect(ctx context.Context, url secret.URL, opts Options) (conn *pgx.Conn, config *pgx.ConnConfig, err error) {
+	config, err = pgx.ParseConfig(url.Reveal())
 	if err != nil {
-		return nil, badURL(url, opts)
+		return nil, nil, badURL(url, opts)
 	}
 	prepare(config, opts)
-	return config, nil
+	_, err = asking(config, nil, func() (err error) {
+		conn, err = pgx.ConnectConfig(ctx, config)
+		return err
+	})
+	if err != nil {
+		return nil, nil, Unreachable(ctx, err, opts.Name, url)
+	}
+	return conn, config, nil
 }
 
 func poolConfig(url secret.URL, opts Options) (*pgxpool.Config, error) {
@@ -78,17 +85,20 @@ func badURL(url secret.URL, opts Options) error {
 		WithHint("Expected postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full")
 }
 
-// connect opens a pool and makes its first connection.
-func connect(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	if err := pool.AcquireFunc(ctx, func(*pgxpool.Conn) error { return nil }); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return pool, nil
+// connect opens a pool and makes its first connection, asking for more at start-up; pooled is true
+// if a pooler refused that.
+func connect(ctx context.Context, config *pgxpool.Config, ask map[string]string) (pool *pgxpool.Pool, pooled bool, err error) {
+	pooled, err = asking(config.ConnConfig, ask, func() (err error) {
+		pool, err = pgxpool.NewWithConfig(ctx, config)
+		if err != nil {
+			return err
+		}
+		if err = pool.AcquireFunc(ctx, func(*pgxpool.Conn) error { return nil }); err != nil {
+			pool.Close()
+		}
+		return err
+	})
+	return pool, pooled, err
 }
 
 func prepare(config *pgx.ConnConfig, opts Options) {

@@ -101,3 +101,40 @@ func TestOpen_SaysWhatIsWrong(t *testing.T) {
 	require.Equal(t, fault.Config, fault.KindOf(err))
 	require.NotContains(t, err.Error(), "hunter2")
 }
+
+// Every connection over the network asks the server to notice that its other end vanished, within 20 s.
+func TestConnections_AskForKeepalives(t *testing.T) {
+	t.Parallel()
+	server, err := loadertest.Start(t.Context(), loadertest.Options{TCP: true})
+	require.NoError(t, err)
+	t.Cleanup(server.Stop)
+	url := server.URL("postgres", "postgres")
+	const shown = `select string_agg(current_setting(name), ' ' order by name) from unnest(array['tcp_keepalives_idle', 'tcp_keepalives_interval',
+		'tcp_keepalives_count', 'tcp_user_timeout', 'client_connection_check_interval']) name`
+	const asked = "5s 2 5 5 15000"
+	show := func(db postgres.DB) (text string) {
+		require.NoError(t, db.QueryRow(t.Context(), shown).Scan(&text))
+		return text
+	}
+	pool, err := postgres.Open(t.Context(), secret.URL(url), postgres.Options{Name: "warehouse"})
+	require.NoError(t, err)
+	defer pool.Close()
+	require.Equal(t, asked, show(pool))
+	r, err := postgres.OpenReader(t.Context(), secret.URL(url), postgres.Options{Name: "export"}, time.Second)
+	require.NoError(t, err)
+	defer r.Close()
+	require.NoError(t, r.Read(t.Context(), func(db postgres.DB) error {
+		require.Equal(t, asked, show(db))
+		return nil
+	}))
+	conn, config, err := postgres.Connect(t.Context(), secret.URL(url), postgres.Options{Name: "warehouse"})
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(t.Context()) }()
+	require.Equal(t, asked, show(conn))
+	require.Equal(t, "5", config.RuntimeParams["tcp_keepalives_idle"], "for golang-migrate's own connection")
+
+	own, err := postgres.Open(t.Context(), secret.URL(url+"&tcp_keepalives_idle=7"), postgres.Options{Name: "warehouse"})
+	require.NoError(t, err)
+	defer own.Close()
+	require.Equal(t, "5s 2 7 5 15000", show(own), "what the URL says counts")
+}

@@ -42,15 +42,10 @@ func OpenReader(ctx context.Context, url secret.URL, opts Options, timeout time.
 	}
 	limit := strconv.FormatInt(timeout.Milliseconds(), 10)
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
-	direct := config.Copy()
-	direct.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
-	direct.ConnConfig.RuntimeParams["statement_timeout"] = limit
-
-	pool, err := connect(ctx, direct)
+	pool, pooled, err := connect(ctx, config, map[string]string{"default_transaction_read_only": "on", "statement_timeout": limit})
 	begin := ""
-	if RefusesParameter(err) {
+	if pooled {
 		begin = "begin read only; set local statement_timeout = " + limit + "; set local timezone = 'UTC'"
-		pool, err = connect(ctx, config)
 	}
 	if err != nil {
 		return nil, Unreachable(ctx, err, opts.Name, url)
