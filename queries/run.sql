@@ -340,5 +340,5 @@ where exists (select from held);
 select pg_terminate_backend(a.pid)
 from loader_leases l
 join pg_stat_activity a on a.application_name = 'candu-loader ' || l.holder
-where l.name = any (@leases::text[]) and (l.expires_at <= clock_timestamp() or l.expires_at > clock_timestamp() + @far::interval)
+where l.name = any (@leases::text[]) and l.expires_at not between clock_timestamp() and clock_timestamp() + @far::interval
   and a.usename = current_user and a.datname = current_database() and a.pid <> pg_backend_pid();

@@ -942,7 +942,7 @@ const sessionsEnd = `-- name: SessionsEnd :exec
 select pg_terminate_backend(a.pid)
 from loader_leases l
 join pg_stat_activity a on a.application_name = 'candu-loader ' || l.holder
-where l.name = any ($1::text[]) and (l.expires_at <= clock_timestamp() or l.expires_at > clock_timestamp() + $2::interval)
+where l.name = any ($1::text[]) and l.expires_at not between clock_timestamp() and clock_timestamp() + $2::interval
   and a.usename = current_user and a.datname = current_database() and a.pid <> pg_backend_pid()
 `
 
