@@ -42,11 +42,11 @@ func newPoints(text string) (all points) {
 	return all
 }
 
-func (all points) reached(name string) (any bool) {
+func (all points) reached(name string) (here bool) {
 	for _, p := range all {
-		any = name == p.place && p.left.Add(-1) == 0 || any
+		here = name == p.place && p.left.Add(-1) == 0 || here
 	}
-	return any
+	return here
 }
 
 // At kills the process at the place of $CANDU_FAILPOINT_KILL ("place:n"), as nothing can be
