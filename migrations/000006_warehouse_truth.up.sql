@@ -30,7 +30,11 @@ alter table loader_state
     add column config_hash text,
     add column config_hash_before text,
     add column config_host text,
-    add column config_changed_at timestamptz;
+    add column config_host_before text,
+    add column config_changed_at timestamptz,
+    add column config_alternated_at timestamptz;
+
+alter table loader_slots add column schedule text;
 
 alter table loader_rejects drop constraint loader_rejects_reason_check;
 alter table loader_rejects add constraint loader_rejects_reason_check check (reason in (
@@ -62,4 +66,7 @@ comment on column loader_state.unrecorded_id is 'Its id.';
 comment on column loader_state.config_hash is 'A hash of the source''s configuration that the last run had, secrets left out.';
 comment on column loader_state.config_hash_before is 'The one before. Where the two alternate, machines have different configurations of this source.';
 comment on column loader_state.config_host is 'The host of the run that brought config_hash.';
+comment on column loader_state.config_host_before is 'The host of the run that brought the one before.';
 comment on column loader_state.config_changed_at is 'When config_hash changed.';
+comment on column loader_state.config_alternated_at is 'When it last changed back to the one before. NULL = it never did.';
+comment on column loader_slots.schedule is 'The schedule whose slot it is, and its time zone. NULL = an older version took it, by the one of loader_state.';

@@ -141,6 +141,8 @@ type LoaderSlot struct {
 	RecordedAt time.Time
 	// Until when its holder has the slot unless it renews that; NULL once the slot has ended.
 	HeldUntil *time.Time
+	// The schedule whose slot it is, and its time zone. NULL = an older version took it, by the one of loader_state.
+	Schedule *string
 }
 
 // candu-loader: where the source stands; one row.
@@ -205,8 +207,12 @@ type LoaderState struct {
 	ConfigHashBefore *string
 	// The host of the run that brought config_hash.
 	ConfigHost *string
+	// The host of the run that brought the one before.
+	ConfigHostBefore *string
 	// When config_hash changed.
 	ConfigChangedAt *time.Time
+	// When it last changed back to the one before. NULL = it never did.
+	ConfigAlternatedAt *time.Time
 }
 
 type PgAttrdef struct {

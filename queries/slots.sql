@@ -1,12 +1,19 @@
 -- name: SlotsLook :one
--- What the next slot is computed from. The clock is the database's, the one that
--- all replicas share. Slots in the future (the clock was wrong) don't count.
+-- What the next slot of a schedule is computed from. The clock is the database's, the one that
+-- all replicas share. Slots in the future (the clock was wrong) don't count, and those of another
+-- schedule neither: a machine may have another one, and this one's slots fell through where that one's
+-- came later. passed is the last slot that the asker knows to be recorded, by whomever; if it is
+-- not there, the warehouse went back.
 select
-    s.slots_schedule,
-    coalesce(
-        greatest((select max(l.slot_at) from loader_slots l where l.slot_at <= clock_timestamp()), s.slots_since),
-        clock_timestamp()
-    )::timestamptz as settled,
+    s.slots_schedule, s.slots_since,
+    coalesce(greatest(
+        (
+            select l.slot_at from loader_slots l
+            where l.slot_at <= clock_timestamp() and coalesce(l.schedule, s.slots_schedule) = @schedule::text
+            order by l.slot_at desc limit 1
+        ),
+        (select l.slot_at from loader_slots l where l.slot_at = sqlc.narg(passed)::timestamptz)
+    ), to_timestamp(0))::timestamptz as last,
     exists (
         select from loader_slots l
         where l.status = 'running' and l.held_until < clock_timestamp()
@@ -22,8 +29,8 @@ where slots_schedule is not distinct from sqlc.narg(before)::text;
 
 -- name: SlotsTake :many
 -- Who inserts a slot has it: exactly one replica, whatever their clocks say.
-insert into loader_slots (slot_at, status, note, holder, held_until)
-select unnest(@slots::timestamptz[]), @status::text, sqlc.narg(note)::text, @holder::text,
+insert into loader_slots (slot_at, schedule, status, note, holder, held_until)
+select unnest(@slots::timestamptz[]), @schedule::text, @status::text, sqlc.narg(note)::text, @holder::text,
     case when @status = 'running' then clock_timestamp() + @ttl::interval end
 on conflict (slot_at) do nothing
 returning slot_at;

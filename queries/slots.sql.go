@@ -206,11 +206,15 @@ func (q *Queries) SlotsEnd(ctx context.Context, db DBTX, arg SlotsEndParams) (in
 
 const slotsLook = `-- name: SlotsLook :one
 select
-    s.slots_schedule,
-    coalesce(
-        greatest((select max(l.slot_at) from loader_slots l where l.slot_at <= clock_timestamp()), s.slots_since),
-        clock_timestamp()
-    )::timestamptz as settled,
+    s.slots_schedule, s.slots_since,
+    coalesce(greatest(
+        (
+            select l.slot_at from loader_slots l
+            where l.slot_at <= clock_timestamp() and coalesce(l.schedule, s.slots_schedule) = $1::text
+            order by l.slot_at desc limit 1
+        ),
+        (select l.slot_at from loader_slots l where l.slot_at = $2::timestamptz)
+    ), to_timestamp(0))::timestamptz as last,
     exists (
         select from loader_slots l
         where l.status = 'running' and l.held_until < clock_timestamp()
@@ -219,21 +223,31 @@ select
 from loader_state s
 `
 
+type SlotsLookParams struct {
+	Schedule string
+	Passed   *time.Time
+}
+
 type SlotsLookRow struct {
 	SlotsSchedule *string
-	Settled       time.Time
+	SlotsSince    *time.Time
+	Last          time.Time
 	Abandoned     bool
 	Now           time.Time
 }
 
-// What the next slot is computed from. The clock is the database's, the one that
-// all replicas share. Slots in the future (the clock was wrong) don't count.
-func (q *Queries) SlotsLook(ctx context.Context, db DBTX) (SlotsLookRow, error) {
-	row := db.QueryRow(ctx, slotsLook)
+// What the next slot of a schedule is computed from. The clock is the database's, the one that
+// all replicas share. Slots in the future (the clock was wrong) don't count, and those of another
+// schedule neither: a machine may have another one, and this one's slots fell through where that one's
+// came later. passed is the last slot that the asker knows to be recorded, by whomever; if it is
+// not there, the warehouse went back.
+func (q *Queries) SlotsLook(ctx context.Context, db DBTX, arg SlotsLookParams) (SlotsLookRow, error) {
+	row := db.QueryRow(ctx, slotsLook, arg.Schedule, arg.Passed)
 	var i SlotsLookRow
 	err := row.Scan(
 		&i.SlotsSchedule,
-		&i.Settled,
+		&i.SlotsSince,
+		&i.Last,
 		&i.Abandoned,
 		&i.Now,
 	)
@@ -241,7 +255,7 @@ func (q *Queries) SlotsLook(ctx context.Context, db DBTX) (SlotsLookRow, error) 
 }
 
 const slotsRecent = `-- name: SlotsRecent :many
-select l.slot_at, l.status, l.run_id, l.note, l.holder, l.recorded_at, l.held_until, r.status as run_status
+select l.slot_at, l.status, l.run_id, l.note, l.holder, l.recorded_at, l.held_until, l.schedule, r.status as run_status
 from loader_slots l left join loader_runs r on r.id = l.run_id
 order by l.slot_at desc limit $1
 `
@@ -268,6 +282,7 @@ func (q *Queries) SlotsRecent(ctx context.Context, db DBTX, count int32) ([]Slot
 			&i.LoaderSlot.Holder,
 			&i.LoaderSlot.RecordedAt,
 			&i.LoaderSlot.HeldUntil,
+			&i.LoaderSlot.Schedule,
 			&i.RunStatus,
 		); err != nil {
 			return nil, err
@@ -328,25 +343,27 @@ func (q *Queries) SlotsRenew(ctx context.Context, db DBTX, arg SlotsRenewParams)
 }
 
 const slotsTake = `-- name: SlotsTake :many
-insert into loader_slots (slot_at, status, note, holder, held_until)
-select unnest($1::timestamptz[]), $2::text, $3::text, $4::text,
-    case when $2 = 'running' then clock_timestamp() + $5::interval end
+insert into loader_slots (slot_at, schedule, status, note, holder, held_until)
+select unnest($1::timestamptz[]), $2::text, $3::text, $4::text, $5::text,
+    case when $3 = 'running' then clock_timestamp() + $6::interval end
 on conflict (slot_at) do nothing
 returning slot_at
 `
 
 type SlotsTakeParams struct {
-	Slots  []time.Time
-	Status string
-	Note   *string
-	Holder string
-	Ttl    pgtype.Interval
+	Slots    []time.Time
+	Schedule string
+	Status   string
+	Note     *string
+	Holder   string
+	Ttl      pgtype.Interval
 }
 
 // Who inserts a slot has it: exactly one replica, whatever their clocks say.
 func (q *Queries) SlotsTake(ctx context.Context, db DBTX, arg SlotsTakeParams) ([]time.Time, error) {
 	rows, err := db.Query(ctx, slotsTake,
 		arg.Slots,
+		arg.Schedule,
 		arg.Status,
 		arg.Note,
 		arg.Holder,

@@ -43,21 +43,32 @@ func (l *Ledger) Slots(holder string) *Slots { return &Slots{ledger: l.writing()
 
 // SlotsView is what the next slot is computed from.
 type SlotsView struct {
-	// Schedule is the schedule by which slots were settled so far, with its time
-	// zone; nil if they never were.
+	// Schedule is the schedule with which somebody began last, with its time zone, and Since when;
+	// nil if nobody did.
 	Schedule *string
-	// Settled is the moment up to which every slot has a row.
-	Settled time.Time
+	Since    *time.Time
+	// Last is the last slot of the schedule that was asked for that has a row, and before which all
+	// have one; the zero time if there is none.
+	Last time.Time
 	// Abandoned is true if there are slots whose holder died.
 	Abandoned bool
 	// Now is the database's clock, which all replicas share.
 	Now time.Time
 }
 
-// Look reads where the accounting of slots stands.
-func (s *Slots) Look(ctx context.Context) (SlotsView, error) {
-	row, err := ask(ctx, s.ledger, "reading the slots", plain(s.ledger.q.SlotsLook), struct{}{})
-	return SlotsView{Schedule: row.SlotsSchedule, Settled: row.Settled, Abandoned: row.Abandoned, Now: row.Now}, err
+// Look reads where the accounting of a schedule's slots stands. passed is the last slot that is known
+// to be recorded, by whomever; the zero time = none is.
+func (s *Slots) Look(ctx context.Context, schedule string, passed time.Time) (SlotsView, error) {
+	params := queries.SlotsLookParams{Schedule: schedule}
+	if !passed.IsZero() {
+		params.Passed = &passed
+	}
+	row, err := ask(ctx, s.ledger, "reading the slots", s.ledger.q.SlotsLook, params)
+	view := SlotsView{Schedule: row.SlotsSchedule, Since: row.SlotsSince, Abandoned: row.Abandoned, Now: row.Now}
+	if row.Last.Unix() != 0 {
+		view.Last = row.Last
+	}
+	return view, err
 }
 
 // Begin begins the accounting with a schedule, from since on, in place of the
@@ -67,11 +78,11 @@ func (s *Slots) Begin(ctx context.Context, before *string, schedule string, sinc
 	return err
 }
 
-// Take records slots with a status and returns those that were not recorded
+// Take records slots of a schedule with a status and returns those that were not recorded
 // before. With SlotRunning they belong to the holder for [LeaseTTL].
-func (s *Slots) Take(ctx context.Context, slots []time.Time, status SlotStatus, note string) ([]time.Time, error) {
+func (s *Slots) Take(ctx context.Context, schedule string, slots []time.Time, status SlotStatus, note string) ([]time.Time, error) {
 	return ask(ctx, s.ledger, "recording slots", s.ledger.q.SlotsTake, queries.SlotsTakeParams{
-		Slots: slots, Status: string(status), Note: orNil(note), Holder: s.holder, Ttl: leaseTTL(),
+		Slots: slots, Schedule: schedule, Status: string(status), Note: orNil(note), Holder: s.holder, Ttl: leaseTTL(),
 	})
 }
 

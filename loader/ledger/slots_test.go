@@ -28,7 +28,7 @@ func TestSlots_AreTakenOnce(t *testing.T) {
 	for i := range taken {
 		wait.Go(func() {
 			var err error
-			if taken[i], err = b.ledger.Slots(Holder()).Take(t.Context(), slots, SlotRunning, ""); err != nil {
+			if taken[i], err = b.ledger.Slots(Holder()).Take(t.Context(), "@hourly UTC", slots, SlotRunning, ""); err != nil {
 				t.Error(err)
 			}
 		})
@@ -36,7 +36,7 @@ func TestSlots_AreTakenOnce(t *testing.T) {
 	wait.Wait()
 	all := slices.Concat(taken...)
 	require.Len(t, all, len(slots))
-	again, err := b.ledger.Slots("late").Take(t.Context(), slots, SlotMissed, "")
+	again, err := b.ledger.Slots("late").Take(t.Context(), "@hourly UTC", slots, SlotMissed, "")
 	require.NoError(t, err)
 	require.Empty(t, again)
 	require.Equal(t, "12", b.one(t, "select count(*) from loader_slots where status = 'running'"))
@@ -50,11 +50,11 @@ func TestSlots_AreAdoptedFromTheDeadAlone(t *testing.T) {
 	b.migrate(t)
 	first, heir, third := b.ledger.Slots("first"), b.ledger.Slots("heir"), b.ledger.Slots("third")
 	slots := hours(3)
-	_, err := first.Take(t.Context(), slots, SlotRunning, "")
+	_, err := first.Take(t.Context(), "@hourly UTC", slots, SlotRunning, "")
 	require.NoError(t, err)
 	abandoned := func(want bool) {
 		t.Helper()
-		view, err := heir.Look(t.Context())
+		view, err := heir.Look(t.Context(), "@hourly UTC", time.Time{})
 		require.NoError(t, err)
 		require.Equal(t, want, view.Abandoned)
 	}
@@ -98,7 +98,7 @@ func TestSlots_AreReleased(t *testing.T) {
 	b := setup(t)
 	b.migrate(t)
 	first, heir := b.ledger.Slots("first"), b.ledger.Slots("heir")
-	_, err := first.Take(t.Context(), hours(2), SlotRunning, "")
+	_, err := first.Take(t.Context(), "@hourly UTC", hours(2), SlotRunning, "")
 	require.NoError(t, err)
 	require.NoError(t, first.Release(t.Context(), hours(1), nil, "interrupted"))
 	got, err := heir.Adopt(t.Context())

@@ -26,6 +26,9 @@ const (
 	atOnce = 10_000
 	// awayMost bounds the wait while the database is away.
 	awayMost = 15 * time.Second
+	// besideFor is how long ago a schedule may have been in use that comes back, and still counts as
+	// another machine's rather than as one that was given up.
+	besideFor = 24 * time.Hour
 	// tickTimeout bounds one look at the slots.
 	tickTimeout = 30 * time.Second
 )
@@ -37,8 +40,13 @@ type worker struct {
 	log  *slog.Logger
 	once bool
 
-	// begun is true once the stored schedule is the configured one.
+	// begun is true once slots are counted by the configured schedule, since when.
 	begun bool
+	since time.Time
+	// passed is the last of its slots that is known to be recorded, by whomever.
+	passed time.Time
+	// other is the schedule of another machine that was told of.
+	other string
 	// job is under way, or nil.
 	job *job
 }
@@ -114,12 +122,13 @@ func (w *worker) tick(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !w.begun {
-		if err := w.begin(ctx, looking, book, &view); err != nil {
+	// The schema may be another one than at the last look, and the clock may have been put back.
+	if !w.begun || view.Schedule == nil || view.Since == nil || view.Since.After(view.Now) {
+		if view, err = w.begin(ctx, looking, book, view); err != nil {
 			return 0, err
 		}
-		w.begun = true
 	}
+	w.tellOther(view)
 	var adopted []time.Time
 	if view.Abandoned && w.job == nil {
 		claiming, cancel := claim(looking)
@@ -128,7 +137,7 @@ func (w *worker) tick(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	more, err := w.dispatch(ctx, looking, book, w.src.Schedule, view, adopted)
+	more, err := w.dispatch(ctx, looking, book, w.src.Schedule, w.settled(view), view.Now, adopted)
 	if err != nil || more {
 		return 0, err
 	}
@@ -136,61 +145,105 @@ func (w *worker) tick(ctx context.Context) (time.Duration, error) {
 	return max(0, min(next.Sub(view.Now), lookEvery)-time.Since(began)) + time.Millisecond, nil
 }
 
+// mine is the configured schedule, as it is stored.
+func (w *worker) mine() string { return w.src.Schedule.String() }
+
 // look reads the slots, after a migration if the schema is of an older version.
 func (w *worker) look(ctx context.Context) (*ledger.Slots, ledger.SlotsView, error) {
 	book, err := w.loader.Slots(ctx, w.src, w.holder)
 	if err != nil {
 		return nil, ledger.SlotsView{}, err
 	}
-	view, err := book.Look(ctx)
+	view, err := book.Look(ctx, w.mine(), w.passed)
 	if errors.Is(err, ledger.ErrNotMigrated) {
 		if _, err := w.loader.Migrate(ctx, w.src, ledger.MigrateOptions{}); err != nil {
 			return nil, view, err
 		}
-		view, err = book.Look(ctx)
+		view, err = book.Look(ctx, w.mine(), w.passed)
 	}
 	return book, view, err
 }
 
-// begin makes the configured schedule the one by which slots are counted. Slots of
-// another schedule before it are dispatched first.
-func (w *worker) begin(ctx, looking context.Context, book *ledger.Slots, view *ledger.SlotsView) error {
-	mine := w.src.Schedule.String()
-	if view.Schedule != nil && *view.Schedule == mine {
-		return nil
+// settled is the moment up to which all slots of the configured schedule have a row.
+func (w *worker) settled(view ledger.SlotsView) time.Time {
+	since := w.since
+	if *view.Schedule == w.mine() {
+		since = *view.Since
 	}
+	return later(since, view.Last)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// tellOther says once that another machine has another schedule. Each accounts for the slots of its
+// own.
+func (w *worker) tellOther(view ledger.SlotsView) {
+	switch other := *view.Schedule; other {
+	case w.mine():
+		w.other = ""
+	case w.other:
+	default:
+		w.other = other
+		w.log.Warn("another machine runs this source by another schedule: give all the same configuration", "here", w.mine(), "there", other)
+	}
+}
+
+// begin makes the configured schedule the one with which somebody began last. Slots of another
+// schedule before it are dispatched first.
+func (w *worker) begin(ctx, looking context.Context, book *ledger.Slots, view ledger.SlotsView) (ledger.SlotsView, error) {
 	since := view.Now
-	switch {
-	case view.Schedule != nil:
-		if err := w.dispatchBefore(ctx, looking, book, view); err != nil {
-			return err
+	switch ahead := view.Since != nil && view.Since.After(view.Now); {
+	case view.Schedule != nil && *view.Schedule == w.mine() && view.Since != nil && !ahead:
+		w.begun, w.since = true, *view.Since
+		return view, nil
+	case view.Schedule != nil && *view.Schedule != w.mine():
+		var err error
+		if since, err = w.dispatchBefore(ctx, looking, book, *view.Schedule); err != nil {
+			return view, err
 		}
-		since = view.Now
-		w.log.Info("the schedule was changed", "before", *view.Schedule, "now", mine)
+		if view.Last.After(since.Add(-besideFor)) {
+			// It was in use a short while ago: another machine has that one, and puts it back.
+			since = view.Last
+		}
+		w.log.Info("the schedule was changed", "before", *view.Schedule, "now", w.mine())
+	case ahead && !view.Last.IsZero():
+		since = view.Last
 	case w.once:
 		since = w.lastSlot(view.Now)
 	}
-	if err := book.Begin(looking, view.Schedule, mine, since); err != nil {
-		return err
+	if err := book.Begin(looking, view.Schedule, w.mine(), since); err != nil {
+		return view, err
 	}
-	view.Settled = since
-	return nil
+	w.begun, w.since = true, since
+	return book.Look(looking, w.mine(), w.passed)
 }
 
-// dispatchBefore dispatches what is due of the schedule by which slots were counted so far.
-func (w *worker) dispatchBefore(ctx, looking context.Context, book *ledger.Slots, view *ledger.SlotsView) error {
-	before, err := schedule.Restore(*view.Schedule)
+// dispatchBefore dispatches what is due of the schedule by which slots were counted so far, and
+// returns until when.
+func (w *worker) dispatchBefore(ctx, looking context.Context, book *ledger.Slots, text string) (time.Time, error) {
+	before, err := schedule.Restore(text)
 	if err != nil {
 		w.log.Warn("the previous schedule can't be read; its slots since the last recorded one are not accounted for", "error", err)
-		return nil
 	}
 	for {
-		more, err := w.dispatch(ctx, looking, book, before, *view, nil)
-		if err != nil || !more {
-			return err
+		view, lookErr := book.Look(looking, text, time.Time{})
+		if lookErr != nil || err != nil {
+			return view.Now, lookErr
 		}
-		if *view, err = book.Look(looking); err != nil {
-			return err
+		settled := view.Last
+		if view.Since != nil {
+			settled = later(*view.Since, view.Last)
+		}
+		if settled.IsZero() {
+			settled = view.Now
+		}
+		if more, err := w.dispatch(ctx, looking, book, before, settled, view.Now, nil); err != nil || !more {
+			return view.Now, err
 		}
 	}
 }
@@ -204,15 +257,15 @@ func (w *worker) lastSlot(now time.Time) time.Time {
 	return last
 }
 
-// dispatch records all slots that are due, and begins a job for those that are ours
+// dispatch records all slots of a schedule that are due, and begins a job for those that are ours
 // to run. more is true if there are too many to record at once.
 func (w *worker) dispatch(
-	ctx, looking context.Context, book *ledger.Slots, s *schedule.Schedule, view ledger.SlotsView, adopted []time.Time,
+	ctx, looking context.Context, book *ledger.Slots, s *schedule.Schedule, settled, now time.Time, adopted []time.Time,
 ) (more bool, err error) {
-	missed, due := w.due(s, view)
+	missed, due := w.due(s, settled, now)
 	if len(missed) > 0 {
 		note := fmt.Sprintf("nobody took it in time: catch_up is %s", w.src.CatchUp)
-		if err := w.take(looking, book, missed, ledger.SlotMissed, note); err != nil {
+		if err := w.take(looking, book, s, missed, ledger.SlotMissed, note); err != nil {
 			return false, err
 		}
 		if more = len(missed) == atOnce; more {
@@ -221,7 +274,7 @@ func (w *worker) dispatch(
 	}
 	if len(due) > 0 && w.job != nil {
 		if !w.job.giveWay() {
-			return false, w.take(looking, book, due, ledger.SlotSkippedOverlap, w.job.describe())
+			return false, w.take(looking, book, s, due, ledger.SlotSkippedOverlap, w.job.describe())
 		}
 		<-w.job.done
 		w.job = nil
@@ -229,11 +282,20 @@ func (w *worker) dispatch(
 	if len(due) > 0 {
 		claiming, cancel := claim(looking)
 		defer cancel()
-		if due, err = book.Take(claiming, due, ledger.SlotRunning, ""); err != nil {
+		all := due
+		if due, err = book.Take(claiming, s.String(), due, ledger.SlotRunning, ""); err != nil {
 			return false, err
 		}
+		w.pass(s, all)
 	}
-	return more, w.start(ctx, looking, book, append(adopted, due...), view.Now)
+	return more, w.start(ctx, looking, book, append(adopted, due...), now)
+}
+
+// pass notes that slots are recorded.
+func (w *worker) pass(s *schedule.Schedule, slots []time.Time) {
+	if s == w.src.Schedule {
+		w.passed = slots[len(slots)-1]
+	}
 }
 
 // claim outlives a shutdown: an answer that is not awaited would leave slots that are ours and
@@ -244,10 +306,10 @@ func claim(looking context.Context) (context.Context, context.CancelFunc) {
 
 // due returns the slots up to now that have no row: those that are too old to be
 // caught up with, and the others.
-func (w *worker) due(s *schedule.Schedule, view ledger.SlotsView) (missed, due []time.Time) {
-	for slot := s.Next(view.Settled); !slot.IsZero() && !slot.After(view.Now); slot = s.Next(slot) {
+func (w *worker) due(s *schedule.Schedule, settled, now time.Time) (missed, due []time.Time) {
+	for slot := s.Next(settled); !slot.IsZero() && !slot.After(now); slot = s.Next(slot) {
 		switch {
-		case !w.tooLate(slot, view.Now):
+		case !w.tooLate(slot, now):
 			due = append(due, slot)
 		case len(missed) == atOnce:
 			return missed, nil
@@ -263,10 +325,16 @@ func (w *worker) tooLate(slot, now time.Time) bool {
 }
 
 // take records slots that nobody runs.
-func (w *worker) take(ctx context.Context, book *ledger.Slots, slots []time.Time, status ledger.SlotStatus, note string) error {
-	taken, err := book.Take(ctx, slots, status, note)
-	if err != nil || len(taken) == 0 {
+func (w *worker) take(
+	ctx context.Context, book *ledger.Slots, s *schedule.Schedule, slots []time.Time, status ledger.SlotStatus, note string,
+) error {
+	taken, err := book.Take(ctx, s.String(), slots, status, note)
+	if err != nil {
 		return err
+	}
+	w.pass(s, slots)
+	if len(taken) == 0 {
+		return nil
 	}
 	w.watch.Slots(w.src, status, len(taken))
 	w.log.Warn("slots passed without a run", "slots", len(taken), "status", status, "first", taken[0].UTC(), "reason", note)

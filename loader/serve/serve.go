@@ -113,6 +113,9 @@ func (s *server) generation(cfg *config.Config) (*generation, error) {
 	}
 	g := &generation{config: cfg, loader: loader.New(cfg, s.log), done: make(chan struct{})}
 	memory := &memory{metrics: s.metrics, succeeded: func() { g.alerts.succeeded() }, sources: map[string]status.Memory{}}
+	if s.now != nil {
+		memory.inherit(s.now.collector.memory)
+	}
 	g.scheduler = scheduler.New(g.loader, cfg.Sources, s.log, memory)
 	g.collector = newCollector(g.loader, cfg, memory, s.trouble)
 	g.alerts = &alerts{

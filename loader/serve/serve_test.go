@@ -195,7 +195,7 @@ func TestRun_Answers(t *testing.T) {
 	code, _, text = b.get(t, "/healthz")
 	require.Equal(t, http.StatusOK, code, text)
 	code, _, text = b.get(t, "/readyz")
-	require.Equal(t, "warehouse: ok\nexport of Candu_Test: ok\n", text)
+	require.Equal(t, "warehouse: ok\nexport of Candu_Test: ok\nschema of Candu_Test: ok\n", text)
 	require.Equal(t, http.StatusOK, code)
 	code, _, _ = b.get(t, "/nothing")
 	require.Equal(t, http.StatusNotFound, code)

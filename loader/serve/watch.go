@@ -22,6 +22,15 @@ type memory struct {
 	sources map[string]status.Memory
 }
 
+// inherit takes over what another one remembers and no run tells again.
+func (m *memory) inherit(before *memory) {
+	before.mu.Lock()
+	defer before.mu.Unlock()
+	for nickname, source := range before.sources {
+		m.sources[nickname] = status.Memory{CaughtUpAt: source.CaughtUpAt, AwaySince: source.AwaySince}
+	}
+}
+
 // recall returns what is remembered of a source.
 func (m *memory) recall(src *config.Source) status.Memory {
 	m.mu.Lock()
@@ -45,6 +54,12 @@ func (m *memory) asked(src *config.Source, s *status.Source) {
 			source.AwaySince = time.Time{}
 		} else if source.AwaySince.IsZero() {
 			source.AwaySince = time.Now()
+		}
+		if s.Migrated {
+			source.CaughtUpAt = nil
+			if s.LagSeconds != nil {
+				source.CaughtUpAt = new(time.Now().Add(-time.Duration(*s.LagSeconds * float64(time.Second))))
+			}
 		}
 	})
 }

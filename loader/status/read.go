@@ -33,6 +33,9 @@ type Memory struct {
 	RetryAt time.Time
 	// AwaySince is since when the databases can't be asked; the zero time = they could be.
 	AwaySince time.Time
+	// CaughtUpAt is when a run last caught up, by this process's clock, as far as the databases told
+	// before they could not be asked any more; nil = they did not.
+	CaughtUpAt *time.Time
 	// Expected is about how many rows the scheduled run under way has to read.
 	Expected int64
 	// Waiting is what was counted last. It is shown for a minute, for counting asks the export.
@@ -82,6 +85,10 @@ func Read(ctx context.Context, src *config.Source, db Databases, memory Memory, 
 	s.Err, s.Failure = err, failure(history, memory)
 	if err != nil {
 		s.Failure = &Failure{Since: cmp.Or(memory.AwaySince, s.At), Error: err.Error(), Hint: fault.HintOf(err)}
+	}
+	if !s.Migrated {
+		// What can't be read goes on growing old.
+		s.CaughtUpAt, s.LagSeconds = memory.CaughtUpAt, Lag(memory.CaughtUpAt, s.At)
 	}
 	s.State = s.state(lagOver)
 	s.Sentence = Sentence(&s, s.At)

@@ -92,6 +92,23 @@ func TestRead_DatabasesAway(t *testing.T) {
 	require.True(t, s.Failure.Since.Before(*ago(59 * time.Minute)))
 }
 
+// A source whose state can't be read goes on growing old.
+func TestRead_LagOfWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	remembered := status.Memory{CaughtUpAt: ago(3 * time.Hour)}
+	for _, err := range []error{errors.New("connection refused"), fault.Wrap(fault.Precondition, ledger.ErrAbsent, "x"), ledger.ErrNotMigrated} {
+		s := read(t, &databases{stateErr: err}, remembered)
+		require.InDelta(t, 3*3600, *s.LagSeconds, 60, err)
+		require.Equal(t, remembered.CaughtUpAt, s.CaughtUpAt)
+		require.Nil(t, read(t, &databases{stateErr: err}, status.Memory{}).LagSeconds)
+	}
+	s := read(t, &databases{stateErr: fault.Wrap(fault.Precondition, ledger.ErrAbsent, "x")}, remembered)
+	require.Equal(t, status.Failing, s.State)
+	require.ErrorIs(t, s.Err, ledger.ErrAbsent)
+	s = read(t, &databases{state: ledger.State{CaughtUpAt: ago(time.Minute)}}, remembered)
+	require.InDelta(t, 60, *s.LagSeconds, 30)
+}
+
 func TestRead_CountsWhatWaitsOnceAMinute(t *testing.T) {
 	t.Parallel()
 	db := &databases{}
