@@ -93,7 +93,7 @@ bench-compare: setup ## Compare the benchmarks of the parts with another commit 
 torture: setup-test build ## Try to break the guarantees, the long version
 	CANDU_TORTURE=long $(GO) test -count=1 -timeout 120m -v ./loader/torture
 
-# Four minutes on two cores that have nothing else to do. MUTANTS='slot-taken-twice ...' tries those alone.
+# Ten minutes on two cores. MUTANTS='slot-taken-twice ...' tries those alone.
 mutants: setup-test ## Break the program on purpose, and demand that a test fails each time
 	$(GO) run ./cmd/internal/mutants $(MUTANTS)
 

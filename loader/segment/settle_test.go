@@ -77,6 +77,21 @@ func TestSettle_ABlanketRefusalIsFoundQuickly(t *testing.T) {
 	}
 }
 
+// So few are refused that nobody need ask for a while: what was accepted before all of it says
+// nothing about any of them.
+func TestSettle_AFewRefusalsAreNoReasonToReject(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][2]int{{2, 1}, {3, 1}, {30, 1}, {12, 10}, {21, 10}} {
+		j := &judged{from: 2, to: 1_000_000} // The first request is accepted.
+		batches, err := j.judge(t, make([]bool, c[0]), c[1])
+		require.Equal(t, fault.Precondition, fault.KindOf(err), "%d events in batches of %d", c[0], c[1])
+		settled(t, batches, false, j)
+		for _, b := range batches {
+			require.Empty(t, b.Refused)
+		}
+	}
+}
+
 // judge sends events of which some are bad, and settles what is undecided.
 func (j *judged) judge(t *testing.T, bad []bool, size int) (batches []*Batch, err error) {
 	t.Helper()
