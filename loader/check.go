@@ -23,6 +23,7 @@ func (l *Loader) Check(ctx context.Context, src *config.Source, offline bool) []
 			plan, _, err := l.MigrationPlan(ctx, src)
 			return plan, err
 		},
+		ConfigHash: ConfigHash(src),
 		SameExport: func(ctx context.Context) error { return l.checkExport(ctx, src) },
 		Rules: func(table *source.Table) *event.Rules {
 			return rules(src, table, ledger.State{}, segment.NewEncoder(src.Integrations))

@@ -3,6 +3,7 @@ package loader
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -56,7 +57,7 @@ func (l *Loader) Ready(ctx context.Context) []Readiness {
 	if readiness[0].Err != nil {
 		return readiness // It would be said once more for each schema.
 	}
-	return append(readiness, l.schemas(ctx)...)
+	return slices.Concat(readiness, l.schemas(ctx))
 }
 
 // schemas looks for the schemas of the sources that have a schedule.

@@ -85,6 +85,9 @@ func (l *Loader) inSessionAfter(ctx context.Context, src *config.Source, opts le
 	s := &session{loader: l, src: src, kind: opts.Kind, export: export, run: run, log: l.log.With("source", src.Nickname, "run", run.ID), hard: hard, soft: ctx}
 	s.warnDead()
 	err = s.live(func(s *session) error {
+		if err := s.noteConfig(); err != nil {
+			return err
+		}
 		if err := s.knowExport(); err != nil {
 			return err
 		}

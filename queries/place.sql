@@ -102,3 +102,14 @@ from (
 ) m
 where m.loader_interaction_id is not null and m.at is not null
 order by m.id desc limit @count;
+
+-- name: ConfigSet :many
+-- With which configuration a run begins. No row: it is the one of the run before, or the lease is lost.
+-- alternated: it is the one before that, so that two machines may have different ones.
+update loader_state s
+set config_hash = @hash::text, config_hash_before = s.config_hash, config_host = @host::text, config_host_before = s.config_host,
+    config_changed_at = statement_timestamp(),
+    config_alternated_at = case when s.config_hash_before = @hash then statement_timestamp() else s.config_alternated_at end
+where s.config_hash is distinct from @hash
+  and exists (select from loader_leases l where l.holder = @holder::text and l.expires_at > clock_timestamp())
+returning coalesce(s.config_alternated_at = s.config_changed_at, false)::boolean as alternated, coalesce(s.config_host_before, '')::text as host_before;

@@ -23,6 +23,49 @@ func (q *Queries) CommitDurably(ctx context.Context, db DBTX) error {
 	return err
 }
 
+const configSet = `-- name: ConfigSet :many
+update loader_state s
+set config_hash = $1::text, config_hash_before = s.config_hash, config_host = $2::text, config_host_before = s.config_host,
+    config_changed_at = statement_timestamp(),
+    config_alternated_at = case when s.config_hash_before = $1 then statement_timestamp() else s.config_alternated_at end
+where s.config_hash is distinct from $1
+  and exists (select from loader_leases l where l.holder = $3::text and l.expires_at > clock_timestamp())
+returning coalesce(s.config_alternated_at = s.config_changed_at, false)::boolean as alternated, coalesce(s.config_host_before, '')::text as host_before
+`
+
+type ConfigSetParams struct {
+	Hash   string
+	Host   string
+	Holder string
+}
+
+type ConfigSetRow struct {
+	Alternated bool
+	HostBefore string
+}
+
+// With which configuration a run begins. No row: it is the one of the run before, or the lease is lost.
+// alternated: it is the one before that, so that two machines may have different ones.
+func (q *Queries) ConfigSet(ctx context.Context, db DBTX, arg ConfigSetParams) ([]ConfigSetRow, error) {
+	rows, err := db.Query(ctx, configSet, arg.Hash, arg.Host, arg.Holder)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ConfigSetRow
+	for rows.Next() {
+		var i ConfigSetRow
+		if err := rows.Scan(&i.Alternated, &i.HostBefore); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const exportReset = `-- name: ExportReset :exec
 update loader_state
 set watermark_at = start_at, watermark_id = null, complete_until = null, held_back_by = null,

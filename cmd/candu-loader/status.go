@@ -100,6 +100,9 @@ func statusText(s *status.Source, now time.Time) string {
 	fmt.Fprintf(&b, "%s (schema %s)\n", s.Nickname, s.Schema)
 	if s.Migrated {
 		standing(s, now, line)
+		if s.ConfigAlternates != "" {
+			line("configuration", s.ConfigAlternates)
+		}
 		for _, r := range s.Running {
 			line("running", runLine(r.RunRecord, now))
 		}

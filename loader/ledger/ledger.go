@@ -168,6 +168,8 @@ type State struct {
 	// a namespace of its own: what the export has up to there the other one sent. nil = it is no copy.
 	NamespaceSince   *time.Time
 	NamespaceSinceID *string
+	// Configs are the configurations of the last runs.
+	Configs Configs
 	// Export is what the watermark is about, as far as it is known.
 	Export Export
 	// KeyStored is true if it is known with which write key the events went out.
@@ -199,7 +201,7 @@ func stateOf(s queries.LoaderState, version int64) State {
 	}
 	return State{
 		MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
-		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, KeyStored: s.WriteKeyHash != nil, Export: exportOf(s),
+		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, KeyStored: s.WriteKeyHash != nil, Export: exportOf(s), Configs: configsOf(s),
 		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
 	}
 }

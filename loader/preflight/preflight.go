@@ -63,6 +63,8 @@ type Target struct {
 	Plan   func(ctx context.Context) (ledger.Migration, error)
 	// SameExport refuses an export that the watermark is not about.
 	SameExport func(ctx context.Context) error
+	// ConfigHash is that of the source's configuration here.
+	ConfigHash string
 	// Rules make events of the table's rows; the namespace does not matter.
 	Rules func(table *source.Table) *event.Rules
 }
@@ -147,7 +149,7 @@ func (c *checker) warehouse(ctx context.Context) {
 		c.add(LevelError, "warehouse_read_only", "warehouse.url must lead to the primary.", "the warehouse is a replica, it can't be written to")
 	}
 	plan, err := c.Plan(ctx)
-	_, stateErr := book.State(ctx)
+	state, stateErr := book.State(ctx)
 	broken := !errors.Is(stateErr, ledger.ErrAbsent) && c.schema(ctx, book)
 	switch {
 	case broken: // What else goes wrong, does so for that.
@@ -165,12 +167,7 @@ func (c *checker) warehouse(ctx context.Context) {
 		c.add(LevelInfo, "schema_current", "", "schema %q is at version %d", c.Source.Schema, plan.To)
 	}
 	if err == nil && !broken && stateErr == nil {
-		stateErr = book.Confirm(ctx)
-	}
-	if err == nil && !broken && stateErr == nil {
-		if err := c.SameExport(ctx); err != nil {
-			c.trouble("export_other", err)
-		}
+		stateErr = c.identity(ctx, book, state)
 	}
 	if err == nil && !broken && stateErr != nil && !errors.Is(stateErr, ledger.ErrAbsent) && !errors.Is(stateErr, ledger.ErrNotMigrated) {
 		c.trouble("schema_unusable", stateErr)

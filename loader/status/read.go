@@ -116,6 +116,9 @@ func (s *Source) ask(ctx context.Context, db Databases, memory Memory) (history 
 	s.CaughtUpAt, s.LagSeconds = state.CaughtUpAt, Lag(state.CaughtUpAt, now)
 	s.CompleteUntil, s.HeldBackBy, s.Announced = state.CompleteUntil, state.HeldBack, state.Alerts
 
+	if c := state.Configs; c.Alternate(now) {
+		s.ConfigAlternates = c.Words()
+	}
 	if history, err = db.History(ctx); err != nil {
 		return history, ahead, err
 	}

@@ -58,6 +58,9 @@ type Source struct {
 	// why that lies well before CaughtUpAt, "" if it does not.
 	CompleteUntil *time.Time `json:"complete_until"`
 	HeldBackBy    string     `json:"held_back_by,omitempty"`
+	// ConfigAlternates says that runs of two machines have different configurations of it, "" if they
+	// don't.
+	ConfigAlternates string `json:"config_alternates,omitempty"`
 	Waiting
 
 	// Running are the runs under way, backfills too; LastRuns the last ones, the newest first.

@@ -63,6 +63,14 @@ func TestWhatIsToBeTypedIsCode(t *testing.T) {
 	}
 }
 
+func TestTwoConfigurationsAreTold(t *testing.T) {
+	const words = "the configuration of this source goes back and forth"
+	source := statuspage.Source{Source: status.Source{Nickname: "x", State: status.Fresh}}
+	require.NotContains(t, render(t, statuspage.View{Sources: []statuspage.Source{source}}), words)
+	source.ConfigAlternates = words
+	require.Contains(t, render(t, statuspage.View{Sources: []statuspage.Source{source}}), words)
+}
+
 func TestIdsAreUnique(t *testing.T) {
 	v := twentyView()
 	for i, nickname := range []string{"a b", "a-b", "a/b", strings.Repeat("x", 50), strings.Repeat("x", 51), ""} {

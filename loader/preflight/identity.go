@@ -1,0 +1,34 @@
+package preflight
+
+import (
+	"context"
+	"time"
+
+	"github.com/candu-loader/candu-loader/loader/ledger"
+)
+
+// identity looks whether schema, write key, export and configuration are those of the runs before. It
+// returns why a run would refuse the schema.
+func (c *checker) identity(ctx context.Context, book *ledger.Ledger, state ledger.State) error {
+	const hint = "Give all machines that run this source the same configuration: schedule, lookback, table, columns and kinds, for example."
+	now := time.Now()
+	if !state.Clock.IsZero() {
+		now = state.Clock
+	}
+	switch configs := state.Configs; {
+	case configs.Alternate(now):
+		c.add(LevelWarning, "config_alternates", hint, "%s", configs.Words())
+	case configs.Hash != "" && configs.Hash != c.ConfigHash && configs.Before == c.ConfigHash:
+		c.add(LevelWarning, "config_alternates", hint,
+			"the configuration here is the one before the last run's, which came from host %s: two machines may have different ones", configs.Host)
+	case configs.Hash != "" && configs.Hash != c.ConfigHash:
+		c.add(LevelInfo, "config_changed", "", "the last run, on host %s, had another configuration of this source", configs.Host)
+	}
+	if err := book.Confirm(ctx); err != nil {
+		return err
+	}
+	if err := c.SameExport(ctx); err != nil {
+		c.trouble("export_other", err)
+	}
+	return nil
+}
