@@ -34,7 +34,7 @@ func TestVerify_Command(t *testing.T) {
 	}
 	code, out, _ = b.call(t, "verify", "Candu_A", "--to", "2001-01-01")
 	require.Equal(t, 0, code, "a range without rows")
-	require.Contains(t, out, "proved: 0 rows of the export")
+	require.Contains(t, out, "nothing to prove: 0 rows of the export")
 
 	db := loadertest.Pool(t, b.url)
 	_, err := db.Exec(t.Context(), "delete from candu_a.screens where id = (select min(id) from candu_a.screens)")

@@ -67,6 +67,11 @@ func (m *migrator) answer(ctx context.Context, tx pgx.Tx, opts MigrateOptions, a
 		return nil // Which is refused right after.
 	}
 	namespace := state.MessageNamespace
+	if opts.NewNamespace && m.id.confirm(state, at) == nil && state.WriteKeyHash != nil {
+		// Rows that are read again would go out once more, under other ids.
+		return fault.New(fault.Precondition, "giving schema %q a new namespace: it is no copy, as far as can be known: write key and place are those that its events were sent with", m.id.Schema).
+			WithHint("Leave out --new-namespace. If this is the copy after all, give it the write key of its own Segment source first.")
+	}
 	if opts.NewNamespace {
 		if namespace, err = m.newNamespace(ctx, tx, state); err != nil {
 			return err

@@ -84,7 +84,7 @@ func (x *explainer) conclude() {
 	case out.ExportedAt == nil || out.Selection.StartAt != nil && out.ExportedAt.Before(*out.Selection.StartAt) || out.Selection.WatermarkAt == nil:
 		out.Place, out.Answer = Excluded, "It was not sent, and no run will send it: "+out.Selection.Why+"."
 		if out.ExportedAt != nil && out.Selection.WatermarkAt != nil {
-			out.Answer += fmt.Sprintf(" `candu-loader backfill %s --from D --to D` does.", human.Quote(out.Source))
+			out.Answer += fmt.Sprintf(" `candu-loader backfill %s --from DAY --to DAY_AFTER` does.", human.Quote(out.Source))
 		}
 	default:
 		out.Place = Missing
