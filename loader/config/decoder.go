@@ -60,7 +60,11 @@ func fieldsOf(to reflect.Value) []field {
 
 // decode fills c.
 func (d *decoder) decode(text []byte, c *Config) {
-	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	tokens := d.tokens(text)
+	if len(d.problems) > 0 {
+		return
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		p := Problem{File: d.path, Text: strings.TrimSpace(err.Error()),
 			Hint: "The file must be YAML; look at the indentation and at quotes around values with `: ` or `#`."}
@@ -70,16 +74,16 @@ func (d *decoder) decode(text []byte, c *Config) {
 		d.problems = Problems{p}
 		return
 	}
-	for _, doc := range file.Docs {
-		if doc.Body != nil {
-			to := reflect.ValueOf(c).Elem()
-			d.preset(to)
-			d.mapping("", doc.Body, to)
-			d.rules(c)
-			return
-		}
+	begins := slices.IndexFunc(file.Docs, func(doc *ast.DocumentNode) bool { return doc.Body != nil && doc.Body.Type() != ast.DirectiveType })
+	if begins < 0 {
+		d.problem("", "config.yaml of the repository is a commented example.", "the file is empty")
+		return
 	}
-	d.problem("", "config.yaml of the repository is a commented example.", "the file is empty")
+	d.oneDocument(tokens)
+	to := reflect.ValueOf(c).Elem()
+	d.preset(to)
+	d.mapping("", file.Docs[begins].Body, to)
+	d.rules(c)
 }
 
 // preset gives the fields of a struct their defaults.
@@ -210,13 +214,13 @@ func (d *decoder) entries(path string, node ast.Node, known []string) map[string
 // pairs returns the values of a mapping, whatever its keys are called; nil if it is none.
 func (d *decoder) pairs(path string, node ast.Node) map[string]ast.Node {
 	var pairs []*ast.MappingValueNode
-	switch node := unwrap(node).(type) {
+	switch node := d.unwrap(path, node).(type) {
 	case *ast.MappingNode:
 		pairs = node.Values
 	case *ast.MappingValueNode:
 		pairs = append(pairs, node)
 	default:
-		d.problem(path, "", "expected keys and values, found %s", kindOf(node))
+		d.expected(path, "keys and values", node)
 		return nil
 	}
 	values := map[string]ast.Node{}
@@ -225,7 +229,7 @@ func (d *decoder) pairs(path string, node ast.Node) map[string]ast.Node {
 		at := join(path, name)
 		if pair.Key.Type() == ast.MergeKeyType {
 			d.lines[at] = line
-			d.problem(at, "Write the keys out.", "expected a key, found merge key")
+			d.problem(at, "Write the keys out.", "is a merge key, which is not read")
 			continue
 		}
 		if d.lines[at] > 0 {
@@ -233,7 +237,7 @@ func (d *decoder) pairs(path string, node ast.Node) map[string]ast.Node {
 			continue
 		}
 		d.lines[at] = line
-		values[name] = unwrap(pair.Value)
+		values[name] = d.unwrap(at, pair.Value)
 	}
 	return values
 }
@@ -244,7 +248,7 @@ func (d *decoder) items(path string, node ast.Node) []ast.Node {
 	if list, ok := node.(*ast.SequenceNode); ok {
 		items = list.Values
 	} else if _, scalar := node.(ast.ScalarNode); !scalar {
-		d.problem(path, "", "expected a list, found %s", kindOf(node))
+		d.expected(path, "a list", node)
 		return nil
 	}
 	for i, item := range items {
@@ -255,17 +259,17 @@ func (d *decoder) items(path string, node ast.Node) []ast.Node {
 
 // text returns a scalar with its variables expanded; one that has a problem counts for nothing.
 func (d *decoder) text(path string, node ast.Node) string {
-	switch node := unwrap(node).(type) {
+	switch node := d.unwrap(path, node).(type) {
 	case *ast.LiteralNode:
 		return d.expand(path, node.Value.Value)
 	case *ast.NullNode:
 		return ""
 	case *ast.AliasNode:
-		d.problem(path, "Write the value out.", "expected text, found alias")
+		d.expected(path, "text", node)
 	case ast.ScalarNode:
 		return d.expand(path, node.GetToken().Value)
 	default:
-		d.problem(path, "", "expected text, found %s", kindOf(node))
+		d.expected(path, "text", node)
 	}
 	return ""
 }
@@ -332,9 +336,10 @@ func join(path, key string) string {
 
 func itemPath(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
-// unwrap looks through an anchor and a tag.
-func unwrap(node ast.Node) ast.Node {
+// unwrap looks through an anchor, which is a problem, and a tag.
+func (d *decoder) unwrap(path string, node ast.Node) ast.Node {
 	if anchor, ok := node.(*ast.AnchorNode); ok {
+		d.problem(path, "Take it away, and write the value out where it was used. "+quoteIt, "has an anchor (&), which is not read")
 		node = anchor.Value
 	}
 	if tag, ok := node.(*ast.TagNode); ok {
@@ -343,5 +348,15 @@ func unwrap(node ast.Node) ast.Node {
 	return node
 }
 
-// kindOf says in YAML's words what a node is; what stands in it may be a secret.
-func kindOf(node ast.Node) string { return node.Type().YAMLName() }
+// quoteIt is for those who never heard of anchors: what a password may begin with.
+const quoteIt = "A text that begins with * or & needs quotes around it."
+
+// expected says that a node is something else. Only its kind is told, in YAML's words; what stands in
+// it may be a secret.
+func (d *decoder) expected(path, what string, node ast.Node) {
+	if _, ok := node.(*ast.AliasNode); ok {
+		d.problem(path, "Write the value out. "+quoteIt, "is an alias (*), which is not read")
+		return
+	}
+	d.problem(path, "", "expected %s, found %s", what, node.Type().YAMLName())
+}

@@ -82,7 +82,7 @@ func inOrder(pairs map[string]ast.Node) iter.Seq2[string, ast.Node] {
 
 // plain reads what may be any value, with variables expanded in its texts.
 func (d *decoder) plain(path string, node ast.Node) any {
-	switch node := unwrap(node).(type) {
+	switch node := d.unwrap(path, node).(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 		object := map[string]any{}
 		for name, value := range inOrder(d.pairs(path, node)) {

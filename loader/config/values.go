@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+	_ "time/tzdata" // Images without the tz database know their zones too.
 
 	"github.com/google/uuid"
 

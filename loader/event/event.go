@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 )
@@ -175,5 +176,17 @@ func Present(s string) string {
 	return s
 }
 
-// blank reports whether there is nothing but white space.
+// blank reports whether there is nothing but white space, as Unicode has it.
 func blank(s string) bool { return strings.TrimSpace(s) == "" }
+
+// NotBlank is the same for Postgres: a regular expression that a text matches unless it is blank. It
+// names the code points, for what \s means there depends on version, provider and collation.
+var NotBlank = func() string {
+	var class strings.Builder
+	for _, r := range unicode.White_Space.R16 { // There is none beyond.
+		for c := rune(r.Lo); c <= rune(r.Hi); c += rune(r.Stride) {
+			fmt.Fprintf(&class, `\u%04x`, c)
+		}
+	}
+	return "[^" + class.String() + "]"
+}()

@@ -3,7 +3,6 @@
 package schedule
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,34 +33,6 @@ const allHours = 1<<24 - 1
 // horizon is how many years ahead a slot is looked for; robfig/cron looks five
 // years ahead.
 const horizon = 5
-
-// ErrTimeZone says that an expression has a time zone in it.
-var ErrTimeZone = errors.New("the time zone does not belong here")
-
-// Parse reads a cron expression of five fields or a descriptor. One whose slots
-// never come is an error.
-func Parse(text string, location *time.Location) (*Schedule, error) {
-	if strings.Contains(text, "TZ=") {
-		return nil, fmt.Errorf("%q: %w", text, ErrTimeZone)
-	}
-	parser := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
-	parsed, err := parser.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%q: %w", text, err)
-	}
-	s := &Schedule{text: text, location: location}
-	switch parsed := parsed.(type) { // The parser makes no others.
-	case cron.ConstantDelaySchedule:
-		s.every = parsed.Delay
-	case *cron.SpecSchedule:
-		s.fields = *parsed
-		s.fields.Location = time.UTC
-	}
-	if s.Next(time.Now()).IsZero() {
-		return nil, fmt.Errorf("%q never comes", text)
-	}
-	return s, nil
-}
 
 // Restore reads what String wrote.
 func Restore(text string) (*Schedule, error) {

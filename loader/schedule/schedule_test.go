@@ -119,3 +119,53 @@ func TestParse_Errors(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "2028-02-29", s.Next(time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)).Format(time.DateOnly))
 }
+
+// 7 is Sunday as 0 is, alone, in lists, at the end of a range, by name and with a step.
+func TestParse_Sunday(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"7": "0", "07": "0", "1,7": "0,1", "5-7": "0,5,6", "1-7": "0-6", "7-7": "0", "0-7": "0-6", "fri-sun": "0,5,6", "SAT-7": "0,6", "1-7/2": "0,1,3,5",
+		"2-7/3": "2,5", "3,6-7": "0,3,6", "mon-sun": "0-6", "sun-tue": "0-2", "sun": "0", "7/2": "0", "1-7/1": "0-6",
+	} {
+		got, expected := parse(t, "0 3 * * "+text, "UTC"), parse(t, "0 3 * * "+want, "UTC")
+		at := time.Unix(1_800_000_000, 0)
+		for range 20 {
+			require.Equal(t, expected.Next(at), got.Next(at), "%s as %s", text, want)
+			at = got.Next(at)
+		}
+		require.Equal(t, "0 3 * * "+text, got.Text(), "shown as it was written")
+	}
+	for _, text := range []string{"8", "6-8", "7-1", "5-1", "0 3 7 13 7"} {
+		_, err := schedule.Parse("0 3 * * "+text, time.UTC)
+		require.Error(t, err, text)
+	}
+}
+
+// What other schedulers know and cron does not is named, in place of "failed to parse int".
+func TestParse_Foreign(t *testing.T) {
+	t.Parallel()
+	for want, texts := range map[string][]string{
+		"L, the last":             {"0 3 L * *", "0 3 L-3 * *", "0 3 1,L * *", "0 3 * * 5L", "0 3 * * friL", "0 3 l * *"},
+		"W, the nearest":          {"0 3 15W * *", "0 3 W * *"},
+		"LW, the last":            {"0 3 LW * *"},
+		"#, the n-th":             {"0 3 * * 5#2", "0 3 * * fri#2", "0 3 * * 1#1,3#2"},
+		"Jenkins'":                {"H 3 * * *", "H/15 * * * *", "H(0-29) * * * *", "0 H(1-3) * * *", "h * * * *"},
+		"time zone":               {"TZ=Asia/Tokyo 0 3 * * *", "CRON_TZ=UTC @daily", "TZ=UTC", "0 3 * * * TZ=UTC", "cron_tz=UTC 0 3 * * *"},
+		"nothing but blanks":      {" ", "\t", "\u3000"},
+		"blank around it":         {" @hourly", "@hourly ", "@every 5m\n", "\u00a0@daily"},
+		"blank beside":            {"1, 2 * * * *", "1 ,2 * * * *", "0 1 - 5 * * *", "* /15 * * * *", "*/ 15 * * * *", "0 3 * * 1- 5"},
+		"blank in it":             {"@hourly @daily", "@ hourly"},
+		"can't be seen":           {"0\u200b 3 * * *", "\ufeff@hourly", "0 3 * * *\x00"},
+		"one blank, behind":       {"@every", "@every5m", "@every  5m", "@every 5 m", "@every\t5m"},
+		"whole seconds, at least": {"@every 500ms", "@every 0s", "@every -5m", "@every 1ns", "@every 1500ms", "@every 0"},
+		"none for seconds":        {"0 0 3 * * *", "0 0 3 ? * * 2026"},
+	} {
+		for _, text := range texts {
+			_, err := schedule.Parse(text, time.UTC)
+			require.ErrorContains(t, err, want, "%q", text)
+		}
+	}
+	for _, text := range []string{"0 3 * JUL WED", "0 3 * jan-mar thu", " 0  3 * * 1-5 ", "0 3 ? * *", "*/15 * * * *", "@midnight", "@every 1s", "@every 1h30m"} {
+		parse(t, text, "UTC")
+	}
+}

@@ -2,10 +2,13 @@ package source
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/candu-loader/candu-loader/loader/event"
 )
 
 // Kinds are the spellings of the column kind, for fingerprints.
@@ -47,7 +50,9 @@ func (t *Table) dayExpression() string {
 // kindExpression is the row's kind by the configured spellings.
 func (t *Table) kindExpression(c *conditions, kinds Kinds) string {
 	if !t.HasKind {
-		return "case when " + t.sanitized(colEventName) + "::text ~ '\\S' then 'interaction' else 'view' end"
+		// The collation, for there are some that regular expressions refuse; E, for backslashes of any setting.
+		notBlank := "E'" + strings.ReplaceAll(event.NotBlank, `\`, `\\`) + "'"
+		return "case when " + t.sanitized(colEventName) + "::text collate \"C\" ~ " + notBlank + " then 'interaction' else 'view' end"
 	}
 	kind := t.sanitized(colKind) + "::text"
 	return "case when " + kind + " = any (" + c.arg(kinds.View) + "::text[]) then 'view' when " +
