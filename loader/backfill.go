@@ -210,7 +210,7 @@ func (b *backfill) send(s *session, r source.Range) (missingIndex string, err er
 	}
 	_, err = s.flow(from, integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 		in.Resend = b.opts.Resend
-		in.Brake = brake(s.src, b.opts.MaxRejected, b.anyway(s.src))
+		in.Brake = s.brake(b.opts.MaxRejected, b.anyway(s.src))
 		if b.opts.Progress != nil {
 			c.Progress = func(done ledger.Counters) { b.opts.Progress(Progress{done, b.expected}) }
 		}

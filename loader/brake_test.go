@@ -1,6 +1,7 @@
 package loader_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -123,7 +124,50 @@ func TestRun_MaxRejectedIsAboutNewRows(t *testing.T) {
 		w.insert(t, 30+i, *day(1))
 	}
 	w.fake.SetFaults(fakesegment.Faults{Poison: []fakesegment.Poison{{UserID: "poison"}}})
+	require.NotContains(t, w.log.String(), "more than max_rejected were rejected")
 	require.EqualValues(t, 4, w.run(t).Rejected)
+	require.Contains(t, w.log.String(), "more than max_rejected were rejected; all others were sent")
+	require.Contains(t, w.log.String(), "rejected=4 new_rows=8 max_rejected=3")
+}
+
+// Rows that the warehouse refuses are rejects like others: too many of them stop a run before
+// their page is sent, whether it is the run's first, or one further on that a run before could not record.
+func TestRun_StopsBeforeTooManyRowsThatCanNotBeRecorded(t *testing.T) {
+	t.Parallel()
+	for name, begins := range map[string]int{"from the first page on": 0, "further on": 40} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, settings{source: "page_size: 30\nlookback: 0s\nmax_rejected: 10%", segment: "batch_size: 30"})
+			w.plain(t)
+			require.Zero(t, w.run(t).RowsRead)
+			for i := range 120 {
+				w.insert(t, i, day(1).Add(time.Duration(i)*time.Second))
+			}
+			w.exec(t, "update candu_interactions set tutorial_id = id + 1")
+			w.exec(t, raises("screens", fmt.Sprintf("new.tutorial_id > %d and new.tutorial_id %% 3 = 0", begins), "raise 'not this one'"))
+			if begins > 0 {
+				_, err := w.try(t, loader.RunOptions{})
+				require.ErrorContains(t, err, "not this one")
+			}
+			for n := range 2 {
+				before := w.fake.Stats().Received
+				_, err := w.try(t, loader.RunOptions{})
+				stopped(t, err, "can_not_be_recorded (id ", "not this one", "what the warehouse refuses them for", "candu-loader run Candu_Test --max-rejected 100%")
+				require.Equal(t, "0", w.one(t, "select count(*) from candu_test.loader_rejects"))
+				if begins == 0 || n > 0 {
+					require.Equal(t, before, w.fake.Stats().Received, "nothing of the page was sent")
+				} else {
+					require.Equal(t, "29", w.one(t, "select watermark_id from candu_test.loader_state"), "what comes before the page is loaded")
+				}
+			}
+			summary, err := w.try(t, loader.RunOptions{MaxRejected: anything(t)})
+			require.NoError(t, err)
+			adds(t, summary)
+			require.EqualValues(t, (120-begins+2)/3, summary.Rejected)
+			require.Zero(t, w.run(t).Rejected, "they are known, and stop nobody")
+			require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
+		})
+	}
 }
 
 // A backfill has the brake, a retry has none: its rows are rejects already.

@@ -116,7 +116,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 		limited, err := s.flow(from, src.Integrations, func(in *pipeline.IntakeConfig, c *pipeline.Config) {
 			in.Limit, in.Timed, c.Timed = opts.Limit, opts.Timed, opts.Timed
 			c.Unrecorded, c.Careful = s.ahead(), false
-			in.Brake = brake(src, opts.MaxRejected, runAnyway(src))
+			in.Brake = s.brake(opts.MaxRejected, runAnyway(src))
 			if opts.Progress != nil {
 				c.Progress = func(done ledger.Counters) { opts.Progress(Progress{done, from.Expected()}) }
 			}

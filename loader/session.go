@@ -52,6 +52,8 @@ type session struct {
 	watermark *time.Time
 	// rejects are the rows that were recorded as rejected.
 	rejects event.Tally
+	// allowed is how many those may be, nil = any number.
+	allowed *config.MaxRejected
 	// unrecorded is what the pipeline could not record, past is true once it recorded what
 	// an earlier run could not.
 	unrecorded *ledger.Watermark
@@ -183,6 +185,7 @@ func (s *session) warnRejected() {
 		s.log.Warn("rows were rejected", "reason", string(count.Reason), "rows", count.Rows, "example", count.Examples[0],
 			"remedy", "candu-loader rejects list "+human.Quote(s.src.Nickname)+" --reason "+string(count.Reason))
 	}
+	s.warnTooMany()
 }
 
 // warnDead tells of runs that died without finishing. What they sent and did not

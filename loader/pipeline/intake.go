@@ -39,8 +39,9 @@ type IntakeConfig struct {
 	Resend bool
 	// Brake is told, before each page, what the run rejects up to and with that page, and how
 	// many of its rows were new; with an error it ends the intake before the page, while the
-	// pages before it go on. nil = no number of rejects stops it. What Segment refuses is not
-	// among them.
+	// pages before it go on. Rows of a page that can't be recorded count before it is sent. nil = no
+	// number of rejects stops it. What Segment refuses is not among them: by then the rest of
+	// the page was sent, and must be recorded.
 	Brake func(rejects *event.Tally, fresh int64) error
 	// Limit ends the intake after that many rows that were new; 0 = no limit.
 	Limit int
@@ -97,7 +98,7 @@ func (in *Intake) Next(ctx context.Context) (*Classified, error) {
 		in.limited = out.truncate(in.config.Limit - in.fresh)
 	}
 	in.fresh += out.fresh()
-	if in.stopped = in.brake(out); in.stopped != nil {
+	if in.stopped = in.brake(out.Rejected); in.stopped != nil {
 		return nil, nil
 	}
 	var stay []ledger.Rejected
@@ -106,13 +107,13 @@ func (in *Intake) Next(ctx context.Context) (*Classified, error) {
 	return out, nil
 }
 
-// brake counts the page's rejects, and ends the intake if there are too many.
-func (in *Intake) brake(c *Classified) error {
-	if in.config.Brake == nil || len(c.Rejected) == 0 {
+// brake counts rejects of a page that is new, and returns an error if there are too many by now.
+func (in *Intake) brake(rejected []ledger.Rejected) error {
+	if in.config.Brake == nil || len(rejected) == 0 {
 		return nil
 	}
-	for i := range c.Rejected {
-		r := &c.Rejected[i]
+	for i := range rejected {
+		r := &rejected[i]
 		in.rejects.Add(r.Reason, r.InteractionID, r.Detail)
 	}
 	return in.config.Brake(&in.rejects, int64(in.fresh))

@@ -51,8 +51,8 @@ type sieve struct {
 }
 
 // sift finds the rows of a page that the warehouse refuses, by halving, and makes rejects of
-// them. If it is not about the rows it rejects none: that is a [fault.Precondition].
-func (p *Pipeline) sift(ctx context.Context, c *Classified) error {
+// them, which it returns. If it is not about the rows it rejects none: that is a [fault.Precondition].
+func (p *Pipeline) sift(ctx context.Context, c *Classified) (found []ledger.Rejected, err error) {
 	s := &sieve{pipeline: p, page: c}
 	// Kind by kind, because each has tables of its own: of one that nothing goes into, all are refused.
 	var all []candidate
@@ -67,10 +67,10 @@ func (p *Pipeline) sift(ctx context.Context, c *Classified) error {
 		}
 	}
 	if err := s.pass(ctx, all); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.judge(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	return s.reject(ctx)
 }
@@ -164,12 +164,12 @@ func (s *sieve) notTheRows(err error) error {
 }
 
 // reject makes rejects of what was refused, and tries them too. What can't be kept whole is kept
-// without its contents.
-func (s *sieve) reject(ctx context.Context) error {
+// without its contents. It returns those of rows that were events.
+func (s *sieve) reject(ctx context.Context) (found []ledger.Rejected, err error) {
 	for i, c := range s.refused {
 		whole, bare, err := s.rejects(c, s.causes[i])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, r := range []ledger.Rejected{whole, bare} {
 			if err = s.try(ctx, s.events, append(s.rejected, r)); err == nil {
@@ -177,13 +177,14 @@ func (s *sieve) reject(ctx context.Context) error {
 				break
 			}
 			if !postgres.OfData(err) {
-				return err
+				return nil, err
 			}
 		}
 		if err != nil {
-			return s.notTheRows(err)
+			return nil, s.notTheRows(err)
 		}
 		if c.event != nil {
+			found = append(found, whole)
 			s.pipeline.Log.Warn("a row can't be recorded, and was not sent", "id", c.event.Row.ID, "reason", event.CanNotBeRecorded, "detail", whole.Detail)
 		}
 	}
@@ -200,7 +201,7 @@ func (s *sieve) reject(ctx context.Context) error {
 	s.page.Events, s.page.Rejected = kept, s.rejected
 	// Whoever is rejected now may be exported again, mended.
 	s.pipeline.Intake.config.HasRejects = true
-	return nil
+	return found, nil
 }
 
 // rejects makes the reject of what was refused for a cause, whole and without its contents.

@@ -115,7 +115,12 @@ func (p *Pipeline) try(ctx context.Context, c *Classified, before *parcel) error
 	// Where there is one there may be more, further on.
 	p.trial.always.Store(true)
 	p.trial.careful.Store(true)
-	return p.explained(ctx, p.sift(ctx, c))
+	found, err := p.sift(ctx, c)
+	if err != nil {
+		return p.explained(ctx, err)
+	}
+	// All pages before this one are recorded, so that to halt leaves nothing behind.
+	return p.Intake.brake(found)
 }
 
 // explained adds to an error of recording what differs in the schema by now.
