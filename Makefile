@@ -6,6 +6,8 @@ TESTFLAGS ?=
 # The race detector needs a C compiler; without it tests still run. Not :=, for setup-test
 # may install one first.
 RACE      = $(shell { command -v gcc || command -v cc || command -v clang; } >/dev/null 2>&1 && echo -race)
+# The version of Postgres for test-postgres.
+PG       ?=
 # Names of mutants, for mutants; none = all.
 MUTANTS  ?=
 # The commit that bench-compare compares with, and how often it measures.
@@ -25,7 +27,7 @@ PROGRAMS  = ./cmd/candu-loader ./cmd/fake-segment
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo demo-build test test-browser test-pgbouncer test-busy vet lint generate verify-generated bench bench-once bench-compare torture mutants clean
+.PHONY: help setup setup-test build demo demo-build test test-browser test-pgbouncer test-postgres test-busy vet lint generate verify-generated bench bench-once bench-compare torture mutants clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -60,6 +62,17 @@ test-browser: setup-test ## Run the tests that need a Chromium: the status page
 test-pgbouncer: setup-test ## Run the test that needs PgBouncer
 	@.ci/setup pgbouncer
 	@$(call gotest,-tags pgbouncer -run PgBouncer ./loader/torture)
+
+# Without the race detector, which make test has; go would take results of another version for its own.
+test-postgres: setup-test ## Run all tests on another version of Postgres (PG=13 to 18)
+	@bin=$$(.ci/postgres '$(PG)') && $(MAKE) --no-print-directory test-on PGBIN="$$bin"
+
+.PHONY: test-on
+test-on: RACE =
+test-on: export PGBIN := $(PGBIN)
+test-on:
+	@"$(PGBIN)/postgres" --version
+	@$(call gotest,-count=1 ./...)
 
 test-busy: setup-test ## Run all tests three times on a machine with too much to do
 	@.ci/test-busy

@@ -313,7 +313,8 @@ func TestFinish_WaitsForTheDisk(t *testing.T) {
 		b.exec(t, `drop table if exists seen; create table seen as select ''::text as setting with no data;
 			create or replace function note() returns trigger language plpgsql as $$ begin
 				insert into "Odd Name".seen values (current_setting('synchronous_commit')); return new; end $$;
-			create or replace trigger note after update on loader_runs for each row when (new.status <> 'running') execute function note()`)
+			drop trigger if exists note on loader_runs;
+			create trigger note after update on loader_runs for each row when (new.status <> 'running') execute function note()`)
 		run := b.open(t)
 		run.ledger.begin += "; set local synchronous_commit to " + set
 		finish(t, run, End{Status: RunSucceeded})

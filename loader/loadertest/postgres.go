@@ -46,8 +46,6 @@ type Server struct {
 	bin     string
 	port    int
 	options Options
-	// source is where a standby's files come from, as a connection string; "" = it is none.
-	source  string
 	log     *os.File // has no name, so it can't be left behind
 	process *exec.Cmd
 	hold    io.Closer
@@ -64,20 +62,11 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return start(ctx, &Server{bin: bin, options: options})
+	return start(ctx, &Server{bin: bin, options: options}, nil)
 }
 
-// Standby makes a server that follows s, by streaming from an address: that of s, or of a proxy in
-// front of it. It has what s has when it returns, and answers read-only until it is promoted.
-func (s *Server) Standby(ctx context.Context, from string) (*Server, error) {
-	host, port, err := net.SplitHostPort(from)
-	if err != nil {
-		return nil, fmt.Errorf("reading the address of a primary: %w", err)
-	}
-	return start(ctx, &Server{bin: s.bin, options: s.options, source: "host=" + host + " port=" + port + " user=postgres"})
-}
-
-func start(ctx context.Context, s *Server) (*Server, error) {
+// start makes a server's directory and runs it; fill, if not nil, makes its files.
+func start(ctx context.Context, s *Server, fill func() error) (*Server, error) {
 	// Not os.TempDir: macOS' is too long for a socket's path, and a private one of
 	// root's is closed to the server's user.
 	dir, err := os.MkdirTemp("/tmp", "candu-pg-")
@@ -85,7 +74,11 @@ func start(ctx context.Context, s *Server) (*Server, error) {
 		return nil, fmt.Errorf("making the server's directory: %w", err)
 	}
 	s.dir = dir
-	if err = s.initialize(); err == nil {
+	err = s.initialize()
+	if err == nil && fill != nil {
+		err = fill()
+	}
+	if err == nil {
 		err = s.launch(ctx)
 	}
 	if err != nil {
@@ -115,14 +108,9 @@ func (s *Server) initialize() (err error) {
 // input closes, which it does even if we are killed. Programs in the background get /dev/null
 // as their input, hence the third descriptor. A server that begins ignores the signal.
 const lifetime = `exec 3<&0
-make() {
-	if [ -n "$SOURCE" ]; then
-		"$BIN/pg_basebackup" -D "$DIR/data" -d "$SOURCE" --write-recovery-conf --checkpoint=fast --no-sync
-	else
-		"$BIN/initdb" -D "$DIR/data" -U postgres --auth=trust --no-sync --encoding=UTF8 --no-locale --no-instructions
-	fi
-}
-[ -e "$DIR/data/PG_VERSION" ] || make 3<&- || { rm -rf "$DIR"; exit 1; }
+[ -e "$DIR/data/PG_VERSION" ] ||
+	"$BIN/initdb" -D "$DIR/data" -U postgres --auth=trust --no-sync --encoding=UTF8 --no-locale 3<&- ||
+	{ rm -rf "$DIR"; exit 1; }
 "$@" 3<&- & p=$!
 (cat <&3 >/dev/null; while kill -QUIT $p; do sleep 1; done) 2>/dev/null &
 wait $p
@@ -145,7 +133,7 @@ func (s *Server) launch(ctx context.Context) error {
 		args = append(args, "-c", setting)
 	}
 	cmd := exec.Command("/bin/sh", args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "DIR="+s.dir, "BIN="+s.bin, "SOURCE="+s.source)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "DIR="+s.dir, "BIN="+s.bin)
 	cmd.Dir = s.dir
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	hold, err := cmd.StdinPipe()

@@ -72,7 +72,10 @@ func Copy(tb testing.TB, address string) string {
 	server := Shared(tb)
 	admin(tb, server, func(int) string { return "alter database " + name + " allow_connections false" })
 	admin(tb, server, func(int) string {
-		return "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = '" + name + "'"
+		// Postgres 13 has no pg_terminate_backend that waits.
+		return "do $$ declare sessions constant text[] := array(select pid::text from pg_stat_activity where datname = '" + name + "'); begin " +
+			"perform pg_terminate_backend(pid::integer) from unnest(sessions) pid; " +
+			"while exists (select from pg_stat_activity where datname = '" + name + "') loop perform pg_sleep(0.01), pg_stat_clear_snapshot(); end loop; end $$"
 	})
 	made := database(tb, server, name)
 	admin(tb, server, func(int) string { return "alter database " + name + " allow_connections true" })

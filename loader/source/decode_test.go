@@ -2,8 +2,6 @@ package source
 
 import (
 	"fmt"
-	"math/big"
-	"strings"
 	"testing"
 	"time"
 
@@ -59,9 +57,11 @@ func TestPage_ReadsAsPostgresPrints(t *testing.T) {
 		defer s.Close()
 		page, err := s.Page(t.Context(), Cursor{})
 		require.NoError(t, err)
-		rows, err := db.Query(t.Context(), `select id::text, user_id::text, segment_id::text, tutorial_id::text,
-			trim_scale(extract(epoch from occurred_at))::text, trim_scale(extract(epoch from exported_at))::text
-			from `+table+" order by "+table+".exported_at, "+table+".id")
+		epochOf := func(column string) string {
+			return fmt.Sprintf("case when isfinite(%[1]s) then extract(epoch from date_trunc('second', %[1]s))::bigint || to_char(%[1]s, '.US') else %[1]s::text end", column)
+		}
+		rows, err := db.Query(t.Context(), fmt.Sprintf("select id::text, user_id::text, segment_id::text, tutorial_id::text, %s, %s from %s order by %[3]s.exported_at, %[3]s.id",
+			epochOf("occurred_at"), epochOf("exported_at"), table))
 		require.NoError(t, err)
 		defer rows.Close()
 		for i := range page.Rows {
@@ -78,18 +78,15 @@ func TestPage_ReadsAsPostgresPrints(t *testing.T) {
 	}
 }
 
-// epoch returns a time as extract(epoch from ...) does.
+// epoch returns a time in seconds since 1970, rounded down, and its microseconds.
 func epoch(at time.Time) string {
 	switch {
 	case at.Equal(positiveInfinity):
-		return "Infinity"
+		return "infinity"
 	case at.Equal(negativeInfinity):
-		return "-Infinity"
+		return "-infinity"
 	}
-	micros := new(big.Int).Mul(big.NewInt(at.Unix()), big.NewInt(1_000_000))
-	micros.Add(micros, big.NewInt(int64(at.Nanosecond()/1_000)))
-	text := strings.TrimRight(new(big.Rat).SetFrac(micros, big.NewInt(1_000_000)).FloatString(6), "0")
-	return strings.TrimSuffix(text, ".")
+	return fmt.Sprintf("%d.%06d", at.Unix(), at.Nanosecond()/1_000)
 }
 
 // Of a database in SQL_ASCII each byte that is no UTF-8 becomes U+FFFD.
