@@ -19,11 +19,13 @@ func brake(src *config.Source, instead *config.MaxRejected, command string) func
 		if !allowed.Exceeded(rejects.Rows(), fresh) {
 			return nil
 		}
+		mend := "Correct interactions.columns or the rows, or take away what the warehouse refuses them for; docs/rejects.md has each reason. "
+		if rejects.Of(event.UnknownKind) > 0 {
+			mend = "Correct the rows (docs/rejects.md has each reason), or interactions.columns, or " + src.Interactions.Kinds.Hint("") + "\n"
+		}
 		return fault.New(fault.Precondition, "rejecting %d of %s of source %q, more than max_rejected (%s): %s",
 			rejects.Rows(), human.Count(fresh, "new row"), src.Nickname, allowed, rejects).
-			WithHint("Nothing of this page was sent or recorded. Correct interactions.kinds, interactions.columns or the rows, or take away what the warehouse refuses them for; "+
-				"docs/rejects.md has each reason. "+
-				"If these rows are to be rejected, let them pass once: %s", command)
+			WithHint("Nothing of this page was sent or recorded. %sIf these rows are to be rejected, let them pass once: %s", mend, command)
 	}
 }
 

@@ -42,7 +42,8 @@ func TestRun_StopsBeforeTooManyRejects(t *testing.T) {
 	summary, err := w.try(t, loader.RunOptions{})
 	stopped(t, err, "(20%)", "unknown_kind", `kind "view" stands for neither`, "candu-loader run Candu_Test --max-rejected 100%", "Nothing of this page was sent")
 	require.EqualValues(t, "failed", summary.Status)
-	require.Zero(t, summary.RowsRead)
+	require.EqualValues(t, 500, summary.RowsRead, "what was really read")
+	require.EqualValues(t, 500, summary.RowsLeft)
 	require.Zero(t, w.fake.Stats().Received)
 	require.Equal(t, "0", w.one(t, "select count(*) from candu_test.loader_rejects"))
 	require.Equal(t, "NULL", w.one(t, "select watermark_at from candu_test.loader_state"))
@@ -54,7 +55,8 @@ func TestRun_StopsBeforeTooManyRejects(t *testing.T) {
 
 	finding := w.check(t)["rows_rejected"]
 	require.Equal(t, preflight.LevelError, finding.Level)
-	require.Contains(t, finding.Text, "a run would stop")
+	require.Contains(t, finding.Text, "of the newest 1,000 rows 1,000 are new to a run, and ")
+	require.Contains(t, finding.Text, "so a run may stop", "there are others, which are not looked at")
 	require.Contains(t, w.check(t)["kinds_unknown"].Text, `"view"`)
 
 	t.Log("once it lets them pass, and then they are known")
@@ -234,7 +236,7 @@ func TestCheck_JudgesTheNewestRows(t *testing.T) {
 		select n, case when n <= 3000 or n % 100 = 0 then 'other' else 'Screen' end::kind, 'u', 1, now(), now() + (n - 5000) * interval '1 s' from generate_series(1, 4000) n`)
 	codes := w.check(t)
 	require.Equal(t, preflight.LevelWarning, codes["rows_rejected"].Level)
-	require.Contains(t, codes["rows_rejected"].Text, "of the newest 1,000 rows 10 would be rejected: 10 unknown_kind (id 4000")
+	require.Contains(t, codes["rows_rejected"].Text, "of the newest 1,000 rows 1,000 are new to a run, and 10 of these would be rejected: 10 unknown_kind (id 4000")
 	require.Equal(t, `kinds of the newest 1,000 rows that stand for neither view nor interaction: "other"; the enum has "Screen", "Track", "other", "more"`, codes["kinds_unknown"].Text)
 	require.Equal(t, `kind is an enum; labels that stand for neither view nor interaction: "other", "more"; spellings in the config that are no label: "seen"`, codes["kind_labels"].Text)
 

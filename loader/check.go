@@ -6,6 +6,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/preflight"
 	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/source"
@@ -25,8 +26,9 @@ func (l *Loader) Check(ctx context.Context, src *config.Source, offline bool) []
 		},
 		ConfigHash: ConfigHash(src),
 		SameExport: func(ctx context.Context) error { return l.checkExport(ctx, src) },
-		Rules: func(table *source.Table) *event.Rules {
-			return rules(src, table, ledger.State{}, segment.NewEncoder(src.Integrations))
+		Rules: func(table *source.Table, state ledger.State) *event.Rules {
+			return rules(src, table, state, segment.NewEncoder(src.Integrations))
 		},
+		ReadsFrom: func(state ledger.State) source.Cursor { return pages.Start(state, src.Lookback) },
 	})
 }

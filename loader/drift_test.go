@@ -46,6 +46,14 @@ func TestRun_TheSchemaDrifted(t *testing.T) {
 			`alter table loader_runs rename sent to sent_rows`,
 			`table "loader_runs" has no column "sent"`, `RENAME COLUMN "sent_rows" TO "sent";`,
 		},
+		"a table is renamed": {
+			`alter table screens rename to "Old screens"; create table notes (note text)`,
+			`table "screens" is missing, and "Old screens" looks like it`, `ALTER TABLE "candu_test"."Old screens" RENAME TO "screens";`,
+		},
+		"a table of the ledger is renamed": {
+			`alter table loader_rejects rename to rejected`,
+			`table "loader_rejects" is missing, and "rejected" looks like it`, `ALTER TABLE "candu_test"."rejected" RENAME TO "loader_rejects";`,
+		},
 		"another type": {
 			`alter table tracks alter received_at type timestamp`,
 			`column "received_at" of table "tracks" is of type timestamp without time zone instead of timestamp with time zone`, `TYPE timestamp with time zone;`,

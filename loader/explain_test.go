@@ -105,7 +105,7 @@ func TestExplain_Pending(t *testing.T) {
 	x := w.explain(t, "12345")
 	require.Equal(t, trace.Pending, x.Place)
 	require.Equal(t, vector, x.MessageID)
-	require.Contains(t, x.Answer, "no run has read anything yet")
+	require.Contains(t, x.Answer, "no run has read anything yet, and there is no schema yet: `candu-loader migrate Candu_Test` makes it, then the next run sends it")
 	require.Equal(t, trace.Pending, w.explain(t, vector).Place)
 	require.Contains(t, w.explain(t, "2").Answer, "will reject it (missing_identity")
 	require.Equal(t, "NULL", w.one(t, "select to_regnamespace('candu_test')"), "it writes nothing")

@@ -21,11 +21,11 @@ func TestRun_ASchemaThatVanished(t *testing.T) {
 	for name, c := range map[string]struct{ vanish, back, says, hint string }{
 		"renamed": {
 			`alter schema candu_test rename to other_name`, `alter schema other_name rename to candu_test`,
-			"it is not there", "candu-loader's tables are in other_name",
+			"it is not there", "candu-loader's tables are in: other_name",
 		},
 		"made anew, empty": {
 			`alter schema candu_test rename to "Other"; create schema candu_test`, `drop schema candu_test; alter schema "Other" rename to candu_test`,
-			"candu-loader's tables are not in it", `candu-loader's tables are in "Other"`,
+			"candu-loader's tables are not in it", `candu-loader's tables are in: "Other"`,
 		},
 		"restored without its state": {
 			`create table kept as table candu_test.loader_state; truncate candu_test.loader_state`, `insert into candu_test.loader_state table kept`,
@@ -76,6 +76,14 @@ func copied(t *testing.T, of *world) *world {
 	w := newWorld(t, settings{url: address, source: fmt.Sprintf("interactions: {url: %q}", of.url)})
 	w.made = true
 	return w
+}
+
+// answered is migrate for the sentences that it says.
+func (w *world) answered(t *testing.T, opts ledger.MigrateOptions) []string {
+	t.Helper()
+	done, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0], opts)
+	require.NoError(t, err)
+	return done.Answers
 }
 
 func (w *world) migrate(t *testing.T, opts ledger.MigrateOptions) error {
@@ -145,7 +153,8 @@ func TestRun_ACopyOfASchema(t *testing.T) {
 	c.exec(t, "update candu_test.loader_leases set expires_at = clock_timestamp() + interval '1 minute'")
 	require.Equal(t, fault.Busy, fault.KindOf(c.migrate(t, ledger.MigrateOptions{NewNamespace: true})))
 	c.exec(t, "update candu_test.loader_leases set expires_at = clock_timestamp()")
-	require.NoError(t, c.migrate(t, ledger.MigrateOptions{NewNamespace: true}))
+	told := c.answered(t, ledger.MigrateOptions{NewNamespace: true})
+	require.Regexp(t, `^--new-namespace: events go out under namespace [-0-9a-f]+ from now on, instead of `+old+`; rows exported until the watermark .+Z are left to `, told[0])
 	require.NotEqual(t, old, c.one(t, "select message_namespace from candu_test.loader_state"))
 
 	// What the original sent is neither sent again nor called proved.
@@ -187,12 +196,16 @@ func TestRun_ASchemaThatMoved(t *testing.T) {
 	w.exec(t, "update candu_test.loader_state set place_system = '4711'")
 	require.ErrorContains(t, w.refused(t), `" of server 4711, and is now in database "`)
 	require.Error(t, w.migrate(t, ledger.MigrateOptions{KeyRotated: true}))
-	require.NoError(t, w.migrate(t, ledger.MigrateOptions{Moved: true}))
+	require.Regexp(t, `^--moved: the schema is known in database "\w+" of server \d+ from now on, instead of database "\w+" of server 4711$`,
+		w.answered(t, ledger.MigrateOptions{Moved: true})[0])
+	again := w.answered(t, ledger.MigrateOptions{Moved: true, KeyRotated: true})
+	require.Equal(t, "--key-rotated: nothing to answer, the write key in the config is the one that events were sent with", again[0])
+	require.Regexp(t, `^--moved: nothing to answer, the schema is where it was, in database "\w+" of server \d+$`, again[1])
 	require.Zero(t, w.run(t).Sent)
 	w.cfg.Sources[0].WriteKey = "rotated"
 	require.ErrorContains(t, w.refused(t), "its events were sent with another write key than the config has")
 	require.Error(t, w.migrate(t, ledger.MigrateOptions{Moved: true}))
-	require.NoError(t, w.migrate(t, ledger.MigrateOptions{KeyRotated: true}))
+	require.Equal(t, []string{"--key-rotated: events go out with the write key in the config from now on"}, w.answered(t, ledger.MigrateOptions{KeyRotated: true}))
 	require.Zero(t, w.run(t).Sent)
 	require.Equal(t, namespace, w.one(t, "select message_namespace from candu_test.loader_state"))
 

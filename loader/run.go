@@ -54,6 +54,9 @@ type Summary struct {
 	Kind   ledger.RunKind   `json:"kind"`
 	Status ledger.RunStatus `json:"status"`
 	ledger.Counters
+	// RowsLeft are those of RowsRead of which nothing was recorded: the run ended before, and the next one
+	// reads them again.
+	RowsLeft int64 `json:"rows_left"`
 	// Rejects are the rows that the run rejected, by reason.
 	Rejects []event.Count `json:"rejects"`
 	Seconds float64       `json:"seconds"`
@@ -70,6 +73,10 @@ type Summary struct {
 func (s *Summary) close(of *session, started time.Time) {
 	run, end := of.run, of.end
 	s.RunID, s.Status, s.Counters = run.ID, end.Status, end.Counters
+	if end.Status != ledger.RunSucceeded {
+		s.RowsLeft = max(0, of.left)
+		s.RowsRead += s.RowsLeft
+	}
 	s.WatermarkAt = of.watermark
 	s.Seconds = time.Since(started).Seconds()
 	s.EventsPerSecond = float64(end.Counters.Sent) / s.Seconds

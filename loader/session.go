@@ -48,6 +48,8 @@ type session struct {
 	hard, soft context.Context //nolint:containedctx // They are the session's life.
 	// end is how the run stands. The work keeps it.
 	end ledger.End
+	// left are rows that were read, and of which nothing was recorded.
+	left int64
 	// watermark is where the source stands, nil if nowhere.
 	watermark *time.Time
 	// rejects are the rows that were recorded as rejected.
@@ -166,6 +168,7 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	defer answered()
 	p := pipeline.New(c)
 	err = p.Flow(s.hard, s.soft)
+	s.left += c.Intake.Read() - (p.Counters().RowsRead - s.end.Counters.RowsRead)
 	s.end.Counters = p.Counters()
 	s.rejects.Plus(p.Rejects())
 	if mark := p.Recorded(); mark != nil {

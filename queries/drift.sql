@@ -61,6 +61,14 @@ union all
 select 'schema', '', current_user::text, pg_get_userbyid(n.nspowner)::text, not has_schema_privilege(n.oid, 'USAGE'), true
 from pg_namespace n where n.nspname = @schema::text
 union all
+-- Tables beside ours, with their columns: one of ours may have been renamed.
+select 'other', '', c.relname::text, string_agg(a.attname::text, ',' order by a.attname collate "C"), true, true
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+where n.nspname = @schema::text and c.relkind in ('r', 'p') and c.relname <> all (@relations::text[])
+group by c.oid, c.relname
+union all
 -- What readers lost, with a restore.
 select 'reader', r.relname::text, o.rolname::text, r.owner::text, true, true
 from relation r cross join pg_roles o

@@ -63,6 +63,13 @@ union all
 select 'schema', '', current_user::text, pg_get_userbyid(n.nspowner)::text, not has_schema_privilege(n.oid, 'USAGE'), true
 from pg_namespace n where n.nspname = $1::text
 union all
+select 'other', '', c.relname::text, string_agg(a.attname::text, ',' order by a.attname collate "C"), true, true
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+where n.nspname = $1::text and c.relkind in ('r', 'p') and c.relname <> all ($2::text[])
+group by c.oid, c.relname
+union all
 select 'reader', r.relname::text, o.rolname::text, r.owner::text, true, true
 from relation r cross join pg_roles o
 where o.rolname = any ($3::text[]) and r.relname = any ($4::text[])
@@ -94,6 +101,7 @@ type DriftFactsRow struct {
 // One that is not valid yet refuses rows as well. strict: a part of the rows or an expression.
 // Of tables that refer to ours: they keep us from deleting.
 // Who asks, and who owns the schema. strict: it can't even be used.
+// Tables beside ours, with their columns: one of ours may have been renamed.
 // What readers lost, with a restore.
 func (q *Queries) DriftFacts(ctx context.Context, db DBTX, arg DriftFactsParams) ([]DriftFactsRow, error) {
 	rows, err := db.Query(ctx, driftFacts,

@@ -30,6 +30,18 @@ where interaction_id > @after::text and (sqlc.narg(reason)::text is null or reas
 order by interaction_id
 limit @count;
 
+-- name: RejectsOrder :many
+-- The ids of all rejects as people count: numbers by their value, other ids after them.
+select interaction_id from loader_rejects
+where sqlc.narg(reason)::text is null or reason = sqlc.narg(reason)
+order by case when interaction_id ~ '^-?[0-9]{1,30}$' then interaction_id::numeric end nulls last, interaction_id;
+
+-- name: RejectsOf :many
+-- The rejects of those rows, in their order.
+select r.* from unnest(@interaction_ids::text[]) with ordinality as w (id, place)
+join loader_rejects r on r.interaction_id = w.id
+order by w.place;
+
 -- name: RejectsByReason :many
 select reason, count(*) as rejects, max(last_seen_at)::timestamptz as last_seen_at
 from loader_rejects group by reason order by rejects desc, reason;

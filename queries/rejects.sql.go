@@ -134,6 +134,69 @@ func (q *Queries) RejectsList(ctx context.Context, db DBTX, arg RejectsListParam
 	return items, nil
 }
 
+const rejectsOf = `-- name: RejectsOf :many
+select r.interaction_id, r.reason, r.detail, r.interaction, r.run_id, r.first_seen_at, r.last_seen_at, r.attempts from unnest($1::text[]) with ordinality as w (id, place)
+join loader_rejects r on r.interaction_id = w.id
+order by w.place
+`
+
+// The rejects of those rows, in their order.
+func (q *Queries) RejectsOf(ctx context.Context, db DBTX, interactionIds []string) ([]LoaderReject, error) {
+	rows, err := db.Query(ctx, rejectsOf, interactionIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LoaderReject
+	for rows.Next() {
+		var i LoaderReject
+		if err := rows.Scan(
+			&i.InteractionID,
+			&i.Reason,
+			&i.Detail,
+			&i.Interaction,
+			&i.RunID,
+			&i.FirstSeenAt,
+			&i.LastSeenAt,
+			&i.Attempts,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const rejectsOrder = `-- name: RejectsOrder :many
+select interaction_id from loader_rejects
+where $1::text is null or reason = $1
+order by case when interaction_id ~ '^-?[0-9]{1,30}$' then interaction_id::numeric end nulls last, interaction_id
+`
+
+// The ids of all rejects as people count: numbers by their value, other ids after them.
+func (q *Queries) RejectsOrder(ctx context.Context, db DBTX, reason *string) ([]string, error) {
+	rows, err := db.Query(ctx, rejectsOrder, reason)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var interaction_id string
+		if err := rows.Scan(&interaction_id); err != nil {
+			return nil, err
+		}
+		items = append(items, interaction_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const rejectsPut = `-- name: RejectsPut :exec
 insert into loader_rejects as r (interaction_id, reason, detail, interaction, run_id, attempts)
 select n.interaction_id, n.reason, n.detail, n.interaction, $1::bigint, n.attempts

@@ -86,6 +86,10 @@ func TestCommands(t *testing.T) {
 	require.Equal(t, 0, code, log)
 	require.Regexp(t, `^Candu_A: succeeded: 50 rows read, 50 sent, 0 already delivered, 0 rejected, 1 batch, 0 retries, \d+\.\d s, [\d,]+ events/s, lag \w+\n$`, out)
 
+	code, out, _ = b.call(t, "migrate", "Candu_A", "--moved", "--key-rotated")
+	require.Equal(t, 0, code)
+	require.Regexp(t, `^Candu_A: --key-rotated: nothing to answer, .+\nCandu_A: --moved: nothing to answer, .+\n$`, out)
+
 	t.Log("one source's trouble does not stop the others")
 	code, out, log = b.call(t, "run", "--json")
 	require.Equal(t, 3, code)
@@ -106,6 +110,10 @@ func TestCommands(t *testing.T) {
 	for _, want := range []string{"watermark", "complete until", "last runs", "#2 manual succeeded", "rejects        none", "@daily (UTC), next "} {
 		require.Contains(t, out, want)
 	}
+	code, out, log = b.call(t, "status")
+	require.Equal(t, 3, code)
+	require.Contains(t, out, "Candu_B: state unknown, see the error\n")
+	require.Equal(t, 1, strings.Count(out+log, "it is not there"), "an error is said once")
 	code, out, _ = b.call(t, "status", "--json")
 	require.Equal(t, 3, code, "the other source has no schema")
 	require.True(t, json.Valid([]byte(out)))

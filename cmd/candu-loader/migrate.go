@@ -71,10 +71,16 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 		case a.json:
 		case dryRun:
 			a.printf("-- %s: schema %s, version %d to %d\n%s\n", src.Nickname, result.Schema, result.From, result.To, result.SQL)
+		case result.From == result.To && len(result.Answers) > 0:
 		case result.From == result.To:
 			a.printf("%s: schema %s is at version %d; readers' rights are as configured\n", src.Nickname, result.Schema, result.To)
 		default:
 			a.printf("%s: schema %s migrated from version %d to %d\n", src.Nickname, result.Schema, result.From, result.To)
+		}
+		if err == nil && !a.json {
+			for _, answer := range result.Answers {
+				a.printf("%s: %s\n", src.Nickname, answer)
+			}
 		}
 	}
 	return a.conclude(results, errs)

@@ -109,6 +109,9 @@ func summaryLine(s loader.Summary) string {
 	if s.RejectedBefore > 0 {
 		before = fmt.Sprintf(" %d rejected before,", s.RejectedBefore)
 	}
+	if s.RowsLeft > 0 {
+		before += fmt.Sprintf(" %d left to the next run,", s.RowsLeft)
+	}
 	line := fmt.Sprintf("%s: %s: %d %s read, %d sent, %d already delivered, %d rejected,%s %d %s, %d %s, %.1f s, %.0f events/s, ",
 		s.Source, s.Status, s.RowsRead, human.Noun(s.RowsRead, "row", "rows"), s.Sent, s.AlreadyDelivered, s.Rejected, before,
 		s.Batches, human.Noun(s.Batches, "batch", "batches"), s.Retries, human.Noun(s.Retries, "retry", "retries"),

@@ -82,7 +82,7 @@ func (a *app) status(ctx context.Context, l *loader.Loader, sources []*config.So
 			a.printf("\n")
 		}
 		if r.Error != nil {
-			a.printf("%s: %s\n", r.Nickname, r.Error.Text)
+			a.printf("%s: state unknown, see the error\n", r.Nickname) // Which says why, and what to do, once.
 			continue
 		}
 		a.printf("%s", statusText(&r.Source, r.At))

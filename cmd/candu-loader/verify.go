@@ -149,8 +149,16 @@ func verdict(r proof.Report) string {
 	if r.Unexpected.Rows > 0 {
 		text += fmt.Sprintf(", %d gone from the export", r.Unexpected.Rows)
 	}
-	if r.Beyond > 0 {
-		text += fmt.Sprintf(", %d of those mirrored from before start_at, or the namespace, or beyond the watermark", r.Beyond)
+	for _, left := range []struct {
+		rows int64
+		why  string
+	}{
+		{r.BeforeStart, "were exported before start_at"}, {r.BeforeNamespace, "were exported before this copy got its namespace"},
+		{r.Beyond - r.BeforeStart - r.BeforeNamespace, "lie beyond the watermark, which stays 10 s behind the export's clock, and behind open transactions"},
+	} {
+		if left.rows > 0 {
+			text += fmt.Sprintf(", %d of those mirrored %s", left.rows, left.why)
+		}
 	}
 	if r.Inherited > 0 {
 		text += fmt.Sprintf(", %d exported until %s left out: another schema sent them, of which this one is a copy", r.Inherited, human.Exact(*r.InheritedUpTo))

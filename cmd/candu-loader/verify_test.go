@@ -37,7 +37,15 @@ func TestVerify_Command(t *testing.T) {
 	require.Contains(t, out, "nothing to prove: 0 rows of the export")
 
 	db := loadertest.Pool(t, b.url)
-	_, err := db.Exec(t.Context(), "delete from candu_a.screens where id = (select min(id) from candu_a.screens)")
+	_, err := db.Exec(t.Context(), "insert into candu_interactions (id, kind, user_id, tutorial_id, occurred_at, exported_at) values (51, 'view', 'u', 1, '2001-01-01', now())")
+	require.NoError(t, err)
+	code, _, log = b.call(t, "run", "Candu_A")
+	require.Equal(t, 0, code, log)
+	code, out, _ = b.call(t, "verify", "Candu_A", "--to", "2001-01-02")
+	require.Equal(t, 0, code)
+	require.Regexp(t, `^Candu_A: nothing to prove: 0 rows of the export, 1 mirrored, 0 rejected, `+
+		`1 of those mirrored lie beyond the watermark, which stays 10 s behind the export's clock, and behind open transactions, 1 waiting for the next run \(`, out)
+	_, err = db.Exec(t.Context(), "delete from candu_a.screens where id = (select max(id) from candu_a.screens)")
 	require.NoError(t, err)
 	code, out, _ = b.call(t, "verify", "Candu_A")
 	require.Equal(t, 4, code)

@@ -44,3 +44,20 @@ func (m MaxRejected) Exceeded(rejected, fresh int64) bool {
 
 // String returns it as it was written.
 func (m MaxRejected) String() string { return m.text }
+
+// Hint is the YAML of the spellings as they are, at its place under a source, for the missing ones to
+// be put in.
+func (k Kinds) Hint(missing string) string {
+	list := func(spellings []string) string {
+		quoted := make([]string, len(spellings))
+		for i, spelling := range spellings {
+			quoted[i] = strconv.Quote(spelling)
+		}
+		return strings.Join(quoted, ", ")
+	}
+	if missing != "" {
+		missing = "; not in a list yet: " + missing
+	}
+	return "interactions.kinds of the source, in the config under sources[]:\n    interactions:\n      kinds: {view: [" +
+		list(k.View) + "], interaction: [" + list(k.Interaction) + "]}  # each spelling in its list" + missing
+}

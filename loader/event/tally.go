@@ -57,6 +57,16 @@ func (t *Tally) Rows() (n int64) {
 	return n
 }
 
+// Of is how many rows were counted for a reason.
+func (t *Tally) Of(reason Reason) int64 {
+	for i := range t.counts {
+		if t.counts[i].Reason == reason {
+			return t.counts[i].Rows
+		}
+	}
+	return 0
+}
+
 // Counts returns what was counted, the most frequent reason first; it is never nil.
 func (t *Tally) Counts() []Count {
 	counts := append([]Count{}, t.counts...)

@@ -59,10 +59,19 @@ func (d *drift) relation(name string) (found []Difference) {
 	return append(found, d.rights(name, now[0])...)
 }
 
+// missing is a table that is not there: renamed, if there is another one with its columns.
 func (d *drift) missing(name string) []Difference {
-	return []Difference{breaks(
-		fmt.Sprintf("If it was renamed: ALTER TABLE <its name now> RENAME TO %s; else restore the schema from a backup.", pgx.Identifier{name}.Sanitize()),
-		"table %q is missing", name)}
+	var columns []string
+	for _, c := range made.of(name, "column") {
+		columns = append(columns, c.Name)
+	}
+	slices.Sort(columns)
+	for _, other := range d.now.of("", "other") {
+		if other.Detail == strings.Join(columns, ",") {
+			return []Difference{breaks(d.alter(other.Name, "RENAME TO %s", pgx.Identifier{name}.Sanitize()), "table %q is missing, and %q looks like it", name, other.Name)}
+		}
+	}
+	return []Difference{breaks("Restore the schema from a backup.", "table %q is missing", name)}
 }
 
 func (d *drift) alter(relation, format string, args ...any) string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -62,8 +63,8 @@ type RejectExample struct {
 // Failing says since when runs fail, and why the last one did.
 type Failing struct {
 	// Since is when the first one failed after the last that succeeded.
-	Since time.Time
-	Error string
+	Since time.Time `json:"since"`
+	Error string    `json:"error"`
 }
 
 // History is what happened in a schema of late.
@@ -106,6 +107,12 @@ func (l *Ledger) History(ctx context.Context) (History, error) {
 func (l *Ledger) Running(ctx context.Context) ([]RunRecord, error) {
 	running, err := ask(ctx, l, "reading the runs under way", plain(l.q.RunsRunning), struct{}{})
 	return each(running, recordOf), err
+}
+
+// Failing reads since when scheduled and manual runs fail, nil = the last one did not.
+func (l *Ledger) Failing(ctx context.Context) (*Failing, error) {
+	rows, err := ask(ctx, l, "reading whether runs fail", plain(l.q.RunsFailing), struct{}{})
+	return first(each(rows, func(f queries.RunsFailingRow) Failing { return Failing(f) })), err
 }
 
 func slotOf(r queries.SlotsRecentRow) Slot {
@@ -160,16 +167,20 @@ func rejectOf(r queries.LoaderReject) Reject {
 // RejectsPage is how many rejects are read at once; their rows may be wide.
 const RejectsPage = 200
 
-// AllRejects gives the rejects in the order of the rows' ids, a page at a time; reason "" means
-// any. It ends after an error.
+// AllRejects gives the rejects in the order of the rows' ids, numbers by their value, a page at a
+// time; reason "" means any. It ends after an error.
 func (l *Ledger) AllRejects(ctx context.Context, reason string) iter.Seq2[[]Reject, error] {
 	return func(yield func([]Reject, error) bool) {
-		for after := ""; ; {
-			page, err := l.Rejects(ctx, after, reason, RejectsPage)
-			if !yield(page, err) || err != nil || len(page) < RejectsPage {
+		ids, err := ask(ctx, l, "reading the rejects", l.q.RejectsOrder, orNil(reason))
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for some := range slices.Chunk(ids, RejectsPage) {
+			rows, err := ask(ctx, l, "reading the rejects", l.q.RejectsOf, some)
+			if !yield(each(rows, rejectOf), err) || err != nil {
 				return
 			}
-			after = page[len(page)-1].InteractionID
 		}
 	}
 }

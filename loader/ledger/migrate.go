@@ -40,6 +40,8 @@ type Migration struct {
 	// From and To are versions; 0 = the schema was not there.
 	From int `json:"from"`
 	To   int `json:"to"`
+	// Answers say what became of each answer that Migrate was given: "--moved: ...".
+	Answers []string `json:"answers,omitempty"`
 }
 
 // MigrateOptions say how to migrate.
@@ -88,7 +90,8 @@ func Migrate(ctx context.Context, url secret.URL, id Identity, opts MigrateOptio
 	if done.From, done.To, err = m.up(ctx); err != nil {
 		return done, err
 	}
-	return done, m.settle(ctx, opts)
+	done.Answers, err = m.settle(ctx, opts)
+	return done, err
 }
 
 // migrator is one direct connection that migrates one schema.

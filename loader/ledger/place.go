@@ -44,10 +44,10 @@ func absence(id Identity, look queries.SchemaFindRow, hasState bool) error {
 	}
 	elsewhere := ""
 	if look.Elsewhere != "" {
-		elsewhere = "; candu-loader's tables are in " + look.Elsewhere
+		elsewhere = " In this database, candu-loader's tables are in: " + look.Elsewhere + "."
 	}
 	return e.WithHint("If this source is new: candu-loader migrate %s. If it was loaded before, everything would be sent again, under new ids: "+
-		"look at warehouse.url and `schema:`%s, or restore the schema.", human.Quote(id.Nickname), elsewhere)
+		"correct warehouse.url or `schema:` in the config, or restore the schema.%s", human.Quote(id.Nickname), elsewhere)
 }
 
 // diagnose looks what there is of a schema of which a table, a column or the state's row is

@@ -2,20 +2,23 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
-// settle writes the source's row, what the operator answered, and the readers' grants.
-func (m *migrator) settle(ctx context.Context, opts MigrateOptions) error {
+// settle writes the source's row, what the operator answered, and the readers' grants. It returns
+// what became of the answers.
+func (m *migrator) settle(ctx context.Context, opts MigrateOptions) (answers []string, err error) {
 	l := &Ledger{id: m.id, q: m.q}
 	at, err := here(ctx, m.conn)
 	if err == nil {
-		err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+		err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) (err error) {
 			if _, err := tx.Exec(ctx, "set local search_path to "+m.schema); err != nil {
 				return err
 			}
@@ -29,7 +32,7 @@ func (m *migrator) settle(ctx context.Context, opts MigrateOptions) error {
 			if err := m.q.StateCreate(ctx, tx, queries.StateCreateParams{Nickname: m.id.Nickname, MessageNamespace: namespace}); err != nil {
 				return err
 			}
-			if err := m.answer(ctx, tx, opts, at); err != nil {
+			if answers, err = m.answer(ctx, tx, opts, at); err != nil {
 				return err
 			}
 			row, err := m.q.StateGet(ctx, tx)
@@ -48,44 +51,84 @@ func (m *migrator) settle(ctx context.Context, opts MigrateOptions) error {
 		})
 	}
 	if err != nil {
-		return m.explain(err, "finishing the migration of schema %q", m.id.Schema)
+		return nil, m.explain(err, "finishing the migration of schema %q", m.id.Schema)
 	}
-	return nil
+	return answers, nil
 }
 
-// answer stores what the operator says of a schema that a run refused.
-func (m *migrator) answer(ctx context.Context, tx pgx.Tx, opts MigrateOptions, at Place) error {
+// answer stores what the operator says of a schema that a run refused. It returns a sentence for each
+// answer: what was stored, or why there was nothing to answer.
+func (m *migrator) answer(ctx context.Context, tx pgx.Tx, opts MigrateOptions, at Place) (told []string, err error) {
 	if !opts.NewNamespace && !opts.KeyRotated && !opts.Moved {
-		return nil
+		return nil, nil
 	}
 	row, err := m.q.StateGet(ctx, tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	state := row.LoaderState
 	if state.Nickname != m.id.Nickname {
-		return nil // Which is refused right after.
+		return nil, nil // Which is refused right after.
 	}
 	namespace := state.MessageNamespace
 	if opts.NewNamespace && m.id.confirm(state, at) == nil && state.WriteKeyHash != nil {
 		// Rows that are read again would go out once more, under other ids.
-		return fault.New(fault.Precondition, "giving schema %q a new namespace: it is no copy, as far as can be known: write key and place are those that its events were sent with", m.id.Schema).
+		return nil, fault.New(fault.Precondition, "giving schema %q a new namespace: it is no copy, as far as can be known: write key and place are those that its events were sent with", m.id.Schema).
 			WithHint("Leave out --new-namespace. If this is the copy after all, give it the write key of its own Segment source first.")
 	}
 	if opts.NewNamespace {
 		if namespace, err = m.newNamespace(ctx, tx, state); err != nil {
-			return err
+			return nil, err
 		}
+		told = append(told, inherits(state, namespace))
+	}
+	if opts.KeyRotated {
+		told = append(told, rotated(state, KeyHash(namespace, m.id.WriteKey)))
+	}
+	if opts.Moved {
+		told = append(told, moved(state, at))
 	}
 	if (opts.KeyRotated || opts.NewNamespace) && m.id.WriteKey != "" {
 		if err := m.q.WriteKeySet(ctx, tx, KeyHash(namespace, m.id.WriteKey)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if opts.Moved || opts.NewNamespace {
-		return m.q.PlaceSet(ctx, tx, queries.PlaceSetParams{System: orNil(at.System), Database: at.Database})
+		err = m.q.PlaceSet(ctx, tx, queries.PlaceSetParams{System: orNil(at.System), Database: at.Database})
 	}
-	return nil
+	return told, err
+}
+
+// inherits says what --new-namespace did.
+func inherits(state queries.LoaderState, namespace uuid.UUID) string {
+	told := fmt.Sprintf("--new-namespace: events go out under namespace %s from now on, instead of %s", namespace, state.MessageNamespace)
+	if state.WatermarkAt == nil {
+		return told + "; nothing was loaded before"
+	}
+	return told + "; rows exported until the watermark " + human.Exact(*state.WatermarkAt) + " are left to the schema of which this one is a copy"
+}
+
+// rotated says what --key-rotated did.
+func rotated(state queries.LoaderState, key string) string {
+	switch {
+	case state.WriteKeyHash == nil:
+		return "--key-rotated: no write key was known; the one in the config is from now on"
+	case *state.WriteKeyHash == key:
+		return "--key-rotated: nothing to answer, the write key in the config is the one that events were sent with"
+	}
+	return "--key-rotated: events go out with the write key in the config from now on"
+}
+
+// moved says what --moved did.
+func moved(state queries.LoaderState, at Place) string {
+	stored := Place{System: orEmpty(state.PlaceSystem), Database: orEmpty(state.PlaceDatabase)}
+	switch {
+	case stored.Database == "":
+		return fmt.Sprintf("--moved: no place was known; it is %s from now on", at)
+	case !at.differs(stored):
+		return fmt.Sprintf("--moved: nothing to answer, the schema is where it was, in %s", at)
+	}
+	return fmt.Sprintf("--moved: the schema is known in %s from now on, instead of %s", at, stored)
 }
 
 // newNamespace gives a copy a namespace of its own, while nobody works on it.

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
@@ -141,6 +143,6 @@ func (p *Incremental) warn(point source.SafePoint) {
 	}
 	if !point.Visible && p.config.Lookback == 0 {
 		once("late commits can't be seen and lookback is 0: rows that commit late may be missed", "reason", point.Reason,
-			"remedy", "GRANT pg_read_all_stats to the loader's role, or set lookback")
+			"remedy", "GRANT pg_read_all_stats TO "+pgx.Identifier{point.Role}.Sanitize()+"; or set lookback")
 	}
 }

@@ -62,6 +62,7 @@ type Intake struct {
 	inFlight inFlight
 	fresh    int
 	limited  bool
+	read     int64
 	rejects  event.Tally
 	stopped  error
 }
@@ -98,6 +99,7 @@ func (in *Intake) Next(ctx context.Context) (*Classified, error) {
 		in.limited = out.truncate(in.config.Limit - in.fresh)
 	}
 	in.fresh += out.fresh()
+	in.read += int64(page.Read())
 	if in.stopped = in.brake(out.Rejected); in.stopped != nil {
 		return nil, nil
 	}
@@ -118,6 +120,9 @@ func (in *Intake) brake(rejected []ledger.Rejected) error {
 	}
 	return in.config.Brake(&in.rejects, int64(in.fresh))
 }
+
+// Read is how many rows were read, those included that the brake ended the intake before.
+func (in *Intake) Read() int64 { return in.read }
 
 // Limited reports whether the limit ended the intake.
 func (in *Intake) Limited() bool { return in.limited }

@@ -56,6 +56,9 @@ func OpenReader(ctx context.Context, url secret.URL, opts Options, timeout time.
 // Pooled reports whether a pooler stands in between.
 func (r *Reader) Pooled() bool { return r.begin != "" }
 
+// Role returns the name of the role that connects.
+func (r *Reader) Role() string { return r.pool.Config().ConnConfig.User }
+
 // Close closes the connections.
 func (r *Reader) Close() { r.pool.Close() }
 

@@ -51,7 +51,7 @@ func (c *checker) order(ctx context.Context, export *source.Source) {
 	case indexed:
 		c.add(LevelInfo, "index_used", "", "pages are read by an index on (exported_at, id)")
 	case table.IsView():
-		c.add(LevelWarning, "index_missing", "On the table behind the view: "+statement,
+		c.add(LevelWarning, "index_missing", statement,
 			"%s is a view; each page needs an index on (exported_at, id) behind it", table.Relation())
 	case rows > manyRows:
 		c.add(LevelError, "index_missing", statement, "no index on (exported_at, id): each page would sort about %d rows", rows)

@@ -65,8 +65,10 @@ type Target struct {
 	SameExport func(ctx context.Context) error
 	// ConfigHash is that of the source's configuration here.
 	ConfigHash string
-	// Rules make events of the table's rows; the namespace does not matter.
-	Rules func(table *source.Table) *event.Rules
+	// Rules make events of the table's rows. ReadsFrom is where a run begins to read, the zero cursor =
+	// the beginning.
+	Rules     func(table *source.Table, state ledger.State) *event.Rules
+	ReadsFrom func(state ledger.State) source.Cursor
 }
 
 // checker collects what it sees, and goes on after each trouble.
@@ -113,7 +115,7 @@ func (c *checker) server(name string, server postgres.Server, url string, pooled
 	c.add(LevelInfo, name+"_connected", "", "%s: Postgres %s, database %q, role %q", name, server.Version, server.Database, server.Role)
 	if skew := time.Since(server.Clock); skew.Abs() > allowedSkew {
 		c.add(LevelWarning, name+"_clock_skew", "Run NTP on both machines.",
-			"%s: the server's clock differs from this machine's by %s", name, skew.Round(time.Second))
+			"%s: this machine's clock is %s of the server's", name, segment.Skew(skew))
 	}
 	if !server.Encrypted && !local(url) {
 		c.add(LevelWarning, name+"_not_encrypted", "Append ?sslmode=verify-full to the URL.", "%s: the connection is not encrypted", name)

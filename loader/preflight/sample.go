@@ -2,9 +2,11 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/human"
@@ -19,7 +21,8 @@ const (
 	namedKinds = 10
 )
 
-// sample judges the newest rows: what is wrong in the config shows in them.
+// sample judges the newest rows: what is wrong in the config shows in them. A run judges those alone
+// that are new to it.
 func (c *checker) sample(ctx context.Context, export *source.Source) {
 	labels := c.labels(ctx, export)
 	page, err := export.Newest(ctx, sampleRows)
@@ -27,21 +30,12 @@ func (c *checker) sample(ctx context.Context, export *source.Source) {
 		c.trouble("rows_unknown", err)
 		return
 	}
-	known := c.known(ctx, page)
-	rules := c.Rules(export.Table())
-	var all, fresh event.Tally
+	j := c.judge(ctx, page, export)
 	var kinds []string
 	for i := range page.Rows {
 		row := &page.Rows[i]
-		_, reject := rules.Convert(row)
-		if reject == nil {
-			continue
-		}
-		all.Add(reject.Reason, row.ID, reject.Detail)
-		if known[row.ID].Reason != string(reject.Reason) {
-			fresh.Add(reject.Reason, row.ID, reject.Detail)
-		}
-		if reject.Reason == event.UnknownKind && event.Present(row.Kind) != "" && !slices.Contains(kinds, row.Kind) {
+		reject := j.add(row)
+		if reject != nil && reject.Reason == event.UnknownKind && event.Present(row.Kind) != "" && !slices.Contains(kinds, row.Kind) {
 			kinds = append(kinds, row.Kind)
 		}
 	}
@@ -50,29 +44,139 @@ func (c *checker) sample(ctx context.Context, export *source.Source) {
 		if len(labels) > 0 {
 			text += "; the enum has " + quoted(labels)
 		}
-		c.add(LevelWarning, "kinds_unknown", "In the config:  kinds: {view: [...], interaction: [...]}  with each of them.", "%s", text)
+		c.add(LevelWarning, "kinds_unknown", c.Source.Interactions.Kinds.Hint(quoted(kinds)), "%s", text)
 	}
-	c.rejected(int64(len(page.Rows)), &all, &fresh)
+	c.rejected(j, int64(len(page.Rows)), page.Last)
 }
 
-// rejected tells which of the newest rows would be rejected, and whether a run would stop.
-func (c *checker) rejected(rows int64, all, fresh *event.Tally) {
-	before := all.Rows() - fresh.Rows()
-	text := fmt.Sprintf("of the newest %s %d would be rejected: %s", human.Count(rows, "row"), all.Rows(), all)
-	if before > 0 {
-		text += fmt.Sprintf("; in loader_rejects already: %d", before)
+// judged counts the newest rows by what a run would make of them.
+type judged struct {
+	rules *event.Rules
+	// from is where a run begins to read; unsure is true if the ledger could not be asked.
+	from      time.Time
+	unsure    bool
+	known     map[string]ledger.KnownReject
+	delivered map[string]struct{}
+
+	// fresh are new to a run; rejects are those of them that would be rejected.
+	fresh   int64
+	rejects event.Tally
+	// unfit are those of the others that would be rejected if they came today: rejected are in
+	// loader_rejects, mirrored were delivered before they became unfit, passed lie before the place where a run
+	// begins to read.
+	unfit                      event.Tally
+	rejected, mirrored, passed int64
+	// lastFresh is true if the row that was added last is new.
+	lastFresh bool
+}
+
+// judge asks the ledger about the rows. Where it can't be asked, which is another finding's
+// business, all seem new.
+func (c *checker) judge(ctx context.Context, page *source.Page, export *source.Source) *judged {
+	var state ledger.State
+	book, err := c.Ledger(ctx)
+	if err == nil {
+		state, err = book.State(ctx)
 	}
+	j := &judged{rules: c.Rules(export.Table(), state), from: c.Source.StartAt.At}
+	switch {
+	case state.StartAt != nil || state.WatermarkAt != nil:
+		j.from = c.ReadsFrom(state).At
+	case c.Source.StartAt.Now:
+		j.from, _ = export.Clock()
+	}
+	if err != nil {
+		j.unsure = !errors.Is(err, ledger.ErrAbsent)
+		return j
+	}
+	ids, messages := make([]string, len(page.Rows)), make([]string, len(page.Rows))
+	for i := range page.Rows {
+		ids[i], messages[i] = page.Rows[i].ID, j.rules.MessageID(&page.Rows[i])
+	}
+	var err1, err2 error
+	j.known, err1 = book.KnownRejects(ctx, ids)
+	j.delivered, err2 = book.Delivered(ctx, slices.DeleteFunc(messages, func(id string) bool { return id == "" }))
+	j.unsure = err1 != nil || err2 != nil
+	return j
+}
+
+// add judges a row, and returns why it would be rejected, nil if it would not.
+func (j *judged) add(row *event.Interaction) *event.Reject {
+	_, reject := j.rules.Convert(row)
+	before, known := j.known[row.ID]
+	// As the pipeline classifies: a row that is rejected for another reason than before is new.
+	known = known && (reject == nil && event.Reason(before.Reason).Stays() || reject != nil && before.Reason == string(reject.Reason))
+	_, delivered := j.delivered[j.rules.MessageID(row)]
+	passed := row.ExportedAt.Before(j.from)
+	j.lastFresh = !known && !delivered && !passed
+	if j.lastFresh {
+		j.fresh++
+	}
+	switch {
+	case reject == nil:
+		return nil
+	case j.lastFresh:
+		j.rejects.Add(reject.Reason, row.ID, reject.Detail)
+		return reject
+	case delivered:
+		j.mirrored++
+	case known:
+		j.rejected++
+	default:
+		j.passed++
+	}
+	j.unfit.Add(reject.Reason, row.ID, reject.Detail)
+	return reject
+}
+
+// rejected tells which of the newest rows would be rejected, and whether a run would stop. all is true
+// if the table has no others.
+func (c *checker) rejected(j *judged, rows int64, all bool) {
 	list := "docs/rejects.md has each reason and its remedy."
 	switch {
 	case rows == 0:
-	case all.Rows() == 0:
+		return
+	case j.rejects.Rows()+j.unfit.Rows() == 0:
 		c.add(LevelInfo, "rows_fit", "", "the newest %s can be sent", human.Count(rows, "row"))
-	case c.Source.MaxRejected.Exceeded(fresh.Rows(), rows-before):
-		c.add(LevelError, "rows_rejected", list+" To let them pass once:  candu-loader run "+human.Quote(c.Source.Nickname)+" --max-rejected 100%",
-			"%s; that is more than max_rejected (%s), so a run would stop", text, c.Source.MaxRejected)
-	default:
-		c.add(LevelWarning, "rows_rejected", list, "%s", text)
+		return
 	}
+	text := fmt.Sprintf("of the newest %s %s new to a run", human.Count(rows, "row"), are(j.fresh))
+	if j.rejects.Rows() > 0 {
+		text += fmt.Sprintf(", and %d of these would be rejected: %s", j.rejects.Rows(), &j.rejects)
+	}
+	if j.unfit.Rows() > 0 {
+		var where []string
+		for _, w := range []struct {
+			rows int64
+			what string
+		}{
+			{j.rejected, "in loader_rejects already: %d"}, {j.mirrored, "delivered before they became unfit: %d"}, {j.passed, "exported before the place where a run begins to read: %d"},
+		} {
+			if w.rows > 0 {
+				where = append(where, fmt.Sprintf(w.what, w.rows))
+			}
+		}
+		text += fmt.Sprintf("; unfit among the others, which no run judges: %s (%s)", &j.unfit, strings.Join(where, ", "))
+	}
+	switch {
+	case !c.Source.MaxRejected.Exceeded(j.rejects.Rows(), j.fresh):
+		c.add(LevelWarning, "rows_rejected", list, "%s", text)
+	default:
+		stops := "would stop"
+		if j.unsure || j.lastFresh && !all {
+			stops = "may stop" // It depends on the rows before these, which are new as well.
+		}
+		c.add(LevelError, "rows_rejected", list+" To let them pass once:  candu-loader run "+human.Quote(c.Source.Nickname)+" --max-rejected 100%",
+			"%s; that is more than max_rejected (%s), so a run %s", text, c.Source.MaxRejected, stops)
+	}
+}
+
+// are says how many are so.
+func are(n int64) string {
+	if n == 0 {
+		return "none is"
+	}
+	return human.Number(n) + " " + human.Noun(n, "is", "are")
 }
 
 // labels returns the labels of the column kind if it is an enum, and tells which of them stand
@@ -97,27 +201,9 @@ func (c *checker) labels(ctx context.Context, export *source.Source) []string {
 		parts = append(parts, "spellings in the config that are no label: "+quoted(rest))
 	}
 	if len(parts) > 0 {
-		c.add(LevelWarning, "kind_labels", "In the config:  kinds: {view: [...], interaction: [...]}", "kind is an enum; %s", strings.Join(parts, "; "))
+		c.add(LevelWarning, "kind_labels", c.Source.Interactions.Kinds.Hint(quoted(without(labels, spellings))), "kind is an enum; %s", strings.Join(parts, "; "))
 	}
 	return labels
-}
-
-// known returns those of the rows that were rejected before; where the schema can't be asked,
-// which is another finding's business, none was.
-func (c *checker) known(ctx context.Context, page *source.Page) map[string]ledger.KnownReject {
-	book, err := c.Ledger(ctx)
-	if err != nil {
-		return nil
-	}
-	ids := make([]string, len(page.Rows))
-	for i := range page.Rows {
-		ids[i] = page.Rows[i].ID
-	}
-	known, err := book.KnownRejects(ctx, ids)
-	if err != nil {
-		return nil
-	}
-	return known
 }
 
 // quoted lists values, the first ones of many.

@@ -159,9 +159,9 @@ func (v *verifier) extra(ctx context.Context, ids []string) error {
 		if err != nil {
 			return err
 		}
-		there := map[string]time.Time{}
+		there, exported := map[string]time.Time{}, map[string]time.Time{}
 		for i := range page.Rows {
-			there[page.Rows[i].ID] = page.Rows[i].OccurredAt
+			there[page.Rows[i].ID], exported[page.Rows[i].ID] = page.Rows[i].OccurredAt, page.Rows[i].ExportedAt
 		}
 		settled, err := v.Export.Settled(ctx, v.Range, slices.Collect(maps.Keys(there)))
 		if err != nil {
@@ -175,11 +175,22 @@ func (v *verifier) extra(ctx context.Context, ids []string) error {
 			case settled[id]:
 				moved[id] = at
 			default:
-				v.report.Beyond++
+				v.beyond(exported[id])
 			}
 		}
 	}
 	return v.moved(ctx, moved)
+}
+
+// beyond counts a row of the mirror that is not among the rows that are compared, by the reason.
+func (v *verifier) beyond(exported time.Time) {
+	v.report.Beyond++
+	switch start, since := v.State.StartAt, v.State.NamespaceSince; {
+	case start != nil && exported.Before(*start):
+		v.report.BeforeStart++
+	case since != nil && !exported.After(*since):
+		v.report.BeforeNamespace++
+	}
 }
 
 // moved decides of rows that the mirror has on another day than the export: the

@@ -32,6 +32,10 @@ type Report struct {
 	// Beyond counts rows of the mirror that belong to rows of the export beyond the
 	// watermark, before start_at or inherited, which are not among Rows.
 	Beyond int64 `json:"beyond"`
+	// BeforeStart of them are before start_at, BeforeNamespace inherited; the others lie beyond the
+	// watermark.
+	BeforeStart     int64 `json:"before_start"`
+	BeforeNamespace int64 `json:"before_namespace"`
 	// Inherited counts rows of the export that are not among Rows, because the schema of which this one
 	// is a copy sent them: those up to InheritedUpTo, nil if it is none.
 	Inherited     int64      `json:"inherited"`

@@ -99,11 +99,21 @@ func ClockError(endpoint string, ahead time.Duration) error {
 }
 
 // Skew says how far a clock is ahead, or behind.
+//
+// A second or two of it is never sure, so it is rounded: from a minute on to ten seconds, from an
+// hour on to minutes.
 func Skew(ahead time.Duration) string {
+	word, off := " ahead", ahead
 	if ahead < 0 {
-		return human.Duration(-ahead) + " behind"
+		word, off = " behind", -ahead
 	}
-	return human.Duration(ahead) + " ahead"
+	switch {
+	case off >= time.Hour-30*time.Second:
+		off = off.Round(time.Minute)
+	case off >= time.Minute-time.Second:
+		off = off.Round(10 * time.Second)
+	}
+	return human.Duration(off) + word
 }
 
 // CheckClock asks the endpoint for the time, whatever else it answers. The error is a

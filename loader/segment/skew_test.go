@@ -101,3 +101,14 @@ func TestCheckClock_NobodyTells(t *testing.T) {
 		g.Close()
 	}
 }
+
+// What is known of a clock is a second less than it is off.
+func TestSkew_IsRounded(t *testing.T) {
+	t.Parallel()
+	for want, off := range map[string]time.Duration{
+		"6s ahead": 6 * time.Second, "1m ahead": time.Minute - time.Second, "6m behind": -6*time.Minute + time.Second, "6m10s ahead": 6*time.Minute + 9*time.Second,
+		"1h ahead": time.Hour - time.Second, "3h behind": -3*time.Hour + 1100*time.Millisecond, "1d ahead": 24*time.Hour - time.Second,
+	} {
+		require.Equal(t, want, Skew(off))
+	}
+}

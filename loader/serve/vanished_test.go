@@ -44,7 +44,7 @@ func TestRun_TheSchemaVanishes(t *testing.T) {
 		s := b.view(t).Sources[0]
 		return code == http.StatusServiceUnavailable && strings.Contains(text, "warehouse: ok") &&
 			strings.Contains(text, `schema of Candu_Test: looking into schema "candu_test" of database "`) &&
-			s.State == status.Failing && strings.Contains(s.Failure.Hint, "candu-loader's tables are in elsewhere")
+			s.State == status.Failing && strings.Contains(s.Failure.Hint, "candu-loader's tables are in: elsewhere")
 	}
 	eventually(t, "it is told", told)
 	_, _, page := b.get(t, "/")

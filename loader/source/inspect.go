@@ -21,17 +21,32 @@ func (t *Table) IsView() bool { return t.view }
 func (t *Table) IndexStatement() string { return t.indexStatement(colExportedAt) }
 
 func (t *Table) indexStatement(column int) string {
-	return fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s, %s);", t.Relation(), t.sanitized(column), t.sanitized(colID))
+	how := "CONCURRENTLY "
+	if t.partitioned {
+		how = "" // Postgres can't.
+	}
+	return t.onTable(fmt.Sprintf("CREATE INDEX %sON %s (%s, %s);", how, t.Relation(), t.sanitized(column), t.sanitized(colID)))
+}
+
+// onTable says of a statement about the relation where it is to be run.
+func (t *Table) onTable(statement string) string {
+	switch {
+	case t.view:
+		return "On the table behind the view, under its names: " + statement
+	case t.Foreign:
+		return "On the server of the foreign table, under its names there: " + statement
+	}
+	return statement
 }
 
 // NullStatement returns the statement that gives rows without exported_at one.
 func (t *Table) NullStatement() string {
-	return fmt.Sprintf("UPDATE %s SET %s = now() WHERE %[2]s IS NULL;", t.Relation(), t.sanitized(colExportedAt))
+	return t.onTable(fmt.Sprintf("UPDATE %s SET %s = now() WHERE %[2]s IS NULL;", t.Relation(), t.sanitized(colExportedAt)))
 }
 
 // UniqueStatement returns the statement that keeps ids unique.
 func (t *Table) UniqueStatement() string {
-	return fmt.Sprintf("ALTER TABLE %s ADD UNIQUE (%s);", t.Relation(), t.sanitized(colID))
+	return t.onTable(fmt.Sprintf("ALTER TABLE %s ADD UNIQUE (%s);", t.Relation(), t.sanitized(colID)))
 }
 
 // Indexed reports whether an index begins with (exported_at, id).
@@ -56,6 +71,9 @@ func (s *Source) Newest(ctx context.Context, limit int) (*Page, error) {
 		page, err = s.rows(ctx, db, limit, PageBytes, sql, args...)
 		return err
 	})
+	if err == nil {
+		page.Last = len(page.Rows) < limit && page.Bytes < PageBytes
+	}
 	return page, err
 }
 

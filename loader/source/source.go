@@ -64,7 +64,7 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 		return queries.New().ExportColumns(ctx, db, config.Spec.Relation())
 	})
 	if err == nil {
-		s.table, err = newTable(config.Spec, columns)
+		s.table, err = newTable(config.Spec, reader.Role(), columns)
 	}
 	if len(columns) > 0 {
 		s.clock, s.openedAt = columns[0].Clock, time.Now()
@@ -108,7 +108,7 @@ func (s *Source) explain(err error, doing string) error {
 	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf("%s in %s", doing, s.config.Spec.Relation()), Err: err}
 	switch {
 	case postgres.Denied(err):
-		return e.WithHint("%s", grantHint(s.config.Spec))
+		return e.WithHint("%s", grantHint(s.config.Spec, s.reader.Role()))
 	case postgres.Missing(err):
 		return e.WithHint("Check interactions.table in the config.")
 	}

@@ -76,8 +76,8 @@ type Table struct {
 	UniqueID bool
 	// Foreign is true for foreign tables: the transactions of this database say
 	// nothing about their late rows.
-	Foreign bool
-	view    bool
+	Foreign           bool
+	view, partitioned bool
 	// Findings are what an operator should know and that stops nothing.
 	Findings []Finding
 }
@@ -119,17 +119,20 @@ func rules(column int) rule {
 // newTable makes a table of what the catalog says of the export. Everything that stands in
 // the way is a [fault.Precondition] that names table and column, what was expected, and the
 // remedy; several wrong columns come as one error.
-func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
+//
+// role is who reads.
+func newTable(spec Spec, role string, rows []queries.ExportColumnsRow) (*Table, error) {
 	if len(rows) == 0 {
 		return nil, fault.New(fault.Precondition, "looking for table %s: there is none in this database", spec.Relation()).
 			WithHint("Check interactions.url and interactions.table in the config; the table needs its schema's name in front.")
 	}
 	if readable := rows[0].Readable; readable != nil && !*readable {
 		return nil, fault.New(fault.Precondition, "reading table %s: permission denied", spec.Relation()).
-			WithHint("%s", grantHint(spec))
+			WithHint("%s", grantHint(spec, role))
 	}
-	// pg_class.relkind: f is a foreign table, v and m are views.
-	table := &Table{Spec: spec, HasKind: !spec.ByEventName, Foreign: rows[0].Relkind == "f", view: rows[0].Relkind == "v" || rows[0].Relkind == "m"}
+	// pg_class.relkind: f is a foreign table, v and m are views, p is a table in partitions.
+	kind := rows[0].Relkind
+	table := &Table{Spec: spec, HasKind: !spec.ByEventName, Foreign: kind == "f", view: kind == "v" || kind == "m", partitioned: kind == "p"}
 	var problems []string
 	for i := range numColumns {
 		if problem := table.take(i, rows); problem != "" {
@@ -141,9 +144,12 @@ func newTable(spec Spec, rows []queries.ExportColumnsRow) (*Table, error) {
 		for i, row := range rows {
 			names[i] = row.Name
 		}
-		return nil, fault.New(fault.Precondition, "reading table %s: %s", spec.Relation(), strings.Join(problems, "; ")).
-			WithHint("Map the names in the config, `columns: {canonical: yours}`, or read from a view that has the columns. The table has: %s.%s",
-				strings.Join(names, ", "), kindHint(spec, names))
+		e := fault.New(fault.Precondition, "reading table %s: %s", spec.Relation(), strings.Join(problems, "; "))
+		if slices.ContainsFunc(rows, func(r queries.ExportColumnsRow) bool { return !r.ColumnReadable }) {
+			return nil, e.WithHint("%s", grantHint(spec, role))
+		}
+		return nil, e.WithHint("Map the names in the config, `interactions: {columns: {canonical: yours}}` under the source, or read from a view that has the columns. The table has: %s.%s",
+			strings.Join(names, ", "), kindHint(spec, names))
 	}
 	return table, nil
 }
@@ -176,7 +182,7 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 		t.Findings = append(t.Findings, Finding{
 			Code: "timestamp_without_time_zone",
 			Text: fmt.Sprintf("column %q (%s) is of type timestamp without time zone; it is read as UTC", name, canonical),
-			Hint: fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE timestamptz USING %[2]s AT TIME ZONE 'UTC';", t.Relation(), pgx.Identifier{name}.Sanitize()),
+			Hint: t.onTable(fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE timestamptz USING %[2]s AT TIME ZONE 'UTC';", t.Relation(), pgx.Identifier{name}.Sanitize())),
 		})
 	}
 	return ""
@@ -188,7 +194,7 @@ func kindHint(spec Spec, names []string) string {
 	if spec.ByEventName || slices.Contains(names, spec.column(Names[colKind])) {
 		return ""
 	}
-	return " If no column says what a row is, write `kinds: by_event_name`: then a row without event_name is a view, any other an interaction."
+	return " If no column says what a row is, write `interactions: {kinds: by_event_name}` under the source: then a row without event_name is a view, any other an interaction."
 }
 
 // has reports whether the table has a column, which is in question for kind alone.
@@ -197,7 +203,7 @@ func (t *Table) has(column int) bool { return t.Columns[column].Name != "" }
 // zoned reports whether a time column is a timestamptz.
 func (c Column) zoned() bool { return c.oid == pgtype.TimestamptzOID }
 
-func grantHint(spec Spec) string {
-	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO <the loader's role>; GRANT SELECT ON %s TO <the loader's role>;",
-		pgx.Identifier{spec.Schema}.Sanitize(), spec.Relation())
+func grantHint(spec Spec, role string) string {
+	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %[2]s;",
+		pgx.Identifier{spec.Schema}.Sanitize(), pgx.Identifier{role}.Sanitize(), spec.Relation())
 }

@@ -145,11 +145,17 @@ func (x *explainer) pending() string {
 	if out.WouldReject != nil {
 		what = fmt.Sprintf("will reject it (%s: %s)", out.WouldReject.Reason, out.WouldReject.Detail)
 	}
+	again := fmt.Sprintf("the next run %s (`candu-loader run %s`)", what, human.Quote(out.Source))
 	switch {
+	case !x.Migrated:
+		return fmt.Sprintf("It waits: %s, and there is no schema yet: `candu-loader migrate %s` makes it, then %s.", out.Selection.Why, human.Quote(out.Source), again)
 	case len(out.Running) > 0:
 		return fmt.Sprintf("It waits: %s, and run %d, which is under way, or the next one %s.", out.Selection.Why, out.Running[0].ID, what)
+	case out.Failing != nil:
+		return fmt.Sprintf("It waits: %s, and runs fail since %s: %s. Once that is mended, %s.",
+			out.Selection.Why, human.Time(out.Failing.Since), strings.TrimSuffix(human.Line(out.Failing.Error), "."), again)
 	case out.Selection.NextSlot != nil:
 		return fmt.Sprintf("It waits: %s, and the next run, planned for %s, %s.", out.Selection.Why, human.Exact(*out.Selection.NextSlot), what)
 	}
-	return fmt.Sprintf("It waits: %s, and the next run %s (`candu-loader run %s`).", out.Selection.Why, what, human.Quote(out.Source))
+	return fmt.Sprintf("It waits: %s, and %s.", out.Selection.Why, again)
 }

@@ -64,6 +64,8 @@ type Explanation struct {
 	Runs []ledger.RunRecord `json:"runs"`
 	// Running are the runs that are under way now.
 	Running []ledger.RunRecord `json:"running"`
+	// Failing says since when runs fail, and why the last one did; nil = it did not.
+	Failing *ledger.Failing `json:"failing"`
 
 	Place Place `json:"place"`
 	// Answer says in one sentence where the event is.
@@ -173,7 +175,9 @@ func (x *explainer) explain(ctx context.Context) error {
 		return err
 	}
 	var err error
-	x.out.Running, err = x.Ledger.Running(ctx)
+	if x.out.Running, err = x.Ledger.Running(ctx); err == nil {
+		x.out.Failing, err = x.Ledger.Failing(ctx)
+	}
 	return err
 }
 
