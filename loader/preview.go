@@ -128,7 +128,7 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 	p.encoder = segment.NewEncoder(src.Integrations)
 	p.sender = l.gateway.Sender(src.WriteKey, p.encoder)
 	p.intake = pipeline.IntakeConfig{
-		Rules: rules(src, p.export.Table(), p.state, p.encoder), Answers: p.answers, HasRejects: p.preview.Migrated, Unique: p.export.Table().UniqueID,
+		Rules: rules(src, p.export.Table(), p.state, p.encoder), Answers: p.answers, Originals: p.state.Originals, HasRejects: p.preview.Migrated, Unique: p.export.Table().UniqueID,
 	}
 	if err := open(p); err != nil {
 		return p.preview, err

@@ -112,6 +112,9 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 		if s.run.ClockLost > 0 {
 			s.log.Warn("the export's clock was put back: so was the watermark, for rows that come now lie below it",
 				"by", s.run.ClockLost.Round(time.Second), "watermark", s.run.State.WatermarkAt.UTC())
+			if since := s.run.State.NamespaceSince; since != nil && since.Equal(*s.run.State.WatermarkAt) {
+				s.log.Warn("this schema is a copy: from the watermark on, a row is taken for the original's only if the mirror, or loader_rejects, has it from there")
+			}
 		}
 		if err := s.awaitBackfill(); err != nil {
 			return err

@@ -154,7 +154,7 @@ func (s *session) flow(pages pipeline.Pages, integrations map[string]any, change
 	encoder := segment.NewEncoder(integrations)
 	in := pipeline.IntakeConfig{
 		Pages: pages, Rules: rules(s.src, s.export.Table(), s.run.State, encoder), Answers: s.run.Answers(),
-		HasRejects: s.run.HasRejects, Unique: s.export.Table().UniqueID, Again: s.again,
+		Originals: s.run.State.Originals, HasRejects: s.run.HasRejects, Unique: s.export.Table().UniqueID, Again: s.again,
 	}
 	c := pipeline.Config{
 		Sender: s.loader.gateway.Sender(s.src.WriteKey, encoder), Senders: s.loader.gateway.Concurrency(),

@@ -6,7 +6,7 @@ alter table loader_rejects add constraint loader_rejects_reason_check check (rea
     'missing_event_name', 'invalid_timestamp', 'event_too_large', 'refused_by_segment'));
 alter table loader_state
     drop column export_system, drop column export_database, drop column export_relation,
-    drop column place_system, drop column place_database, drop column namespace_since, drop column namespace_since_id,
+    drop column place_system, drop column place_database, drop column namespace_since, drop column namespace_since_id, drop column original_namespaces,
     drop column write_key_hash, drop column write_key_asked_at, drop column write_key_known,
     drop column unrecorded_at, drop column unrecorded_id,
     drop column config_hash, drop column config_hash_before, drop column config_host, drop column config_host_before, drop column config_changed_at,

@@ -22,6 +22,7 @@ alter table loader_state
     add column place_database text,
     add column namespace_since timestamptz,
     add column namespace_since_id text,
+    add column original_namespaces uuid[] not null default '{}',
     add column write_key_hash text,
     add column write_key_asked_at timestamptz,
     add column write_key_known boolean,
@@ -56,8 +57,9 @@ comment on column loader_state.export_database is 'The export''s database.';
 comment on column loader_state.export_relation is 'The export''s table or view, with its schema.';
 comment on column loader_state.place_system is 'System identifier of the server that this schema is on. A copy elsewhere would send under the same ids.';
 comment on column loader_state.place_database is 'The database that this schema is in.';
-comment on column loader_state.namespace_since is 'The watermark as this schema, a copy of another one, got a namespace of its own. What the export has up to there was sent by the other one. NULL = it is no copy.';
+comment on column loader_state.namespace_since is 'The watermark as this schema, a copy of another one, got a namespace of its own, or less if the export''s clock was put back since. What the export has up to there is the other one''s to send. NULL = there is no such place.';
 comment on column loader_state.namespace_since_id is 'The id of that watermark.';
+comment on column loader_state.original_namespaces is 'The namespaces that a copy had before its own. What the mirror has under ids of theirs was sent by the schemas that it is a copy of.';
 comment on column loader_state.write_key_hash is 'A hash of the Segment write key that the events were sent with, salted with the namespace. NULL = not known yet.';
 comment on column loader_state.write_key_asked_at is 'When Segment was last asked whether it knows the write key.';
 comment on column loader_state.write_key_known is 'Whether it does. NULL = it could not say.';

@@ -187,10 +187,12 @@ type LoaderState struct {
 	PlaceSystem *string
 	// The database that this schema is in.
 	PlaceDatabase *string
-	// The watermark as this schema, a copy of another one, got a namespace of its own. What the export has up to there was sent by the other one. NULL = it is no copy.
+	// The watermark as this schema, a copy of another one, got a namespace of its own, or less if the export's clock was put back since. What the export has up to there is the other one's to send. NULL = there is no such place.
 	NamespaceSince *time.Time
 	// The id of that watermark.
 	NamespaceSinceID *string
+	// The namespaces that a copy had before its own. What the mirror has under ids of theirs was sent by the schemas that it is a copy of.
+	OriginalNamespaces []uuid.UUID
 	// A hash of the Segment write key that the events were sent with, salted with the namespace. NULL = not known yet.
 	WriteKeyHash *string
 	// When Segment was last asked whether it knows the write key.

@@ -64,9 +64,11 @@ set write_key_hash = @write_key_hash::text, write_key_asked_at = null, write_key
 
 -- name: NamespaceSet :exec
 -- A copy becomes a schema of its own: what comes after its watermark gets other ids. What stands
--- before it was sent by the original, and is not this one's business.
+-- before it was sent by the original, and is not this one's business; nor is what lies beyond and stands
+-- in the mirror under the original's ids.
 update loader_state
-set message_namespace = @message_namespace, namespace_since = watermark_at, namespace_since_id = watermark_id, updated_at = clock_timestamp();
+set original_namespaces = original_namespaces || message_namespace, message_namespace = @message_namespace,
+    namespace_since = watermark_at, namespace_since_id = watermark_id, updated_at = clock_timestamp();
 
 -- name: LeasesLock :exec
 -- No run begins until the commit: it would go on under the namespace that it read.
@@ -85,7 +87,7 @@ where exists (select from loader_leases l where l.holder = @holder::text and l.e
 
 -- name: ExportReset :exec
 -- Another export: reading begins where the first run began, for its rows may lie anywhere. What the
--- mirror has is found delivered. Of a copy, the original has sent nothing of this export.
+-- mirror has is found delivered. Of a copy, what the original has sent of this export is in the mirror.
 update loader_state
 set watermark_at = start_at, watermark_id = null, complete_until = null, held_back_by = null,
     namespace_since = null, namespace_since_id = null, unrecorded_at = null, unrecorded_id = null,

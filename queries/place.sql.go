@@ -81,7 +81,7 @@ type ExportResetParams struct {
 }
 
 // Another export: reading begins where the first run began, for its rows may lie anywhere. What the
-// mirror has is found delivered. Of a copy, the original has sent nothing of this export.
+// mirror has is found delivered. Of a copy, what the original has sent of this export is in the mirror.
 func (q *Queries) ExportReset(ctx context.Context, db DBTX, arg ExportResetParams) error {
 	_, err := db.Exec(ctx, exportReset, arg.System, arg.Database, arg.Relation)
 	return err
@@ -189,11 +189,13 @@ func (q *Queries) MirrorNewest(ctx context.Context, db DBTX, count int32) ([]Mir
 
 const namespaceSet = `-- name: NamespaceSet :exec
 update loader_state
-set message_namespace = $1, namespace_since = watermark_at, namespace_since_id = watermark_id, updated_at = clock_timestamp()
+set original_namespaces = original_namespaces || message_namespace, message_namespace = $1,
+    namespace_since = watermark_at, namespace_since_id = watermark_id, updated_at = clock_timestamp()
 `
 
 // A copy becomes a schema of its own: what comes after its watermark gets other ids. What stands
-// before it was sent by the original, and is not this one's business.
+// before it was sent by the original, and is not this one's business; nor is what lies beyond and stands
+// in the mirror under the original's ids.
 func (q *Queries) NamespaceSet(ctx context.Context, db DBTX, messageNamespace uuid.UUID) error {
 	_, err := db.Exec(ctx, namespaceSet, messageNamespace)
 	return err

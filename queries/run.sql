@@ -98,10 +98,16 @@ with held as (
         end,
         watermark_id = case when lost.clock = '0' then s.watermark_id end,
         complete_until = s.complete_until - lost.clock,
+        -- A copy leaves nothing beyond the watermark to the original, but what the mirror has of it.
+        namespace_since = case
+            when s.namespace_since > s.watermark_at - lost.clock then s.watermark_at - lost.clock
+            else s.namespace_since
+        end,
+        namespace_since_id = case when s.namespace_since > s.watermark_at - lost.clock then null else s.namespace_since_id end,
         updated_at = clock_timestamp()
     from lost
     where (select count(*) from held) = cardinality(@leases::text[])
-    returning s.start_at, s.watermark_at, s.watermark_id, lost.clock as clock_lost
+    returning s.start_at, s.watermark_at, s.watermark_id, s.namespace_since, s.namespace_since_id, lost.clock as clock_lost
 ), run as (
     update loader_runs r
     set export_clock_behind = c.behind,
@@ -110,7 +116,7 @@ with held as (
     where r.id = @id and r.holder = @holder and r.status = 'running'
     returning r.id
 )
-select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clock_lost,
+select m.start_at, m.watermark_at, m.watermark_id, m.namespace_since, m.namespace_since_id, m.clock_lost::interval as clock_lost,
     exists (
         select from loader_leases b where b.name = 'backfill' and b.holder <> @holder and b.expires_at > clock_timestamp()
     ) as beside,

@@ -321,10 +321,16 @@ with held as (
         end,
         watermark_id = case when lost.clock = '0' then s.watermark_id end,
         complete_until = s.complete_until - lost.clock,
+        -- A copy leaves nothing beyond the watermark to the original, but what the mirror has of it.
+        namespace_since = case
+            when s.namespace_since > s.watermark_at - lost.clock then s.watermark_at - lost.clock
+            else s.namespace_since
+        end,
+        namespace_since_id = case when s.namespace_since > s.watermark_at - lost.clock then null else s.namespace_since_id end,
         updated_at = clock_timestamp()
     from lost
     where (select count(*) from held) = cardinality($4::text[])
-    returning s.start_at, s.watermark_at, s.watermark_id, lost.clock as clock_lost
+    returning s.start_at, s.watermark_at, s.watermark_id, s.namespace_since, s.namespace_since_id, lost.clock as clock_lost
 ), run as (
     update loader_runs r
     set export_clock_behind = c.behind,
@@ -333,7 +339,7 @@ with held as (
     where r.id = $8 and r.holder = $1 and r.status = 'running'
     returning r.id
 )
-select m.start_at, m.watermark_at, m.watermark_id, m.clock_lost::interval as clock_lost,
+select m.start_at, m.watermark_at, m.watermark_id, m.namespace_since, m.namespace_since_id, m.clock_lost::interval as clock_lost,
     exists (
         select from loader_leases b where b.name = 'backfill' and b.holder <> $1 and b.expires_at > clock_timestamp()
     ) as beside,
@@ -364,13 +370,15 @@ type RunBeginParams struct {
 }
 
 type RunBeginRow struct {
-	StartAt     *time.Time
-	WatermarkAt *time.Time
-	WatermarkID *string
-	ClockLost   pgtype.Interval
-	Beside      bool
-	WaitsFor    string
-	Synchronous string
+	StartAt          *time.Time
+	WatermarkAt      *time.Time
+	WatermarkID      *string
+	NamespaceSince   *time.Time
+	NamespaceSinceID *string
+	ClockLost        pgtype.Interval
+	Beside           bool
+	WaitsFor         string
+	Synchronous      string
 }
 
 // What a run of new rows begins from, read and written under its lease: a start that is stored for
@@ -394,6 +402,8 @@ func (q *Queries) RunBegin(ctx context.Context, db DBTX, arg RunBeginParams) (Ru
 		&i.StartAt,
 		&i.WatermarkAt,
 		&i.WatermarkID,
+		&i.NamespaceSince,
+		&i.NamespaceSinceID,
 		&i.ClockLost,
 		&i.Beside,
 		&i.WaitsFor,
@@ -597,7 +607,7 @@ with taken as (
     returning id
 )
 select
-    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_host_before, s.config_changed_at, s.config_alternated_at,
+    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.original_namespaces, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_host_before, s.config_changed_at, s.config_alternated_at,
     m.version as schema_version,
     m.dirty as schema_dirty,
     lease.tokens::bigint[] as tokens,
@@ -694,6 +704,7 @@ func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunO
 		&i.LoaderState.PlaceDatabase,
 		&i.LoaderState.NamespaceSince,
 		&i.LoaderState.NamespaceSinceID,
+		&i.LoaderState.OriginalNamespaces,
 		&i.LoaderState.WriteKeyHash,
 		&i.LoaderState.WriteKeyAskedAt,
 		&i.LoaderState.WriteKeyKnown,
@@ -978,7 +989,7 @@ func (q *Queries) StateCreate(ctx context.Context, db DBTX, arg StateCreateParam
 }
 
 const stateGet = `-- name: StateGet :one
-select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_host_before, s.config_changed_at, s.config_alternated_at, m.version as schema_version, m.dirty as schema_dirty, clock_timestamp()::timestamptz as clock
+select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.original_namespaces, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_host_before, s.config_changed_at, s.config_alternated_at, m.version as schema_version, m.dirty as schema_dirty, clock_timestamp()::timestamptz as clock
 from loader_state s cross join loader_schema_migrations m
 `
 
@@ -1015,6 +1026,7 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 		&i.LoaderState.PlaceDatabase,
 		&i.LoaderState.NamespaceSince,
 		&i.LoaderState.NamespaceSinceID,
+		&i.LoaderState.OriginalNamespaces,
 		&i.LoaderState.WriteKeyHash,
 		&i.LoaderState.WriteKeyAskedAt,
 		&i.LoaderState.WriteKeyKnown,

@@ -152,6 +152,17 @@ func (r *Rules) MessageID(in *Interaction) string {
 	return MessageID(r.namespace, in.ID, in.OccurredAt.UTC().Truncate(time.Microsecond))
 }
 
+// MessageIDs returns the messageIds that a row has in each of some namespaces; none if it has no time.
+func MessageIDs(namespaces []uuid.UUID, in *Interaction) []string {
+	var ids []string
+	for _, namespace := range namespaces {
+		if id := (&Rules{namespace: namespace}).MessageID(in); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 func (r *Rules) kind(in *Interaction) (Kind, *Reject) {
 	if !r.hasKind {
 		if blank(in.EventName) {

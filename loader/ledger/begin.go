@@ -26,7 +26,8 @@ type Beginning struct {
 // for the lease.
 //
 // It is the only place where the watermark goes back: rows that an export stamps after its clock
-// was put back lie below it.
+// was put back lie below it. So does the place up to which a copy leaves the rows to the original:
+// what the original sent beyond, the mirror knows.
 func (r *Run) begin(ctx context.Context, tx pgx.Tx, b *Beginning) error {
 	r.measured.Store(false)
 	r.Measure(b.ExportClock, b.At)
@@ -42,6 +43,7 @@ func (r *Run) begin(ctx context.Context, tx pgx.Tx, b *Beginning) error {
 	}
 	r.beside.Store(row.Beside)
 	r.State.StartAt, r.State.WatermarkAt, r.State.WatermarkID = row.StartAt, row.WatermarkAt, row.WatermarkID
+	r.State.NamespaceSince, r.State.NamespaceSinceID = row.NamespaceSince, row.NamespaceSinceID
 	r.ClockLost = durationOf(row.ClockLost)
 	r.WaitFor = row.WaitsFor
 	return nil

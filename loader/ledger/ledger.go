@@ -165,9 +165,13 @@ type State struct {
 	WatermarkAt *time.Time
 	WatermarkID *string
 	// NamespaceSince and NamespaceSinceID are the watermark as this schema, a copy of another one, got
-	// a namespace of its own: what the export has up to there the other one sent. nil = it is no copy.
+	// a namespace of its own, or less if the export's clock was put back since: what the export has
+	// up to there is the other one's to send. nil = there is no such place.
 	NamespaceSince   *time.Time
 	NamespaceSinceID *string
+	// Originals are the namespaces that a copy had before its own: what the mirror has under ids of theirs
+	// was sent by the schemas that it is a copy of.
+	Originals []uuid.UUID
 	// Configs are the configurations of the last runs.
 	Configs Configs
 	// Export is what the watermark is about, as far as it is known.
@@ -201,7 +205,8 @@ func stateOf(s queries.LoaderState, version int64) State {
 	}
 	return State{
 		MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
-		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, KeyStored: s.WriteKeyHash != nil, Export: exportOf(s), Configs: configsOf(s),
+		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, Originals: s.OriginalNamespaces,
+		KeyStored: s.WriteKeyHash != nil, Export: exportOf(s), Configs: configsOf(s),
 		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
 	}
 }

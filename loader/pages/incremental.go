@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -52,7 +53,10 @@ func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
 	p := &Incremental{config: c, mark: &watermark{place: Watermark(state)}, cursor: Start(state, c.Lookback), warned: map[string]bool{}}
 	p.mark.onward = p.cursor.ID != nil
 	if state.WatermarkAt != nil && c.Answers != nil {
-		p.scan = &lookbackScan{source: c.Export, ledger: c.Answers, namespace: state.MessageNamespace, until: *state.WatermarkAt, again: c.Again}
+		p.scan = &lookbackScan{
+			source: c.Export, ledger: c.Answers, namespaces: append([]uuid.UUID{state.MessageNamespace}, state.Originals...),
+			until: *state.WatermarkAt, again: c.Again,
+		}
 	}
 	if err := c.Export.CheckUnique(ctx, p.cursor); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,7 +25,8 @@ type lookbackScan struct {
 	ledger interface {
 		Delivered(ctx context.Context, page int64, ids []string) (map[string]struct{}, error)
 	}
-	namespace uuid.UUID
+	// namespaces are this schema's, and those of the schemas that it is a copy of.
+	namespaces []uuid.UUID
 	// until is where the rows begin that may be new.
 	until time.Time
 	// again is told of a question to the mirror that is repeated.
@@ -65,9 +67,12 @@ func (s *lookbackScan) next(ctx context.Context, number int64, from source.Curso
 
 // delivered returns how many of the rows are in the mirror, from the first on.
 func (s *lookbackScan) delivered(ctx context.Context, number int64, rows []event.Interaction) (int, error) {
-	ids := make([]string, len(rows))
+	n := len(s.namespaces)
+	ids := make([]string, 0, n*len(rows))
 	for i := range rows {
-		ids[i] = event.MessageID(s.namespace, rows[i].ID, rows[i].OccurredAt)
+		for _, namespace := range s.namespaces {
+			ids = append(ids, event.MessageID(namespace, rows[i].ID, rows[i].OccurredAt))
+		}
 	}
 	var found map[string]struct{}
 	err := postgres.Retry(ctx, deliveredTimeout, s.again, func(ctx context.Context) (err error) {
@@ -77,10 +82,10 @@ func (s *lookbackScan) delivered(ctx context.Context, number int64, rows []event
 	if err != nil {
 		return 0, err
 	}
-	for n, id := range ids {
-		if _, delivered := found[id]; !delivered {
-			return n, nil
+	for i := range rows {
+		if !slices.ContainsFunc(ids[n*i:n*(i+1)], func(id string) bool { _, in := found[id]; return in }) {
+			return i, nil
 		}
 	}
-	return len(ids), nil
+	return len(rows), nil
 }

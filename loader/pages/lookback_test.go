@@ -77,7 +77,7 @@ func TestLookbackScan_PassesOverDeliveredRowsAlone(t *testing.T) {
 			pageSize:  rapid.IntRange(1, 10).Draw(t, "page size"),
 			badReads:  calls.Draw(t, "bad reads"), badQuestions: calls.Draw(t, "bad questions"),
 		}
-		scan := &lookbackScan{source: s, ledger: s, until: time.Unix(1000, 0)}
+		scan := &lookbackScan{source: s, ledger: s, namespaces: []uuid.UUID{uuid.Nil}, until: time.Unix(1000, 0)}
 		for from := source.At(time.Unix(0, 0)); rowAfter(from) < len(s.delivered); {
 			first := rowAfter(from)
 			page, err := scan.next(t.Context(), 1, from)

@@ -50,10 +50,21 @@ func (in *Intake) classify(ctx context.Context, number int64, page *source.Page)
 	if err := in.findKnown(ctx, out); err != nil {
 		return nil, err
 	}
+	inherited, err := in.inherited(ctx, out)
+	if err != nil {
+		return nil, err
+	}
 	out.Events = make([]event.Event, 0, len(page.Rows))
 	for i := range page.Rows {
 		row := &page.Rows[i]
 		before, wasRejected := out.known[row.ID]
+		if inherited[row] {
+			out.Already++
+			if wasRejected {
+				out.delivered = append(out.delivered, row.ID)
+			}
+			continue
+		}
 		made, reject := in.config.Rules.Convert(row)
 		switch {
 		case reject != nil && wasRejected && before.Reason == string(reject.Reason) && !in.config.Retrying,
@@ -74,6 +85,35 @@ func (in *Intake) classify(ctx context.Context, number int64, page *source.Page)
 	// Whoever is rejected now may be exported again, mended.
 	in.config.HasRejects = in.config.HasRejects || len(out.Rejected) > 0
 	return out, in.dropDelivered(ctx, out)
+}
+
+// inherited returns the rows of the page that the mirror has under ids of the schemas that this one is
+// a copy of, nil if it is none.
+func (in *Intake) inherited(ctx context.Context, c *Classified) (map[*event.Interaction]bool, error) {
+	if len(in.config.Originals) == 0 {
+		return nil, nil
+	}
+	rows := map[string]*event.Interaction{}
+	var ids []string
+	for i := range c.Page.Rows {
+		for _, id := range event.MessageIDs(in.config.Originals, &c.Page.Rows[i]) {
+			rows[id], ids = &c.Page.Rows[i], append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	if err := in.findLast(ctx); err != nil {
+		return nil, err
+	}
+	found, err := in.delivered(ctx, c.Number, newSpan(ids))
+	inherited := map[*event.Interaction]bool{}
+	for id := range found {
+		if row := rows[id]; row != nil {
+			inherited[row], c.Asked = true, true
+		}
+	}
+	return inherited, err
 }
 
 // findKnown asks for the rows of the page that were rejected before. Where no row ever was,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -28,6 +30,9 @@ type IntakeConfig struct {
 	Rules *event.Rules
 	// Answers say what was delivered and rejected before; nil = there is no mirror yet.
 	Answers *ledger.Answers
+	// Originals are the namespaces of the schemas that this one is a copy of: what the mirror has
+	// under their ids, they sent.
+	Originals []uuid.UUID
 	// HasRejects is false if no row was ever rejected: then nobody need ask.
 	HasRejects bool
 	// Unique is true if the export has an index that keeps ids unique: then no id stands twice

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/candu-loader/candu-loader/loader/event"
@@ -112,6 +113,8 @@ func (x *explainer) mirrored() string {
 		b.WriteString("; the export could not be asked for its row")
 	case out.Row == nil:
 		b.WriteString("; its row is gone from the export")
+	case slices.Contains(event.MessageIDs(x.State.Originals, x.row), row.MessageID):
+		b.WriteString("; another schema, of which this one is a copy, sent it, so no run of this one does")
 	case out.MessageID != row.MessageID:
 		b.WriteString("; its row was changed in the export since, and would make another event today")
 	case out.Selection != nil && !out.Selection.Passed && out.ExportedAt != nil:
