@@ -138,42 +138,159 @@ func (q *Queries) ExportLabels(ctx context.Context, db DBTX, typeOid int64) ([]s
 	return items, nil
 }
 
+const exportOrigins = `-- name: ExportOrigins :many
+with recursive behind (oid) as (
+    select to_regclass($1::text)::oid
+    union
+    select n.oid
+    from behind b
+    cross join lateral (
+        select i.inhrelid as oid from pg_inherits i where i.inhparent = b.oid
+        union all
+        select d.refobjid from pg_rewrite r
+        join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+        where r.ev_class = b.oid and r.ev_type = '1'
+    ) as n
+),
+relations as materialized (
+    select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name
+    from behind b join pg_class c on c.oid = b.oid join pg_namespace n on n.oid = c.relnamespace
+)
+select f.what::text as what, f.name::text as name
+from (
+    select 1 as place, 'foreign' as what, r.name from relations r where r.relkind = 'f'
+    union all
+    select 2, 'materialized', r.name from relations r where r.relkind = 'm'
+    union all
+    -- The rows are stamped on the other server. A partition gets what its parent is subscribed to.
+    select 3, 'subscription', r.name from relations r
+    where exists (
+        select from pg_subscription_rel s
+        where s.srrelid = r.oid or s.srrelid in (select a.relid from pg_partition_ancestors(r.oid) as a (relid))
+    )
+    union all
+    -- A function may read anything, and when it likes. The catalog knows of no dependency on those that came
+    -- with Postgres, so they are read off the view's tree.
+    select 4, 'function', format('%I.%I', n.nspname, p.proname)
+    from relations r
+    join pg_rewrite w on w.ev_class = r.oid and w.ev_type = '1'
+    cross join lateral regexp_matches(w.ev_action::text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') as m
+    join pg_proc p on p.oid = m[1]::oid
+    join pg_namespace n on n.oid = p.pronamespace
+    -- Beyond 16384 begins what users made.
+    where case when p.oid < 16384 then p.provolatile = 'v' else p.provolatile <> 'i' or p.proretset end
+    union all
+    select 5, 'rule', r.name from relations r
+    where exists (select from pg_rewrite w where w.ev_class = r.oid and w.ev_type <> '1')
+    union all
+    select 6, 'nothing', '' where not exists (select from relations r where r.relkind in ('r', 'p', 'f', 'm'))
+    union all
+    -- Sessions that hide their transactions may come at any time.
+    select 7, 'untracked', coalesce(s.role, '')
+    from (
+        select null::text as role where not current_setting('track_activities')::boolean
+        union all
+        select case when d.setrole <> 0 then d.setrole::regrole::text end
+        from pg_db_role_setting d
+        cross join unnest(d.setconfig) as c
+        where d.setdatabase in (0, (select b.oid from pg_database b where b.datname = current_database()))
+          and c like 'track_activities=%' and not split_part(c, '=', 2)::boolean
+    ) as s
+) as f
+order by f.place, f.name
+`
+
+type ExportOriginsRow struct {
+	What string
+	Name string
+}
+
+// What is behind the export, down to its tables, as far as it keeps the safe point from saying something
+// about rows that come late; the most telling first. No row: all of its rows come from tables of this
+// database, written by its sessions.
+func (q *Queries) ExportOrigins(ctx context.Context, db DBTX, relation string) ([]ExportOriginsRow, error) {
+	rows, err := db.Query(ctx, exportOrigins, relation)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExportOriginsRow
+	for rows.Next() {
+		var i ExportOriginsRow
+		if err := rows.Scan(&i.What, &i.Name); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const exportSafePoint = `-- name: ExportSafePoint :one
+with sessions as materialized (
+    select
+        a.pid, a.usename, a.application_name, a.backend_type, a.state,
+        -- The transactions of one protocol message all carry its arrival, and between two of them there is
+        -- no xact_start. Those of a procedure get a time of their own, and some procedures never end.
+        least(a.xact_start, case
+            when a.state = 'active' and a.backend_type = 'client backend' and a.query !~* '^\s*call\s[^;]*;?\s*$' then a.query_start
+        end) as since
+    from pg_stat_activity a
+    where a.datname = current_database() and a.pid <> pg_backend_pid()
+      -- Vacuum writes no rows, and may take hours.
+      and a.backend_type is distinct from 'autovacuum worker'
+),
+oldest as materialized (
+    select s.pid, s.usename, s.application_name, s.since from sessions s
+    where s.since is not null order by s.since, s.backend_type is distinct from 'client backend' limit 1
+),
+untracked as materialized (select s.pid, s.usename from sessions s where s.state = 'disabled' limit 1)
 select
     clock_timestamp()::timestamptz as server_clock,
-    -- Where nothing is open, or nothing can be seen, min() is NULL, which
-    -- least() ignores. A transaction that is being born is in no view yet, hence
-    -- the 10 seconds.
-    least(
-        clock_timestamp() - interval '10 seconds',
-        (
-            select min(a.xact_start) from pg_stat_activity a
-            where a.datname = current_database() and a.pid <> pg_backend_pid()
-              -- Vacuum writes no rows, and may take hours.
-              and a.backend_type is distinct from 'autovacuum worker'
-        )
-    )::timestamptz as safe_point,
-    -- A prepared transaction hides when it began.
+    -- Where nothing is open, or nothing can be seen, there is no oldest one, and least() ignores
+    -- the NULL. A transaction that is being born is in no view yet, hence the 10 seconds.
+    least(clock_timestamp() - interval '10 seconds', o.since)::timestamptz as safe_point,
+    -- A prepared transaction hides when it began. It is looked for after the sessions: the other way round,
+    -- one that is prepared between the two looks is in neither.
     (select count(*) from pg_prepared_xacts p where p.database = current_database()) as prepared,
+    coalesce(o.pid, 0)::integer as oldest_pid,
+    coalesce(o.usename::text, '')::text as oldest_role,
+    coalesce(o.application_name, '')::text as oldest_application,
+    coalesce(o.since, clock_timestamp())::timestamptz as oldest_since,
+    coalesce(u.pid, 0)::integer as untracked_pid,
+    coalesce(u.usename::text, '')::text as untracked_role,
     -- Without it the beginning of other roles' transactions reads as NULL.
     pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') as sees_all,
     pg_is_in_recovery() as is_replica,
     current_user::text as role
+from (select) as one
+left join oldest o on true
+left join untracked u on true
 `
 
 type ExportSafePointRow struct {
-	ServerClock time.Time
-	SafePoint   time.Time
-	Prepared    int64
-	SeesAll     bool
-	IsReplica   bool
-	Role        string
+	ServerClock       time.Time
+	SafePoint         time.Time
+	Prepared          int64
+	OldestPid         int32
+	OldestRole        string
+	OldestApplication string
+	OldestSince       time.Time
+	UntrackedPid      int32
+	UntrackedRole     string
+	SeesAll           bool
+	IsReplica         bool
+	Role              string
 }
 
 // How far the export is settled. Every transaction that is open at the time of
 // this statement began at or after the safe point; rows that it will commit
 // carry its now(), which is that beginning. So everything exported before the safe point is
 // committed and visible to the next statement.
+// A parallel worker began when its leader did, and it is the leader that can be ended.
+// Without track_activities a session hides that it has a transaction.
 func (q *Queries) ExportSafePoint(ctx context.Context, db DBTX) (ExportSafePointRow, error) {
 	row := db.QueryRow(ctx, exportSafePoint)
 	var i ExportSafePointRow
@@ -181,6 +298,12 @@ func (q *Queries) ExportSafePoint(ctx context.Context, db DBTX) (ExportSafePoint
 		&i.ServerClock,
 		&i.SafePoint,
 		&i.Prepared,
+		&i.OldestPid,
+		&i.OldestRole,
+		&i.OldestApplication,
+		&i.OldestSince,
+		&i.UntrackedPid,
+		&i.UntrackedRole,
 		&i.SeesAll,
 		&i.IsReplica,
 		&i.Role,

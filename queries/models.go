@@ -252,6 +252,24 @@ type PgConstraint struct {
 	Conparentid pgtype.Uint32
 }
 
+type PgDatabase struct {
+	Oid     pgtype.Uint32
+	Datname string
+}
+
+type PgDbRoleSetting struct {
+	Setdatabase pgtype.Uint32
+	Setrole     pgtype.Uint32
+	Setconfig   []string
+}
+
+type PgDepend struct {
+	Classid    pgtype.Uint32
+	Objid      pgtype.Uint32
+	Refclassid pgtype.Uint32
+	Refobjid   pgtype.Uint32
+}
+
 type PgEnum struct {
 	Enumtypid     pgtype.Uint32
 	Enumlabel     string
@@ -270,6 +288,11 @@ type PgIndex struct {
 	Indkey         []int16
 }
 
+type PgInherit struct {
+	Inhrelid  pgtype.Uint32
+	Inhparent pgtype.Uint32
+}
+
 type PgNamespace struct {
 	Oid      pgtype.Uint32
 	Nspname  string
@@ -280,10 +303,21 @@ type PgPreparedXact struct {
 	Database string
 }
 
+type PgProc struct {
+	Oid          pgtype.Uint32
+	Proname      string
+	Pronamespace pgtype.Uint32
+	Provolatile  interface{}
+	Proretset    bool
+}
+
 type PgRewrite struct {
+	Oid       pgtype.Uint32
 	Rulename  string
 	EvClass   pgtype.Uint32
+	EvType    interface{}
 	EvEnabled interface{}
+	EvAction  interface{}
 }
 
 type PgRole struct {
@@ -297,12 +331,20 @@ type PgStatActivity struct {
 	ApplicationName *string
 	Pid             int32
 	BackendType     *string
+	State           *string
+	Query           *string
+	QueryStart      *time.Time
 	XactStart       *time.Time
 }
 
 type PgStatSsl struct {
 	Pid int32
 	Ssl bool
+}
+
+type PgSubscriptionRel struct {
+	Srsubid pgtype.Uint32
+	Srrelid pgtype.Uint32
 }
 
 type PgTrigger struct {

@@ -11,7 +11,7 @@ create table pg_constraint (
 );
 create table pg_attrdef (adrelid oid not null, adnum smallint not null, adbin pg_node_tree not null);
 create table pg_trigger (tgname name not null, tgrelid oid not null, tgisinternal boolean not null, tgenabled "char" not null);
-create table pg_rewrite (rulename name not null, ev_class oid not null, ev_enabled "char" not null);
+create table pg_rewrite (oid oid not null, rulename name not null, ev_class oid not null, ev_type "char" not null, ev_enabled "char" not null, ev_action pg_node_tree not null);
 create table pg_attribute (
     attrelid oid not null, attnum smallint not null, attname name not null, atttypid oid not null,
     atttypmod integer not null, attnotnull boolean not null, attisdropped boolean not null, atthasdef boolean not null, attidentity "char" not null
@@ -22,7 +22,13 @@ create table pg_index (
     indexrelid oid not null, indrelid oid not null, indisunique boolean not null, indisvalid boolean not null,
     indisexclusion boolean not null, indpred text, indexprs text, indnkeyatts smallint not null, indkey smallint[] not null
 );
-create table pg_stat_activity (datname name, usename name, application_name text, pid integer not null, backend_type text, xact_start timestamptz);
+create table pg_stat_activity (datname name, usename name, application_name text, pid integer not null, backend_type text, state text, query text, query_start timestamptz, xact_start timestamptz);
 create table pg_prepared_xacts (database name not null);
 create table pg_roles (oid oid not null, rolname name not null);
 create table pg_stat_ssl (pid integer not null, ssl boolean not null);
+create table pg_subscription_rel (srsubid oid not null, srrelid oid not null);
+create table pg_inherits (inhrelid oid not null, inhparent oid not null);
+create table pg_depend (classid oid not null, objid oid not null, refclassid oid not null, refobjid oid not null);
+create table pg_proc (oid oid not null, proname name not null, pronamespace oid not null, provolatile "char" not null, proretset boolean not null);
+create table pg_database (oid oid not null, datname name not null);
+create table pg_db_role_setting (setdatabase oid not null, setrole oid not null, setconfig text[] not null);

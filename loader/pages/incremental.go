@@ -145,8 +145,15 @@ func (p *Incremental) warn(point source.SafePoint) {
 		once("the watermark stays where it is while a prepared transaction is open in the export's database", "prepared_transactions", point.Prepared,
 			"remedy", "select * from pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED")
 	}
+	if point.Visible && point.LongHeld() {
+		once("a transaction in the export's database has been open for long: the watermark stays at its beginning", "pid", point.Oldest.PID,
+			"role", point.Oldest.Role, "application", point.Oldest.Application, "since", point.Oldest.Since.UTC(), "remedy", point.Oldest.End())
+	}
 	if !point.Visible && p.config.Lookback == 0 {
-		once("late commits can't be seen and lookback is 0: rows that commit late may be missed", "reason", point.Reason,
-			"remedy", "GRANT pg_read_all_stats TO "+pgx.Identifier{point.Role}.Sanitize()+"; or set lookback")
+		remedy := "set lookback"
+		if point.Reason == source.NoStatsRole {
+			remedy = "GRANT pg_read_all_stats TO " + pgx.Identifier{point.Role}.Sanitize() + "; or set lookback"
+		}
+		once("late commits can't be seen and lookback is 0: rows that commit late may be missed", "reason", string(point.Reason), "remedy", remedy)
 	}
 }

@@ -3,6 +3,7 @@
 package pages
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -28,11 +29,17 @@ type watermark struct {
 	// that is not about the moment of reading.
 	settled  time.Time
 	heldBack string
+	// holder is whose transaction the watermark was fixed at.
+	holder source.Session
+	// hidden is why one of the safe points said nothing: pages that were passed then may get
+	// rows that no later one tells of. "" = all of them did.
+	hidden source.Blindness
 }
 
 // advance takes the safe point that was read before a page and the page's last
 // cursor, and returns the place to store, nil if the watermark stays.
 func (w *watermark) advance(point source.SafePoint, end source.Cursor) *ledger.Watermark {
+	w.hidden = cmp.Or(w.hidden, point.Reason)
 	if w.fixed {
 		return nil
 	}
@@ -43,7 +50,7 @@ func (w *watermark) advance(point source.SafePoint, end source.Cursor) *ledger.W
 	}
 	if !end.At.Before(point.At) && !failpoint.Without("safe_point") {
 		// Rows of the moment itself may still come, so it stands before them all.
-		end, w.fixed = source.At(point.At), true
+		end, w.fixed, w.holder = source.At(point.At), true, point.Oldest
 	}
 	if !w.before(end) {
 		return nil
@@ -67,25 +74,30 @@ func (w *watermark) before(to source.Cursor) bool {
 
 // reachedEnd notes that the page read after point was the export's last.
 func (w *watermark) reachedEnd(point source.SafePoint, lookback time.Duration) {
+	w.hidden = cmp.Or(w.hidden, point.Reason)
+	holder := point.Oldest
 	switch {
 	case w.heldBy > 0 || point.Prepared > 0:
 		w.heldBack = "a prepared transaction is open in the export's database, and hides which rows it will commit"
 		return
-	case !point.Visible:
+	case w.hidden != "":
 		// Lookback alone vouches for late rows, and only where later ones were seen: a replica may
 		// have stopped.
-		w.heldBack = fmt.Sprintf("rows that commit late can't be seen (%s), so nothing nearer than lookback to the newest row counts as complete", point.Reason)
+		w.heldBack = fmt.Sprintf("rows that commit late can't be seen (%s), so nothing nearer than lookback to the newest row counts as complete", w.hidden)
 		if !w.place.IsZero() {
 			w.settled = w.place.At.Add(-lookback)
 		}
 		return
 	case w.fixed && w.place.At.Before(point.At):
-		w.settled = w.place.At
+		w.settled, holder = w.place.At, w.holder
 	default:
 		w.settled = point.At
 	}
-	if point.Clock.Sub(w.settled) > time.Minute {
+	if point.Clock.Sub(w.settled) > source.LongOpen {
 		w.heldBack = "a transaction that began then was still open in the export's database"
+		if holder.PID != 0 {
+			w.heldBack += fmt.Sprintf(": %s; %s ends it", holder, holder.End())
+		}
 	}
 }
 

@@ -55,6 +55,17 @@ func TestWatermark_BoundedByTheNewestRowWhereLateRowsAreHidden(t *testing.T) {
 	require.Contains(t, w.heldBack, "read from a replica")
 }
 
+// What a page passed while late rows were hidden, no later safe point can tell of.
+func TestWatermark_OnceHiddenIsHiddenForTheRun(t *testing.T) {
+	t.Parallel()
+	w := &watermark{}
+	w.advance(source.SafePoint{At: second(50), Reason: "a session hides"}, source.After(second(20), "a"))
+	w.advance(source.SafePoint{At: second(51), Visible: true}, source.After(second(30), "b"))
+	w.reachedEnd(source.SafePoint{At: second(52), Visible: true}, 3*time.Second)
+	require.Equal(t, second(27), *w.completeUntil())
+	require.Contains(t, w.heldBack, "a session hides")
+}
+
 // Whatever pages and safe points come, the watermark never goes back, and never
 // passes the safe point of the page that it was set by.
 func TestWatermark_NeverGoesBack(t *testing.T) {

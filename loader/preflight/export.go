@@ -97,10 +97,15 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 	}
 	if point.Visible {
 		c.add(LevelInfo, "safe_point_visible", "",
-			"open transactions are visible: rows that commit late are waited for; the export is settled until %s", point.At.UTC().Format(time.RFC3339))
+			"open transactions are visible: rows that commit late are waited for, if exported_at is the now() of the transaction that writes them; the export is settled until %s",
+			point.At.UTC().Format(time.RFC3339))
+		if point.LongHeld() {
+			c.add(LevelWarning, "safe_point_held", point.Oldest.End(),
+				"the watermark can't pass the beginning of a transaction in the export's database: %s", point.Oldest)
+		}
 		return
 	}
-	hint := "Keep lookback longer than the longest transaction that writes to the export."
+	hint := "Keep lookback longer than it ever takes from a row's exported_at until the row can be read here. Let verify --repair run each night."
 	if point.Reason == source.NoStatsRole {
 		hint = fmt.Sprintf("GRANT pg_read_all_stats TO %s;", pgx.Identifier{point.Role}.Sanitize())
 	}

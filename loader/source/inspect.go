@@ -33,7 +33,7 @@ func (t *Table) onTable(statement string) string {
 	switch {
 	case t.view:
 		return "On the table behind the view, under its names: " + statement
-	case t.Foreign:
+	case t.foreign:
 		return "On the server of the foreign table, under its names there: " + statement
 	}
 	return statement

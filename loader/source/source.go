@@ -44,6 +44,8 @@ type Source struct {
 	config Config
 	reader *postgres.Reader
 	table  *Table
+	// origin is why no safe point says anything, "" if one does.
+	origin Blindness
 	// clock was the server's when this process's was openedAt.
 	clock, openedAt time.Time
 	// limit is the next page's; it follows what the rows weigh and what the
@@ -65,6 +67,9 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 	})
 	if err == nil {
 		s.table, err = newTable(config.Spec, reader.Role(), columns)
+	}
+	if err == nil {
+		s.origin, err = s.look(ctx)
 	}
 	if len(columns) > 0 {
 		s.clock, s.openedAt = columns[0].Clock, time.Now()
@@ -136,55 +141,6 @@ func collect[T any](ctx context.Context, s *Source, doing string, to pgx.RowToFu
 func (s *Source) Server(ctx context.Context) (postgres.Server, error) {
 	row, err := ask(ctx, s, "asking the server", queries.New().ExportServer)
 	return postgres.Server(row), err
-}
-
-// Blindness is why a safe point says nothing about late rows, for people.
-type Blindness string
-
-// The ways to be blind.
-const (
-	ForeignTable Blindness = "the export is a foreign table"
-	Replica      Blindness = "the export is read from a replica"
-	NoStatsRole  Blindness = "the role lacks pg_read_all_stats"
-)
-
-// SafePoint says how far the export is settled: rows that commit after it was
-// read have an exported_at at or beyond At.
-type SafePoint struct {
-	// At is the start of the oldest transaction that was open, and at most 10 s
-	// before the server's clock.
-	At time.Time
-	// Clock is the server's clock.
-	Clock time.Time
-	// Prepared is the number of prepared transactions, which hide their start:
-	// while there is one, the watermark must stay where it is.
-	Prepared int64
-	// Visible is false where At says nothing about late rows, and lookback alone
-	// has to catch them; Reason says why.
-	Visible bool
-	Reason  Blindness
-	// Role is whom we are connected as.
-	Role string
-}
-
-// SafePoint reads the safe point. It holds for pages that the same server gives after it.
-func (s *Source) SafePoint(ctx context.Context) (SafePoint, error) {
-	row, err := ask(ctx, s, "reading the safe point", queries.New().ExportSafePoint)
-	return s.safePoint(row), err
-}
-
-func (s *Source) safePoint(row queries.ExportSafePointRow) SafePoint {
-	point := SafePoint{At: row.SafePoint, Clock: row.ServerClock, Prepared: row.Prepared, Role: row.Role}
-	switch {
-	case s.table.Foreign:
-		point.Reason = ForeignTable
-	case row.IsReplica:
-		point.Reason = Replica
-	case !row.SeesAll:
-		point.Reason = NoStatsRole
-	}
-	point.Visible = point.Reason == ""
-	return point
 }
 
 // Estimate returns about how many rows come after from, as the planner sees it;

@@ -73,11 +73,8 @@ type Table struct {
 	// is a view.
 	HasKind bool
 	// UniqueID is true if an index guarantees that ids are unique.
-	UniqueID bool
-	// Foreign is true for foreign tables: the transactions of this database say
-	// nothing about their late rows.
-	Foreign           bool
-	view, partitioned bool
+	UniqueID                   bool
+	view, partitioned, foreign bool
 	// Findings are what an operator should know and that stops nothing.
 	Findings []Finding
 }
@@ -132,7 +129,7 @@ func newTable(spec Spec, role string, rows []queries.ExportColumnsRow) (*Table, 
 	}
 	// pg_class.relkind: f is a foreign table, v and m are views, p is a table in partitions.
 	kind := rows[0].Relkind
-	table := &Table{Spec: spec, HasKind: !spec.ByEventName, Foreign: kind == "f", view: kind == "v" || kind == "m", partitioned: kind == "p"}
+	table := &Table{Spec: spec, HasKind: !spec.ByEventName, view: kind == "v" || kind == "m", partitioned: kind == "p", foreign: kind == "f"}
 	var problems []string
 	for i := range numColumns {
 		if problem := table.take(i, rows); problem != "" {
