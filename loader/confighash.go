@@ -34,7 +34,7 @@ func ConfigHash(src *config.Source) string {
 // noteConfig notes with which configuration the run goes, and warns if two take turns.
 func (s *session) noteConfig() error {
 	return postgres.Retry(s.hard, openTimeout, s.again, func(ctx context.Context) error {
-		other, back, err := s.run.SetConfig(ctx, ConfigHash(s.src))
+		other, back, err := s.run.SetConfig(ctx, ConfigHash(s.src), mappingOf(s.src).String())
 		if err == nil && back {
 			s.log.Warn("the configuration of this source goes back and forth: do two machines have different ones?", "other_host", other)
 		}

@@ -109,6 +109,11 @@ func (l *Loader) sourceFor(ctx context.Context, src *config.Source, timeout time
 
 // Migrate upgrades the source's schema, or creates it if it may.
 func (l *Loader) Migrate(ctx context.Context, src *config.Source, opts ledger.MigrateOptions) (ledger.Migration, error) {
+	if opts.SetStart {
+		if err := l.startOf(ctx, src, &opts); err != nil {
+			return ledger.Migration{Schema: src.Schema}, err
+		}
+	}
 	return ledger.Migrate(ctx, l.config.Warehouse.MigrateURL, l.identity(src), opts)
 }
 

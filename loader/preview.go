@@ -55,7 +55,14 @@ type PreviewDay struct {
 // PreviewRun reads and decides as Run does, and sends and writes nothing.
 func (l *Loader) PreviewRun(ctx context.Context, src *config.Source, opts RunOptions) (Preview, error) {
 	return l.preview(ctx, src, func(p *previewer) error {
-		if at := beginning(src, p.export).StartAt; at != nil && p.state.StartAt == nil && p.state.WatermarkAt == nil {
+		begin, err := beginning(src, p.export)
+		if err != nil {
+			return err
+		}
+		if err := checkStarted(p.export, p.state); err != nil {
+			return err
+		}
+		if at := begin.StartAt; at != nil && p.state.StartAt == nil && p.state.WatermarkAt == nil {
 			p.state.StartAt, p.state.WatermarkAt = at, at
 		}
 		c := pages.Config{

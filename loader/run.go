@@ -151,7 +151,11 @@ func (l *Loader) makeSchema(ctx context.Context, src *config.Source) error {
 	if err != nil {
 		return err
 	}
+	_, err = beginning(src, export)
 	export.Close()
+	if err != nil {
+		return err
+	}
 	return postgres.Retry(ctx, migrateTimeout, nil, func(ctx context.Context) error {
 		_, err := l.Migrate(ctx, src, ledger.MigrateOptions{Create: true})
 		return err
@@ -159,8 +163,11 @@ func (l *Loader) makeSchema(ctx context.Context, src *config.Source) error {
 }
 
 // beginning is what a run of the source's new rows begins with.
-func beginning(src *config.Source, export *source.Source) *ledger.Beginning {
+func beginning(src *config.Source, export *source.Source) (*ledger.Beginning, error) {
 	clock, at := export.Clock()
+	if err := src.StartAt.Check(clock); err != nil {
+		return nil, err
+	}
 	b := &ledger.Beginning{StartNow: src.StartAt.Now, Lookback: src.Lookback, ExportClock: clock, At: at}
 	switch {
 	case src.StartAt.Now:
@@ -168,5 +175,5 @@ func beginning(src *config.Source, export *source.Source) *ledger.Beginning {
 	case !src.StartAt.At.IsZero():
 		b.StartAt = &src.StartAt.At
 	}
-	return b
+	return b, nil
 }

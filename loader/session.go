@@ -78,7 +78,9 @@ func (l *Loader) inSessionAfter(ctx context.Context, src *config.Source, opts le
 	}
 	defer export.Close()
 	if opts.Begin != nil {
-		opts.Begin = beginning(src, export)
+		if opts.Begin, err = beginning(src, export); err != nil {
+			return summary, err
+		}
 	}
 	run, err := l.awaitRun(ctx, src, opts, patience)
 	if err != nil {
@@ -89,6 +91,9 @@ func (l *Loader) inSessionAfter(ctx context.Context, src *config.Source, opts le
 	s := &session{loader: l, src: src, kind: opts.Kind, export: export, run: run, log: l.log.With("source", src.Nickname, "run", run.ID), hard: hard, soft: ctx}
 	s.warnDead()
 	err = s.live(func(s *session) error {
+		if err := s.noteChanges(opts.Begin != nil); err != nil {
+			return err
+		}
 		if err := s.noteConfig(); err != nil {
 			return err
 		}

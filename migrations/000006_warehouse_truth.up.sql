@@ -33,7 +33,8 @@ alter table loader_state
     add column config_host text,
     add column config_host_before text,
     add column config_changed_at timestamptz,
-    add column config_alternated_at timestamptz;
+    add column config_alternated_at timestamptz,
+    add column config_mapping jsonb;
 
 alter table loader_slots add column schedule text;
 
@@ -71,4 +72,5 @@ comment on column loader_state.config_host is 'The host of the run that brought 
 comment on column loader_state.config_host_before is 'The host of the run that brought the one before.';
 comment on column loader_state.config_changed_at is 'When config_hash changed.';
 comment on column loader_state.config_alternated_at is 'When it last changed back to the one before. NULL = it never did.';
+comment on column loader_state.config_mapping is 'How the last run read rows: columns and kinds of its configuration.';
 comment on column loader_slots.schedule is 'The schedule whose slot it is, and its time zone. NULL = an older version took it, by the one of loader_state.';

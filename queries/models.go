@@ -215,6 +215,8 @@ type LoaderState struct {
 	ConfigChangedAt *time.Time
 	// When it last changed back to the one before. NULL = it never did.
 	ConfigAlternatedAt *time.Time
+	// How the last run read rows: columns and kinds of its configuration.
+	ConfigMapping []byte
 }
 
 type PgAttrdef struct {

@@ -94,6 +94,22 @@ set watermark_at = start_at, watermark_id = null, complete_until = null, held_ba
     export_system = sqlc.narg(system)::text, export_database = @database::text, export_relation = @relation::text,
     updated_at = clock_timestamp();
 
+-- name: StartSet :exec
+-- The first run began elsewhere, as far as anybody is concerned: NULL = the beginning. Where that lies
+-- earlier, reading begins there once more, and finds what the mirror has; where it lies later, the
+-- rows before it are left out from now on. A source that has not begun is left to its first run.
+update loader_state s
+set start_at = sqlc.narg(start_at)::timestamptz,
+    watermark_at = case when n.back then sqlc.narg(start_at) else greatest(s.watermark_at, sqlc.narg(start_at)) end,
+    watermark_id = case when not n.back and s.watermark_at >= coalesce(sqlc.narg(start_at), '-infinity') then s.watermark_id end,
+    complete_until = case when not n.back then s.complete_until end,
+    held_back_by = case when not n.back then s.held_back_by end,
+    updated_at = clock_timestamp()
+from (
+    select coalesce(sqlc.narg(start_at)::timestamptz, '-infinity') < coalesce(b.start_at, '-infinity') as back from loader_state b
+) n
+where s.start_at is not null or s.watermark_at is not null;
+
 -- name: MirrorNewest :many
 -- The newest events, by the times that their ids begin with.
 select m.loader_interaction_id::text as interaction_id, m.at::timestamptz as at
@@ -110,7 +126,7 @@ order by m.id desc limit @count;
 -- alternated: it is the one before that, so that two machines may have different ones.
 update loader_state s
 set config_hash = @hash::text, config_hash_before = s.config_hash, config_host = @host::text, config_host_before = s.config_host,
-    config_changed_at = statement_timestamp(),
+    config_changed_at = statement_timestamp(), config_mapping = @mapping::jsonb,
     config_alternated_at = case when s.config_hash_before = @hash then statement_timestamp() else s.config_alternated_at end
 where s.config_hash is distinct from @hash
   and exists (select from loader_leases l where l.holder = @holder::text and l.expires_at > clock_timestamp())

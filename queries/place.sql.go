@@ -26,17 +26,18 @@ func (q *Queries) CommitDurably(ctx context.Context, db DBTX) error {
 const configSet = `-- name: ConfigSet :many
 update loader_state s
 set config_hash = $1::text, config_hash_before = s.config_hash, config_host = $2::text, config_host_before = s.config_host,
-    config_changed_at = statement_timestamp(),
+    config_changed_at = statement_timestamp(), config_mapping = $3::jsonb,
     config_alternated_at = case when s.config_hash_before = $1 then statement_timestamp() else s.config_alternated_at end
 where s.config_hash is distinct from $1
-  and exists (select from loader_leases l where l.holder = $3::text and l.expires_at > clock_timestamp())
+  and exists (select from loader_leases l where l.holder = $4::text and l.expires_at > clock_timestamp())
 returning coalesce(s.config_alternated_at = s.config_changed_at, false)::boolean as alternated, coalesce(s.config_host_before, '')::text as host_before
 `
 
 type ConfigSetParams struct {
-	Hash   string
-	Host   string
-	Holder string
+	Hash    string
+	Host    string
+	Mapping []byte
+	Holder  string
 }
 
 type ConfigSetRow struct {
@@ -47,7 +48,12 @@ type ConfigSetRow struct {
 // With which configuration a run begins. No row: it is the one of the run before, or the lease is lost.
 // alternated: it is the one before that, so that two machines may have different ones.
 func (q *Queries) ConfigSet(ctx context.Context, db DBTX, arg ConfigSetParams) ([]ConfigSetRow, error) {
-	rows, err := db.Query(ctx, configSet, arg.Hash, arg.Host, arg.Holder)
+	rows, err := db.Query(ctx, configSet,
+		arg.Hash,
+		arg.Host,
+		arg.Mapping,
+		arg.Holder,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -326,6 +332,28 @@ func (q *Queries) SchemaUsed(ctx context.Context, db DBTX) (bool, error) {
 	var used bool
 	err := row.Scan(&used)
 	return used, err
+}
+
+const startSet = `-- name: StartSet :exec
+update loader_state s
+set start_at = $1::timestamptz,
+    watermark_at = case when n.back then $1 else greatest(s.watermark_at, $1) end,
+    watermark_id = case when not n.back and s.watermark_at >= coalesce($1, '-infinity') then s.watermark_id end,
+    complete_until = case when not n.back then s.complete_until end,
+    held_back_by = case when not n.back then s.held_back_by end,
+    updated_at = clock_timestamp()
+from (
+    select coalesce($1::timestamptz, '-infinity') < coalesce(b.start_at, '-infinity') as back from loader_state b
+) n
+where s.start_at is not null or s.watermark_at is not null
+`
+
+// The first run began elsewhere, as far as anybody is concerned: NULL = the beginning. Where that lies
+// earlier, reading begins there once more, and finds what the mirror has; where it lies later, the
+// rows before it are left out from now on. A source that has not begun is left to its first run.
+func (q *Queries) StartSet(ctx context.Context, db DBTX, startAt *time.Time) error {
+	_, err := db.Exec(ctx, startSet, startAt)
+	return err
 }
 
 const statePresent = `-- name: StatePresent :one

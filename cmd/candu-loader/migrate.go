@@ -25,9 +25,12 @@ for in place of a schema that vanished, a new one would have everything sent aga
 under new ids.
 
 --new-namespace, --key-rotated and --moved answer what a run refused: a schema whose write
-key or place is another one than it was.`,
+key or place is another one than it was. --start-at makes a start_at count that was changed
+after the first run: if it lies earlier now, the next run reads from there, and passes over
+what the mirror has.`,
 		Example: `  candu-loader migrate
   candu-loader migrate Candu_Prod --key-rotated
+  candu-loader migrate Candu_Prod --start-at
   candu-loader migrate Candu_Prod --dry-run | less`,
 		RunE: a.with(func(ctx context.Context, l *loader.Loader, sources []*config.Source) error {
 			return a.migrate(ctx, l, sources, opts, dryRun)
@@ -38,6 +41,7 @@ key or place is another one than it was.`,
 	flags.BoolVar(&opts.NewNamespace, "new-namespace", false, "the schema is a copy of another one: send what comes from now on under ids of its own")
 	flags.BoolVar(&opts.KeyRotated, "key-rotated", false, "the write key in the config is a new one for the same source of Segment")
 	flags.BoolVar(&opts.Moved, "moved", false, "the schema itself, and no copy of it, is on another server or in another database")
+	flags.BoolVar(&opts.SetStart, "start-at", false, "begin at start_at of the config, as if the first run had begun there")
 	return cmd
 }
 
@@ -89,13 +93,13 @@ func (a *app) migrate(ctx context.Context, l *loader.Loader, sources []*config.S
 // checkAnswers refuses answers that can't be meant: for all sources at once, or of which one says
 // that the schema is a copy and another one that it is not.
 func (a *app) checkAnswers(sources []*config.Source, opts ledger.MigrateOptions, dryRun bool) error {
-	switch answers := opts.NewNamespace || opts.KeyRotated || opts.Moved; {
+	switch answers := opts.NewNamespace || opts.KeyRotated || opts.Moved || opts.SetStart; {
 	case opts.NewNamespace && (opts.KeyRotated || opts.Moved):
 		return a.usage("--new-namespace is for a copy, --key-rotated and --moved are for a schema that is none")
 	case answers && dryRun:
-		return a.usage("--dry-run prints the migrations alone: leave out --new-namespace, --key-rotated and --moved")
+		return a.usage("--dry-run prints the migrations alone: leave out --new-namespace, --key-rotated, --moved and --start-at")
 	case answers && len(sources) > 1:
-		return a.usage("--new-namespace, --key-rotated and --moved are about one source: name it")
+		return a.usage("--new-namespace, --key-rotated, --moved and --start-at are about one source: name it")
 	}
 	return nil
 }

@@ -140,6 +140,15 @@ func (d *decoder) parseStartAt(text string) (StartAt, error) {
 	return StartAt{At: moment}, err
 }
 
+// Check refuses a start that no row has reached: a run would read nothing, and call that a success.
+func (s StartAt) Check(clock time.Time) error {
+	if !s.At.After(clock) {
+		return nil
+	}
+	return invalid("Look at start_at in the config: a date up to today, beginning or now.",
+		"start_at %s lies after the export's clock, %s: no row would be read", s.At.UTC().Format(time.RFC3339), clock.UTC().Format(time.RFC3339))
+}
+
 // ParseTime reads a date, which is midnight in location, or a time of RFC 3339.
 func ParseTime(text string, location *time.Location) (time.Time, error) {
 	if moment, err := time.ParseInLocation(time.DateOnly, text, location); err == nil {

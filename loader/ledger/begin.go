@@ -7,6 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -19,6 +21,17 @@ type Beginning struct {
 	Lookback time.Duration
 	// ExportClock was read from the export At this process's time.
 	ExportClock, At time.Time
+}
+
+// CheckStart refuses a start that no row has reached by the export's clock; zero = it is not known. Older
+// versions stored whatever start_at was.
+func (s State) CheckStart(clock time.Time) error {
+	if s.StartAt == nil || clock.IsZero() || !s.StartAt.After(clock) {
+		return nil
+	}
+	return fault.New(fault.Precondition, "the first run began at %s, which lies after the export's clock, %s: no row is read",
+		s.StartAt.UTC().Format(time.RFC3339), clock.UTC().Format(time.RFC3339)).
+		WithHint("Write a start_at up to today into the config, and: candu-loader migrate %s --start-at", human.Quote(s.Nickname))
 }
 
 // begin stores where the first run of a source begins, and where this run reads from, in the transaction

@@ -19,6 +19,8 @@ type Configs struct {
 	Host, HostBefore string
 	// AlternatedAt is when a run last had the one before again; nil = none did.
 	AlternatedAt *time.Time
+	// Mapping says how the last run read rows, in JSON; "" = nobody knows.
+	Mapping string
 }
 
 // Alternate reports whether a run had the configuration before again of late: two machines have
@@ -40,17 +42,17 @@ func (c Configs) Words() string {
 func configsOf(s queries.LoaderState) Configs {
 	return Configs{
 		Hash: orEmpty(s.ConfigHash), Before: orEmpty(s.ConfigHashBefore), Host: orEmpty(s.ConfigHost), HostBefore: orEmpty(s.ConfigHostBefore),
-		AlternatedAt: s.ConfigAlternatedAt,
+		AlternatedAt: s.ConfigAlternatedAt, Mapping: string(s.ConfigMapping),
 	}
 }
 
 // SetConfig notes with which configuration the run goes. back is true if it is the one before the
 // last, and other the host whose the last one is.
-func (r *Run) SetConfig(ctx context.Context, hash string) (other string, back bool, err error) {
+func (r *Run) SetConfig(ctx context.Context, hash, mapping string) (other string, back bool, err error) {
 	if hash == r.State.Configs.Hash {
 		return "", false, nil
 	}
-	rows, err := ask(ctx, r.ledger.writing(), "noting the configuration", r.ledger.q.ConfigSet, queries.ConfigSetParams{Hash: hash, Host: hostname(), Holder: r.holder})
+	rows, err := ask(ctx, r.ledger.writing(), "noting the configuration", r.ledger.q.ConfigSet, queries.ConfigSetParams{Hash: hash, Mapping: []byte(mapping), Host: hostname(), Holder: r.holder})
 	if err != nil || len(rows) == 0 {
 		return "", false, err // A lost lease is found where something is recorded.
 	}

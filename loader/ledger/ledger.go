@@ -156,6 +156,8 @@ func each[A, B any](rows []A, convert func(A) B) []B {
 
 // State is what the schema knows about itself.
 type State struct {
+	// Nickname is of the source that the schema is for.
+	Nickname string
 	// MessageNamespace is that of the messageIds.
 	MessageNamespace uuid.UUID
 	// StartAt is where the first run began; nil = the beginning.
@@ -204,7 +206,7 @@ func stateOf(s queries.LoaderState, version int64) State {
 		unrecorded = &Watermark{At: *s.UnrecordedAt, ID: s.UnrecordedID}
 	}
 	return State{
-		MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
+		Nickname: s.Nickname, MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
 		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, Originals: s.OriginalNamespaces,
 		KeyStored: s.WriteKeyHash != nil, Export: exportOf(s), Configs: configsOf(s),
 		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),

@@ -53,6 +53,10 @@ type MigrateOptions struct {
 	// own. KeyRotated says that the write key is another one for the same source of Segment, Moved
 	// that the schema, and not a copy of it, is elsewhere.
 	NewNamespace, KeyRotated, Moved bool
+	// SetStart says that reading is to begin at StartAt, as if the first run had begun there; nil =
+	// the beginning.
+	SetStart bool
+	StartAt  *time.Time
 }
 
 // Migrate brings the schema up to date, or creates it if it may, and grants the readers what they

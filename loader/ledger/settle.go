@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -59,7 +60,7 @@ func (m *migrator) settle(ctx context.Context, opts MigrateOptions) (answers []s
 // answer stores what the operator says of a schema that a run refused. It returns a sentence for each
 // answer: what was stored, or why there was nothing to answer.
 func (m *migrator) answer(ctx context.Context, tx pgx.Tx, opts MigrateOptions, at Place) (told []string, err error) {
-	if !opts.NewNamespace && !opts.KeyRotated && !opts.Moved {
+	if !opts.NewNamespace && !opts.KeyRotated && !opts.Moved && !opts.SetStart {
 		return nil, nil
 	}
 	row, err := m.q.StateGet(ctx, tx)
@@ -75,6 +76,15 @@ func (m *migrator) answer(ctx context.Context, tx pgx.Tx, opts MigrateOptions, a
 		// Rows that are read again would go out once more, under other ids.
 		return nil, fault.New(fault.Precondition, "giving schema %q a new namespace: it is no copy, as far as can be known: write key and place are those that its events were sent with", m.id.Schema).
 			WithHint("Leave out --new-namespace. If this is the copy after all, give it the write key of its own Segment source first.")
+	}
+	if opts.SetStart {
+		if err := m.id.alone(ctx, m.q, tx); err != nil {
+			return nil, err
+		}
+		if err := m.q.StartSet(ctx, tx, opts.StartAt); err != nil {
+			return nil, err
+		}
+		told = append(told, begins(state, opts.StartAt))
 	}
 	if opts.NewNamespace {
 		if namespace, err = m.newNamespace(ctx, tx, state); err != nil {
@@ -117,6 +127,18 @@ func rotated(state queries.LoaderState, key string) string {
 		return "--key-rotated: nothing to answer, the write key in the config is the one that events were sent with"
 	}
 	return "--key-rotated: events go out with the write key in the config from now on"
+}
+
+// begins says what --start-at did.
+func begins(state queries.LoaderState, at *time.Time) string {
+	start := "the beginning of the export"
+	if at != nil {
+		start = human.Exact(*at)
+	}
+	if state.StartAt == nil && state.WatermarkAt == nil {
+		return "--start-at: nothing to change, the first run begins at " + start
+	}
+	return "--start-at: the source begins at " + start + " from now on"
 }
 
 // moved says what --moved did.

@@ -18,6 +18,10 @@ func (c *checker) export(ctx context.Context) {
 		return
 	}
 	defer export.Close()
+	c.exportClock, _ = export.Clock()
+	if err := c.Source.StartAt.Check(c.exportClock); err != nil {
+		c.trouble("start_at_ahead", err)
+	}
 	table := export.Table()
 	c.add(LevelInfo, "export_readable", "", "table %s can be read, id is %s", table.Relation(), table.IDType())
 	for _, f := range table.Findings {

@@ -24,6 +24,12 @@ func (c *checker) identity(ctx context.Context, book *ledger.Ledger, state ledge
 	case configs.Hash != "" && configs.Hash != c.ConfigHash:
 		c.add(LevelInfo, "config_changed", "", "the last run, on host %s, had another configuration of this source", configs.Host)
 	}
+	if err := state.CheckStart(c.exportClock); err != nil {
+		c.trouble("start_at_ahead", err)
+	}
+	for _, change := range c.Changes(state) {
+		c.add(LevelWarning, change.Code, change.Hint, "%s", change.Text)
+	}
 	if err := book.Confirm(ctx); err != nil {
 		return err
 	}

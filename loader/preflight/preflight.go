@@ -65,6 +65,8 @@ type Target struct {
 	SameExport func(ctx context.Context) error
 	// ConfigHash is that of the source's configuration here.
 	ConfigHash string
+	// Changes are what the configuration says otherwise than what the runs before went by.
+	Changes func(state ledger.State) []Finding
 	// Rules make events of the table's rows. ReadsFrom is where a run begins to read, the zero cursor =
 	// the beginning.
 	Rules     func(table *source.Table, state ledger.State) *event.Rules
@@ -75,7 +77,9 @@ type Target struct {
 type checker struct {
 	Target
 
-	findings []Finding
+	// exportClock is zero if the export can't be read.
+	exportClock time.Time
+	findings    []Finding
 }
 
 func (c *checker) add(level Level, code, hint, format string, args ...any) {
