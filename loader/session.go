@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -129,9 +130,9 @@ func (s *session) live(work func(*session) error) error {
 	case err == nil:
 		s.end.Status = ledger.RunSucceeded
 	case fault.Is(err, fault.Interrupted):
-		s.end.Status, s.end.Err = ledger.RunInterrupted, err.Error()
+		s.end.Status, s.end.Err = ledger.RunInterrupted, strings.ToValidUTF8(err.Error(), "\ufffd")
 	default:
-		s.end.Status, s.end.Err = ledger.RunFailed, err.Error()
+		s.end.Status, s.end.Err = ledger.RunFailed, strings.ToValidUTF8(err.Error(), "\ufffd")
 	}
 	// Even if the time is up: a short last try.
 	last, cancel := context.WithTimeout(context.WithoutCancel(hard), 2*postgres.ConnectTimeout)

@@ -32,6 +32,9 @@ func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOpti
 	if _, err := confirmExport(ctx, src, book, state, export); err != nil {
 		return none, err
 	}
+	if table := export.Table(); !table.Prints() {
+		l.log.Info("the export is not in UTF8: its rows are read and compared here, which is slower", "source", src.Nickname, "encoding", table.Encoding())
+	}
 	return proof.Verify(ctx, proof.Config{
 		Source: src.Nickname, Schema: src.Schema, Ledger: book, Export: export, State: state,
 		Kinds: source.Kinds{View: src.Interactions.Kinds.View, Interaction: src.Interactions.Kinds.Interaction},

@@ -159,3 +159,8 @@ select
 -- name: ExportLabels :many
 -- The labels of an enum in their order; none if the type is no enum.
 select enumlabel::text as label from pg_enum where enumtypid = (@type_oid::bigint)::oid order by enumsortorder;
+
+-- name: ExportText :one
+-- A text of the database, of which the bytes are known, converted as all that is read is. An error
+-- says that it can't be.
+select convert_from(@bytes::bytea, 'SQL_ASCII')::text as text;

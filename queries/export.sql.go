@@ -344,3 +344,16 @@ func (q *Queries) ExportServer(ctx context.Context, db DBTX) (ExportServerRow, e
 	)
 	return i, err
 }
+
+const exportText = `-- name: ExportText :one
+select convert_from($1::bytea, 'SQL_ASCII')::text as text
+`
+
+// A text of the database, of which the bytes are known, converted as all that is read is. An error
+// says that it can't be.
+func (q *Queries) ExportText(ctx context.Context, db DBTX, bytes []byte) (string, error) {
+	row := db.QueryRow(ctx, exportText, bytes)
+	var text string
+	err := row.Scan(&text)
+	return text, err
+}

@@ -129,6 +129,9 @@ func verifyText(r proof.Report) string {
 	named("different kind or time, or not in tutorial_interaction", r.Different)
 	named("in the mirror twice, or rejected too", r.Doubled)
 	named("delivered or rejected, gone from the export", r.Unexpected)
+	if r.ReadAs != "" {
+		fmt.Fprintf(&b, "the export is in %s, so its rows were read and compared here, which is slower\n", r.ReadAs)
+	}
 	fmt.Fprintf(&b, "%s: %s (%.1f s)\n", r.Source, verdict(r), r.Seconds)
 	return b.String()
 }

@@ -70,6 +70,9 @@ type Interaction struct {
 	OccurredAt time.Time
 	// ExportedAt is in UTC, and never NULL, for such a row is not read.
 	ExportedAt time.Time
+	// Garbled says which texts are none in the export's encoding, so that they are not here as they
+	// are there; "" if all are.
+	Garbled string
 }
 
 // Event is a row that can be sent.
@@ -111,6 +114,9 @@ func NewRules(namespace uuid.UUID, kinds map[string]Kind, hasKind bool, size fun
 // Convert makes the event of a row, or says why there is none. The first rule that
 // is broken decides. The event points to the row.
 func (r *Rules) Convert(in *Interaction) (Event, *Reject) {
+	if in.Garbled != "" {
+		return Event{}, &Reject{InvalidText, in.Garbled}
+	}
 	kind, reject := r.kind(in)
 	if reject != nil {
 		return Event{}, reject

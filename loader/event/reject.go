@@ -23,6 +23,7 @@ const (
 	MissingEventName  Reason = "missing_event_name"
 	InvalidTimestamp  Reason = "invalid_timestamp"
 	TooLarge          Reason = "event_too_large"
+	InvalidText       Reason = "invalid_text"
 	CanNotBeRecorded  Reason = "can_not_be_recorded"
 	RefusedBySegment  Reason = "refused_by_segment"
 )
@@ -31,7 +32,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		MissingIdentity, UnknownKind, MissingTutorialID, InvalidTutorialID, InvalidPortalID, MissingEventName,
-		InvalidTimestamp, TooLarge, CanNotBeRecorded, RefusedBySegment,
+		InvalidTimestamp, TooLarge, InvalidText, CanNotBeRecorded, RefusedBySegment,
 	}
 }
 

@@ -62,6 +62,12 @@ func DatabaseOn(tb testing.TB, server *Server) string {
 	return database(tb, server, "template1")
 }
 
+// DatabaseIn is Database in another encoding than UTF8.
+func DatabaseIn(tb testing.TB, encoding string) string {
+	tb.Helper()
+	return database(tb, Shared(tb), "template0 encoding '"+encoding+"' lc_collate 'C' lc_ctype 'C'")
+}
+
 // Copy makes a copy of a database of the shared server, for one test, and returns its URL. It ends the
 // sessions that the original has.
 func Copy(tb testing.TB, address string) string {

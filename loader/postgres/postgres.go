@@ -35,7 +35,8 @@ type Options struct {
 }
 
 // Open returns a pool and proves that the server answers. A server that does
-// not, or refuses the login, is a [fault.Precondition] with the remedy.
+// not, or refuses the login, is a [fault.Precondition] with the remedy; so is a database that is
+// not in UTF8.
 // Nothing but keepalives is set on the connections, and by a pooler not even these: whatever a
 // statement needs it sets with `set local` in its own transaction.
 func Open(ctx context.Context, url secret.URL, opts Options) (*pgxpool.Pool, error) {
@@ -46,6 +47,11 @@ func Open(ctx context.Context, url secret.URL, opts Options) (*pgxpool.Pool, err
 	pool, _, err := connect(ctx, config, nil)
 	if err != nil {
 		return nil, Unreachable(ctx, err, opts.Name, url)
+	}
+	err = pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return needUTF8(ctx, conn.Conn(), opts.Name) })
+	if err != nil {
+		pool.Close()
+		return nil, err
 	}
 	return pool, nil
 }
@@ -64,6 +70,10 @@ func Connect(ctx context.Context, url secret.URL, opts Options) (conn *pgx.Conn,
 	})
 	if err != nil {
 		return nil, nil, Unreachable(ctx, err, opts.Name, url)
+	}
+	if err = needUTF8(ctx, conn, opts.Name); err != nil {
+		_ = conn.Close(ctx) // It ends with the process at the latest.
+		return nil, nil, err
 	}
 	return conn, config, nil
 }

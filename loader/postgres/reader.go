@@ -30,6 +30,8 @@ type DB interface {
 type Reader struct {
 	pool  *pgxpool.Pool
 	begin string // "" on a direct connection
+	// encoding is the database's.
+	encoding string
 }
 
 // OpenReader is [Open] for a database that is only read. A statement that takes
@@ -40,18 +42,42 @@ func OpenReader(ctx context.Context, url secret.URL, opts Options, timeout time.
 	if err != nil {
 		return nil, err
 	}
+	return openReader(ctx, config, url, opts, timeout, UTF8)
+}
+
+// openReader opens a reader with an encoding for the client. In a database in SQL_ASCII, where nothing is
+// converted, it is that, for Postgres refuses each text that is not in the client's.
+func openReader(ctx context.Context, config *pgxpool.Config, url secret.URL, opts Options, timeout time.Duration, encoding string) (*Reader, error) {
 	limit := strconv.FormatInt(timeout.Milliseconds(), 10)
+	plain := config.Copy()
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	config.ConnConfig.RuntimeParams["client_encoding"] = encoding
 	pool, pooled, err := connect(ctx, config, map[string]string{"default_transaction_read_only": "on", "statement_timeout": limit})
 	begin := ""
 	if pooled {
-		begin = "begin read only; set local statement_timeout = " + limit + "; set local timezone = 'UTC'"
+		begin = "begin read only; set local statement_timeout = " + limit + "; set local timezone = 'UTC'; set local client_encoding = '" + encoding + "'"
 	}
 	if err != nil {
 		return nil, Unreachable(ctx, err, opts.Name, url)
 	}
-	return &Reader{pool: pool, begin: begin}, nil
+	r := &Reader{pool: pool, begin: begin}
+	err = pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) (err error) {
+		r.encoding, err = encodingOf(ctx, conn.Conn())
+		return err
+	})
+	switch {
+	case err != nil:
+		pool.Close()
+		return nil, Unreachable(ctx, err, opts.Name, url)
+	case r.encoding == SQLASCII && encoding != SQLASCII:
+		pool.Close()
+		return openReader(ctx, plain, url, opts, timeout, SQLASCII)
+	}
+	return r, nil
 }
+
+// Encoding returns that of the database, as Postgres calls it.
+func (r *Reader) Encoding() string { return r.encoding }
 
 // Pooled reports whether a pooler stands in between.
 func (r *Reader) Pooled() bool { return r.begin != "" }

@@ -141,7 +141,11 @@ func local(url string) bool {
 
 func (c *checker) warehouse(ctx context.Context) {
 	book, err := c.Ledger(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, postgres.ErrEncoding):
+		c.trouble("warehouse_encoding", err)
+		return
+	case err != nil:
 		c.trouble("warehouse_unusable", err)
 		return
 	}

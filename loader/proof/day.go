@@ -3,6 +3,7 @@ package proof
 import (
 	"context"
 	"errors"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"time"
@@ -18,10 +19,37 @@ func (v *verifier) day(ctx context.Context, day string) error {
 	if err != nil {
 		return err
 	}
-	exported := &pages[source.Row]{
-		read: func(after string) ([]source.Row, error) { return v.Export.DayRows(ctx, rng, v.Kinds, after, pageRows) },
-		id:   func(r source.Row) string { return r.ID },
+	if v.Export.Table().Prints() {
+		return v.dayOf(ctx, rng, everyID, &pages[source.Row]{
+			read: func(after string) ([]source.Row, error) { return v.Export.DayRows(ctx, rng, v.Kinds, after, pageRows) },
+		})
 	}
+	// The export's order of ids is not the mirror's, so the rows are sorted here, a part at a time.
+	var rows int64
+	for key, s := range v.days {
+		if key.day == day {
+			rows += s.rows.rows
+		}
+	}
+	parts := uint32(rows/partRows) + 1
+	for n := range parts {
+		in := func(id string) bool { return crc32.ChecksumIEEE([]byte(id))%parts == n }
+		part, err := v.Export.DayPart(ctx, rng, v.Kinds, in)
+		if err != nil {
+			return err
+		}
+		if err := v.dayOf(ctx, rng, in, &pages[source.Row]{page: part, done: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func everyID(string) bool { return true }
+
+// dayOf compares those rows of a day whose ids are in a part, of which exported has no others.
+func (v *verifier) dayOf(ctx context.Context, rng source.Range, in func(id string) bool, exported *pages[source.Row]) error {
+	exported.id = func(r source.Row) string { return r.ID }
 	mirrored := &pages[ledger.DayRow]{
 		read: func(after string) ([]ledger.DayRow, error) {
 			if rng.NoDay {
@@ -34,10 +62,12 @@ func (v *verifier) day(ctx context.Context, day string) error {
 	lost := chunk[source.Row]{decide: func(rows []source.Row) error { return v.lost(ctx, rows) }}
 	extra := chunk[string]{decide: func(ids []string) error { return v.extra(ctx, ids) }}
 	both := chunk[string]{decide: func(ids []string) error { return v.both(ctx, ids) }}
-	err = merge(exported, mirrored, func(a *source.Row, b *ledger.DayRow) error {
+	err := merge(exported, mirrored, func(a *source.Row, b *ledger.DayRow) error {
 		switch {
 		case b == nil:
 			return lost.add(*a)
+		case a == nil && !in(b.InteractionID):
+			return nil
 		case a == nil:
 			return extra.add(b.InteractionID)
 		case b.Copies > 1:
@@ -224,6 +254,9 @@ func (v *verifier) inRange(at time.Time) bool {
 // pageRows is how many rows of a day that differs are read at once. Each page reads the day
 // again, so it is large.
 const pageRows = 100_000
+
+// partRows is how many rows are held to be sorted, about.
+const partRows = 500_000
 
 // pages reads a list page by page, in the order of the ids.
 type pages[T any] struct {

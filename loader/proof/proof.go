@@ -57,6 +57,9 @@ func Verify(ctx context.Context, c Config) (Report, error) {
 	v := &verifier{Config: c, report: newReport(c.Source, c.Schema), days: map[dayKind]*sides{}}
 	report := v.report
 	report.UpTo = c.State.WatermarkAt
+	if !c.Export.Table().Prints() {
+		report.ReadAs = c.Export.Table().Encoding()
+	}
 	v.Range.ExportedFrom = c.State.StartAt
 	var err error
 	if report.Pending, err = c.Export.Beyond(ctx, v.Range); err != nil {

@@ -42,6 +42,9 @@ type Report struct {
 	InheritedUpTo *time.Time `json:"inherited_up_to"`
 	// Days are those with rows that are missing, different, doubled or unexpected.
 	Days []Day `json:"days"`
+	// ReadAs is the export's encoding if it is not UTF8: then its server can't make fingerprints, so the
+	// rows were read and compared here, which is slower. Else "".
+	ReadAs string `json:"read_as,omitempty"`
 	// Seconds it took.
 	Seconds float64 `json:"seconds"`
 }

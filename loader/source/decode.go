@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
 // targets are the fields of a row in the order of [Names], as rows.Scan takes them.
@@ -25,11 +26,29 @@ type text string
 // ScanText implements [pgtype.TextScanner].
 func (t *text) ScanText(v pgtype.Text) error {
 	*t = text(v.String)
-	if !utf8.ValidString(v.String) {
-		// Only from a database in SQL_ASCII; Segment gets U+FFFD too.
-		*t = text([]rune(v.String))
-	}
 	return nil
+}
+
+// valid returns a text that is UTF-8, which only one from a database in SQL_ASCII may not be: then
+// each byte that is none is U+FFFD.
+func valid(s string) text {
+	if utf8.ValidString(s) {
+		return text(s)
+	}
+	return text([]rune(s))
+}
+
+// clean makes the texts of a row UTF-8, which they may not be in SQL_ASCII alone.
+func (t *Table) clean(in *event.Interaction) {
+	t.nameID(in)
+	if t.encoding != postgres.SQLASCII {
+		return
+	}
+	for _, field := range []*string{
+		&in.Kind, &in.UserID, &in.AnonymousID, &in.TutorialID, &in.SegmentID, &in.PortalID, &in.VersionID, &in.EventName,
+	} {
+		*field = string(valid(*field))
+	}
 }
 
 // moment scans a time in UTC, zero for NULL, and the infinities as [Cursor] has them.

@@ -2,13 +2,18 @@ package source
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
 // Whatever the columns' types, values are read as Postgres prints them, which a messageId
@@ -92,9 +97,40 @@ func epoch(at time.Time) string {
 // Of a database in SQL_ASCII each byte that is no UTF-8 becomes U+FFFD.
 func TestText_IsValidUTF8(t *testing.T) {
 	t.Parallel()
-	var s text
-	require.NoError(t, s.ScanText(pgtype.Text{String: "a\xff\xfeé", Valid: true}))
-	require.EqualValues(t, "a\uFFFD\uFFFDé", s)
-	require.NoError(t, s.ScanText(pgtype.Text{}))
-	require.Empty(t, s)
+	require.EqualValues(t, "a\uFFFD\uFFFDé", valid("a\xff\xfeé"))
+	require.Empty(t, valid(""))
+}
+
+// Two ids never have one name, however they look, and the name leads back to the id.
+func TestNameID_IsOneToOne(t *testing.T) {
+	t.Parallel()
+	for _, encoding := range []string{postgres.SQLASCII, "WIN1252"} {
+		export := table(pgtype.TextOID, true, true, nil)
+		export.encoding = encoding
+		rapid.Check(t, func(t *rapid.T) {
+			piece := rapid.SampledFrom([]string{`\x`, "ff", "c3a9", "5c78", "é", "\xff", "a", "4", "FF"})
+			id := strings.Join(rapid.SliceOfN(piece, 1, 5).Draw(t, "id"), "")
+			for range rapid.IntRange(0, 3).Draw(t, "times") {
+				id = hexID(id)
+			}
+			in := event.Interaction{ID: id}
+			if encoding != postgres.SQLASCII && !utf8.ValidString(id) {
+				in.ID = hexID(id) // It can't be converted.
+			} else {
+				export.nameID(&in)
+			}
+			raw, ok := export.ofHex(in.ID)
+			if in.ID == id {
+				require.False(t, ok, "it is itself")
+				return
+			}
+			require.True(t, ok)
+			require.Equal(t, id, string(raw))
+		})
+	}
+	plain := table(pgtype.TextOID, true, true, nil)
+	plain.encoding = postgres.UTF8
+	in := event.Interaction{ID: `\xff`}
+	plain.nameID(&in)
+	require.Equal(t, event.Interaction{ID: `\xff`}, in, "in UTF8 nothing looks like anything")
 }

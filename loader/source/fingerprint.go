@@ -2,6 +2,11 @@ package source
 
 import (
 	"context"
+	"crypto/md5" //nolint:gosec // A fingerprint, as Postgres computes it; nobody attacks it.
+	"encoding/binary"
+	"math/big"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -9,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
 // Kinds are the spellings of the column kind, for fingerprints.
@@ -68,8 +74,12 @@ func (t *Table) fingerprintSelect(r Range, kinds Kinds) (string, []any) {
 		"\n) as r\ngroup by day, kind", c.args
 }
 
-// Fingerprints computes, in the server, the fingerprints of a range.
+// Fingerprints computes, in the server, the fingerprints of a range. What is not in UTF-8 has others
+// there: then the rows are read, and the fingerprints computed here.
 func (s *Source) Fingerprints(ctx context.Context, r Range, kinds Kinds) ([]Fingerprint, error) {
+	if !s.table.Prints() {
+		return s.prints(ctx, r, kinds)
+	}
 	sql, args := s.table.fingerprintSelect(r, kinds)
 	return collect(ctx, s, "computing fingerprints", pgx.RowToStructByPos[Fingerprint], sql, args...)
 }
@@ -107,6 +117,71 @@ func (s *Source) DayRows(ctx context.Context, r Range, kinds Kinds, after string
 		r.At = at.Time // NULL and the infinities are nothing to compare with.
 		return r, err
 	}, sql, args...)
+}
+
+// Prints reports whether the server can make fingerprints: of texts in UTF-8 alone. Where it
+// can't, [Source.DayPart] serves instead of [Source.DayRows].
+func (t *Table) Prints() bool { return t.encoding == postgres.UTF8 }
+
+// each passes the rows of a range in some order.
+func (s *Source) each(ctx context.Context, r Range, kinds Kinds, do func(*Row)) error {
+	reader := &RangeReader{source: s, rng: r}
+	for {
+		page, err := reader.Next(ctx)
+		if err != nil || page == nil {
+			return err
+		}
+		for i := range page.Rows {
+			in := &page.Rows[i]
+			do(&Row{ID: in.ID, Kind: s.table.kindOf(in, kinds), At: in.OccurredAt})
+		}
+	}
+}
+
+// kindOf is the kind of a row as kindExpression has it.
+func (t *Table) kindOf(in *event.Interaction, kinds Kinds) string {
+	switch {
+	case !t.HasKind && event.Present(in.EventName) == "", slices.Contains(kinds.View, in.Kind):
+		return "view"
+	case !t.HasKind, slices.Contains(kinds.Interaction, in.Kind):
+		return "interaction"
+	}
+	return ""
+}
+
+// prints reads the rows of a range and computes their fingerprints.
+func (s *Source) prints(ctx context.Context, r Range, kinds Kinds) ([]Fingerprint, error) {
+	type of struct{ day, kind string }
+	sums, counts := map[of]*big.Int{}, map[of]int64{}
+	err := s.each(ctx, r, kinds, func(row *Row) {
+		at, micros := of{kind: row.Kind}, ""
+		if year := row.At.Year(); year >= 1970 && year < 10_000 {
+			at.day, micros = row.At.Format(time.DateOnly), strconv.FormatInt(row.At.UnixMicro(), 10)
+		}
+		hash := md5.Sum([]byte(row.ID + "@" + micros)) //nolint:gosec // A fingerprint, as Postgres computes it.
+		if sums[at] == nil {
+			sums[at] = new(big.Int)
+		}
+		sums[at].Add(sums[at], big.NewInt(int64(binary.BigEndian.Uint64(hash[:8]))))
+		counts[at]++
+	})
+	list := make([]Fingerprint, 0, len(sums))
+	for at, sum := range sums {
+		list = append(list, Fingerprint{Day: at.day, Kind: at.kind, Rows: counts[at], Sum: sum.String()})
+	}
+	return list, err
+}
+
+// DayPart reads those rows of a day whose ids are in a part, in the order of the bytes of their ids.
+func (s *Source) DayPart(ctx context.Context, r Range, kinds Kinds, in func(id string) bool) ([]Row, error) {
+	var rows []Row
+	err := s.each(ctx, r, kinds, func(row *Row) {
+		if in(row.ID) {
+			rows = append(rows, *row)
+		}
+	})
+	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
+	return rows, err
 }
 
 func (t *Table) settledSelect(r Range, ids []string) (string, []any) {

@@ -67,10 +67,14 @@ func (s *Source) indexedBy(ctx context.Context, column int) (bool, error) {
 func (s *Source) Newest(ctx context.Context, limit int) (*Page, error) {
 	var page *Page
 	err := s.read(ctx, "reading the newest rows", func(ctx context.Context, db postgres.DB) (err error) {
-		sql, args := s.table.newestSelect(limit)
+		sql, args := s.table.newestSelect(s.table.columnList(numColumns), limit)
 		page, err = s.rows(ctx, db, limit, PageBytes, sql, args...)
 		return err
 	})
+	if postgres.Unconvertible(err) {
+		sql, args := s.table.newestSelect(s.table.rawList(numColumns), min(limit, minLimit))
+		return s.raw(ctx, "reading the newest rows", sql, args...)
+	}
 	if err == nil {
 		page.Last = len(page.Rows) < limit && page.Bytes < PageBytes
 	}
@@ -90,7 +94,7 @@ func (s *Source) KindLabels(ctx context.Context) ([]string, error) {
 // PageSorts reports whether the planner would read a page by scanning or sorting
 // the table rather than by an index.
 func (s *Source) PageSorts(ctx context.Context) (bool, error) {
-	sql, args := s.table.pageSelect(At(time.Now().Add(-time.Hour)), s.config.PageSize)
+	sql, args := s.table.pageSelect(s.table.columnList(numColumns), At(time.Now().Add(-time.Hour)), s.config.PageSize)
 	var plan string
 	err := s.read(ctx, "planning a page", func(ctx context.Context, db postgres.DB) error {
 		return db.QueryRow(ctx, "explain (format json) "+sql, args...).Scan(&plan)

@@ -76,11 +76,34 @@ func (p *Page) Truncate(n int) {
 	}
 }
 
+// reading says which rows are read as a page, and how.
+type reading struct {
+	// from is where the page begins, in the order of a time column and id.
+	from  Cursor
+	order int
+	// columns is how many of the canonical ones are read.
+	columns int
+	// limit is the most rows. It follows what the rows weigh and what the server can do in time.
+	limit *int
+	// before, if not nil, reads something else on the same connection first.
+	before func(context.Context, postgres.DB) error
+	build  func(list string, from Cursor, limit int) (sql string, args []any)
+}
+
 // Page reads the rows after from: at most page_size, at most about
 // [PageBytes]. It tries again, with fewer rows, where the server gives up on
 // the statement or the connection breaks.
 func (s *Source) Page(ctx context.Context, from Cursor) (*Page, error) {
-	return s.page(ctx, from, &s.limit, nil, func(limit int) (string, []any) { return s.table.pageSelect(from, limit) })
+	return s.page(ctx, s.after(from))
+}
+
+func (s *Source) after(from Cursor) reading {
+	return reading{
+		from: from, order: colExportedAt, columns: numColumns, limit: &s.limit,
+		build: func(list string, from Cursor, limit int) (string, []any) {
+			return s.table.pageSelect(list, from, limit)
+		},
+	}
 }
 
 // SettledPage is Page with the safe point. Both are read on one connection: behind a balancer
@@ -88,12 +111,13 @@ func (s *Source) Page(ctx context.Context, from Cursor) (*Page, error) {
 func (s *Source) SettledPage(ctx context.Context, from Cursor) (*Page, error) {
 	var point SafePoint
 	var at time.Time
-	before := func(ctx context.Context, db postgres.DB) error {
+	r := s.after(from)
+	r.before = func(ctx context.Context, db postgres.DB) error {
 		row, err := queries.New().ExportSafePoint(ctx, db)
 		point, at = s.safePoint(row), time.Now()
 		return err
 	}
-	page, err := s.page(ctx, from, &s.limit, before, func(limit int) (string, []any) { return s.table.pageSelect(from, limit) })
+	page, err := s.page(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -106,55 +130,110 @@ func (s *Source) SettledPage(ctx context.Context, from Cursor) (*Page, error) {
 // rest, and that is most of the reading.
 func (s *Source) Keys(ctx context.Context, from Cursor, before time.Time) (*Page, error) {
 	limit := min(s.config.PageSize, mostKeys)
-	return s.page(ctx, from, &limit, nil, func(limit int) (string, []any) { return s.table.keysSelect(from, before, limit) })
+	return s.page(ctx, reading{
+		from: from, order: colExportedAt, columns: numKeys, limit: &limit,
+		build: func(list string, from Cursor, limit int) (string, []any) {
+			return s.table.keysSelect(list, from, before, limit)
+		},
+	})
 }
 
-// page reads the page after from. limit, which build puts into the SELECT, then follows what
-// the rows weigh and what the server can do in time. before, if not nil, reads something else on the
-// same connection first.
-func (s *Source) page(ctx context.Context, from Cursor, limit *int, before func(context.Context, postgres.DB) error, build func(limit int) (sql string, args []any)) (*Page, error) {
-	var page *Page
-	err := s.read(ctx, "reading page after "+from.String(), func(ctx context.Context, db postgres.DB) (err error) {
+// placeOf is where a row stands in the order of a time column and id.
+func placeOf(row *event.Interaction, order int) Cursor {
+	if order == colOccurredAt {
+		return After(row.OccurredAt, row.ID)
+	}
+	return After(row.ExportedAt, row.ID)
+}
+
+// page reads a page, past rows that Postgres can't convert: it gives the rows before such a one, in
+// their order, and that one is read by its bytes.
+func (s *Source) page(ctx context.Context, r reading) (*Page, error) {
+	page := &Page{table: s.table, Next: r.from}
+	from := r.from
+	for {
+		part, last, err := s.part(ctx, r, from, page)
+		if err != nil && !postgres.Unconvertible(err) {
+			return nil, err
+		}
+		page.add(part)
+		if err == nil {
+			page.Last = last
+			break
+		}
+		if n := len(part.Rows); n > 0 {
+			from = placeOf(&part.Rows[n-1], r.order)
+		}
+		if page.Bytes >= PageBytes || len(page.Rows) >= *r.limit {
+			break
+		}
+		sql, args := r.build(s.table.rawList(r.columns), from, 1)
+		row, rawErr := s.raw(ctx, "reading the row after "+from.String(), sql, args...)
+		switch {
+		case rawErr != nil:
+			return nil, rawErr
+		case len(row.Rows) == 0:
+			return nil, err // What can't be converted is not the next row.
+		}
+		page.add(row)
+		from = placeOf(&row.Rows[0], r.order)
+	}
+	if n := len(page.Rows); n > 0 {
+		page.Next = placeOf(&page.Rows[n-1], colExportedAt)
+		*r.limit = min(s.config.PageSize, max(1, PageBytes/(page.Bytes/n)))
+	}
+	return page, nil
+}
+
+// part reads what is still wanted of a page. If there is a row that Postgres can't convert, the part
+// is the rows before it.
+func (s *Source) part(ctx context.Context, r reading, from Cursor, page *Page) (part *Page, last bool, err error) {
+	before := r.before
+	if from != r.from {
+		before = nil
+	}
+	err = s.read(ctx, "reading page after "+from.String(), func(ctx context.Context, db postgres.DB) (err error) {
 		if before != nil {
 			if err := before(ctx, db); err != nil {
 				return err
 			}
 		}
-		sql, args := build(*limit)
-		page, err = s.rows(ctx, db, *limit, PageBytes, sql, args...)
+		limit := max(1, *r.limit-len(page.Rows))
+		sql, args := r.build(s.table.columnList(r.columns), from, limit)
+		part, err = s.rows(ctx, db, limit, PageBytes-page.Bytes, sql, args...)
 		if postgres.TooSlow(err) {
-			*limit = max(minLimit, *limit/2)
+			*r.limit = max(minLimit, *r.limit/2)
 		}
+		last = part != nil && len(part.Rows) < limit && part.Bytes < PageBytes-page.Bytes
 		return err
 	})
-	if err != nil {
-		return nil, err
+	return part, last, err
+}
+
+func (p *Page) add(more *Page) {
+	if p.Rows == nil {
+		p.Rows, p.nulls, p.Bytes = more.Rows, more.nulls, more.Bytes
+		return
 	}
-	page.Next = from
-	page.Last = len(page.Rows) < *limit && page.Bytes < PageBytes
-	if n := len(page.Rows); n > 0 {
-		last := &page.Rows[n-1]
-		page.Next = After(last.ExportedAt, last.ID)
-		*limit = min(s.config.PageSize, max(1, PageBytes/(page.Bytes/n)))
-	}
-	return page, nil
+	p.Rows, p.nulls, p.Bytes = append(p.Rows, more.Rows...), append(p.nulls, more.nulls...), p.Bytes+more.Bytes
 }
 
 // rows reads the at most limit rows of a SELECT, and stops after most bytes. What the server
-// sends beyond that is thrown away.
+// sends beyond that is thrown away. With an error it returns the rows that came before.
 func (s *Source) rows(ctx context.Context, db postgres.DB, limit, most int, sql string, args ...any) (*Page, error) {
+	page := &Page{table: s.table, Rows: make([]event.Interaction, 0, limit), nulls: make([]uint16, 0, limit)}
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, err
+		return page, err
 	}
 	defer rows.Close()
-	page := &Page{table: s.table, Rows: make([]event.Interaction, 0, limit), nulls: make([]uint16, 0, limit)}
 	for page.Bytes < most && rows.Next() {
 		page.Rows = append(page.Rows, event.Interaction{})
-		values := rows.RawValues()
-		if err := rows.Scan(targets(&page.Rows[len(page.Rows)-1])[:len(values)]...); err != nil {
-			return nil, err
+		values, row := rows.RawValues(), &page.Rows[len(page.Rows)-1]
+		if err := rows.Scan(targets(row)[:len(values)]...); err != nil {
+			return page, err
 		}
+		s.table.clean(row)
 		var nulls uint16
 		page.Bytes += rowOverhead
 		for i, value := range values {
@@ -166,32 +245,72 @@ func (s *Source) rows(ctx context.Context, db postgres.DB, limit, most int, sql 
 		page.nulls = append(page.nulls, nulls)
 	}
 	rows.Close()
-	return page, rows.Err()
+	if err := rows.Err(); err != nil && !(page.Bytes >= most && postgres.Unconvertible(err)) {
+		return page, err
+	}
+	return page, nil
 }
 
 // ByID reads the rows of those ids, as one page without order. Ids that are gone, or
 // that are none of the table's type, are not in it.
 func (s *Source) ByID(ctx context.Context, ids []string) (*Page, error) {
+	var plain []string
+	var raw [][]byte
+	for _, id := range ids {
+		if bytes, ok := s.table.ofHex(id); ok {
+			raw = append(raw, bytes)
+		} else {
+			plain = append(plain, id)
+		}
+	}
+	page, err := byIDs(plain, func(ids []string) (*Page, error) { return s.byID(ctx, ids) })
+	if err != nil {
+		return nil, err
+	}
+	page.table = s.table
+	more, err := byIDs(raw, func(ids [][]byte) (*Page, error) {
+		return s.raw(ctx, "reading rows by id", s.table.hexSelect(), ids)
+	})
+	if err != nil {
+		return nil, err
+	}
+	page.add(more)
+	return page, nil
+}
+
+func (s *Source) byID(ctx context.Context, ids []string) (*Page, error) {
 	var page *Page
 	err := s.read(ctx, "reading rows by id", func(ctx context.Context, db postgres.DB) (err error) {
-		page, err = s.rows(ctx, db, len(ids), math.MaxInt, s.table.idSelect(), ids)
+		page, err = s.rows(ctx, db, len(ids), math.MaxInt, s.table.idSelect(s.table.columnList(numColumns)), ids)
 		return err
 	})
-	if !postgres.NoSuchValue(err) {
+	if len(ids) == 1 && postgres.Unconvertible(err) {
+		return s.raw(ctx, "reading rows by id", s.table.idSelect(s.table.rawList(numColumns)), ids)
+	}
+	return page, err
+}
+
+// byIDs reads the rows of ids. Where one of them is no id of this table, or can't be converted, the
+// server does not say which.
+func byIDs[T any](ids []T, read func([]T) (*Page, error)) (*Page, error) {
+	if len(ids) == 0 {
+		return &Page{}, nil
+	}
+	page, err := read(ids)
+	switch {
+	case !postgres.NoSuchValue(err) && !postgres.Unconvertible(err):
 		return page, err
+	case len(ids) == 1:
+		return &Page{}, nil
 	}
-	// One of them is no id of this table, and the server does not say which.
-	if len(ids) == 1 {
-		return &Page{table: s.table}, nil
-	}
-	page, err = s.ByID(ctx, ids[:len(ids)/2])
+	page, err = byIDs(ids[:len(ids)/2], read)
 	if err != nil {
 		return nil, err
 	}
-	rest, err := s.ByID(ctx, ids[len(ids)/2:])
+	rest, err := byIDs(ids[len(ids)/2:], read)
 	if err != nil {
 		return nil, err
 	}
-	page.Rows, page.nulls, page.Bytes = append(page.Rows, rest.Rows...), append(page.nulls, rest.nulls...), page.Bytes+rest.Bytes
+	page.add(rest)
 	return page, nil
 }

@@ -89,16 +89,20 @@ func (t *Table) within(r Range) *conditions {
 }
 
 // rangeSelect returns the SELECT of a page of a range, after a row.
-func (t *Table) rangeSelect(r Range, after Cursor, limit int) (string, []any) {
-	c := t.within(r)
-	order := colExportedAt
-	if r.byOccurred {
-		order = colOccurredAt
-	}
+func (t *Table) rangeSelect(list string, r Range, after Cursor, limit int) (string, []any) {
+	c, order := t.within(r), r.order()
 	if after.ID != nil {
 		t.place(c, order, ">", after)
 	}
-	return t.ordered(numColumns, c, order, limit)
+	return t.ordered(list, c, order, limit)
+}
+
+// order is the time column by which the rows are read.
+func (r Range) order() int {
+	if r.byOccurred {
+		return colOccurredAt
+	}
+	return colExportedAt
 }
 
 // RangeReader reads the pages of a range.
@@ -137,15 +141,18 @@ func (r *RangeReader) Next(ctx context.Context) (*Page, error) {
 	if r == nil || r.done {
 		return nil, nil
 	}
-	page, err := r.source.page(ctx, r.after, &r.source.limit, nil, func(limit int) (string, []any) {
-		return r.source.table.rangeSelect(r.rng, r.after, limit)
+	page, err := r.source.page(ctx, reading{
+		from: r.after, order: r.rng.order(), columns: numColumns, limit: &r.source.limit,
+		build: func(list string, from Cursor, limit int) (string, []any) {
+			return r.source.table.rangeSelect(list, r.rng, from, limit)
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.after, r.done = page.Next, page.Last
-	if n := len(page.Rows); n > 0 && r.rng.byOccurred {
-		r.after.At = page.Rows[n-1].OccurredAt
+	r.done = page.Last
+	if n := len(page.Rows); n > 0 {
+		r.after = placeOf(&page.Rows[n-1], r.rng.order())
 	}
 	return page, nil
 }

@@ -46,7 +46,15 @@ func (t *Table) moment(c *conditions, column int, operator string, at time.Time)
 // both.
 func (t *Table) place(c *conditions, column int, operator string, cursor Cursor) {
 	c.add("(" + t.sanitized(column) + ", " + t.sanitized(colID) + ") " + operator + " (" +
-		t.timeArg(c, column, cursor.At) + ", " + c.arg(*cursor.ID) + "::" + t.idType() + ")")
+		t.timeArg(c, column, cursor.At) + ", " + t.idArg(c, *cursor.ID) + ")")
+}
+
+// idArg adds an id as an argument.
+func (t *Table) idArg(c *conditions, id string) string {
+	if raw, ok := t.ofHex(id); ok {
+		return "convert_from(" + c.arg(raw) + "::bytea, 'SQL_ASCII')"
+	}
+	return c.arg(id) + "::" + t.idType()
 }
 
 // after adds the condition for the rows after a cursor.
@@ -63,39 +71,45 @@ func (t *Table) after(c *conditions, from Cursor) *conditions {
 	return c
 }
 
-// ordered returns the SELECT of the first columns of rows in the order of a time column and
+// ordered returns the SELECT of a list of columns of rows in the order of a time column and
 // id. A name without e. would mean what is selected under that name.
-func (t *Table) ordered(columns int, c *conditions, order, limit int) (string, []any) {
-	return "select " + t.columnList(columns) + "\nfrom " + t.Relation() + " as e" + c.where() +
+func (t *Table) ordered(list string, c *conditions, order, limit int) (string, []any) {
+	return "select " + list + "\nfrom " + t.Relation() + " as e" + c.where() +
 		"\norder by e." + t.sanitized(order) + ", e." + t.sanitized(colID) + "\nlimit " + c.arg(limit), c.args
 }
 
 // pageSelect returns the SELECT of one page in the order of (exported_at, id).
-func (t *Table) pageSelect(from Cursor, limit int) (string, []any) {
-	return t.ordered(numColumns, t.after(&conditions{}, from), colExportedAt, limit)
+func (t *Table) pageSelect(list string, from Cursor, limit int) (string, []any) {
+	return t.ordered(list, t.after(&conditions{}, from), colExportedAt, limit)
 }
 
 // newestSelect returns the SELECT of the rows that were exported last.
-func (t *Table) newestSelect(limit int) (string, []any) {
+func (t *Table) newestSelect(list string, limit int) (string, []any) {
 	c := t.after(&conditions{}, Cursor{})
 	exported, id := "e."+t.sanitized(colExportedAt), "e."+t.sanitized(colID)
-	return "select " + t.columnList(numColumns) + "\nfrom " + t.Relation() + " as e" + c.where() +
+	return "select " + list + "\nfrom " + t.Relation() + " as e" + c.where() +
 		"\norder by " + exported + " desc, " + id + " desc\nlimit " + c.arg(limit), c.args
 }
 
 // keysSelect returns the SELECT of the keys, in the order of pageSelect, of the rows that
 // were exported before a moment.
-func (t *Table) keysSelect(from Cursor, before time.Time, limit int) (string, []any) {
+func (t *Table) keysSelect(list string, from Cursor, before time.Time, limit int) (string, []any) {
 	c := t.after(&conditions{}, from)
 	t.moment(c, colExportedAt, "<", before)
-	return t.ordered(numKeys, c, colExportedAt, limit)
+	return t.ordered(list, c, colExportedAt, limit)
 }
 
 // idSelect returns the SELECT of the rows whose ids are in $1. The list is of text,
 // for which no driver needs to know the type of the id.
-func (t *Table) idSelect() string {
-	return "select " + t.columnList(numColumns) + "\nfrom " + t.Relation() +
+func (t *Table) idSelect(list string) string {
+	return "select " + list + "\nfrom " + t.Relation() +
 		"\nwhere " + t.sanitized(colID) + " = any ($1::text[]::" + t.idType() + "[])"
+}
+
+// hexSelect is idSelect for ids that are known by their bytes.
+func (t *Table) hexSelect() string {
+	return "select " + t.rawList(numColumns) + "\nfrom " + t.Relation() +
+		"\nwhere " + t.sanitized(colID) + " = any (array(select convert_from(b, 'SQL_ASCII') from unnest($1::bytea[]) as b))"
 }
 
 // countSelect counts rows up to a limit.

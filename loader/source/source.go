@@ -71,6 +71,9 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 	if err == nil {
 		s.origin, err = s.look(ctx)
 	}
+	if s.table != nil {
+		s.table.encoding = reader.Encoding()
+	}
 	if len(columns) > 0 {
 		s.clock, s.openedAt = columns[0].Clock, time.Now()
 	}

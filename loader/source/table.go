@@ -75,6 +75,8 @@ type Table struct {
 	// UniqueID is true if an index guarantees that ids are unique.
 	UniqueID                   bool
 	view, partitioned, foreign bool
+	// encoding is the database's, as Postgres calls it.
+	encoding string
 	// Findings are what an operator should know and that stops nothing.
 	Findings []Finding
 }
@@ -193,6 +195,9 @@ func kindHint(spec Spec, names []string) string {
 	}
 	return " If no column says what a row is, write `interactions: {kinds: by_event_name}` under the source: then a row without event_name is a view, any other an interaction."
 }
+
+// Encoding returns the encoding of the export's database, as Postgres calls it.
+func (t *Table) Encoding() string { return t.encoding }
 
 // has reports whether the table has a column, which is in question for kind alone.
 func (t *Table) has(column int) bool { return t.Columns[column].Name != "" }

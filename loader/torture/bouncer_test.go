@@ -87,3 +87,23 @@ func TestPgBouncer(t *testing.T) {
 	sample(t, w, 500, 2_001)
 	w.settle(t, 0)
 }
+
+// Behind a pooler, too, texts of a database in another encoding arrive as they are there.
+func TestPgBouncer_OtherEncodings(t *testing.T) {
+	t.Parallel()
+	for encoding, want := range map[string]string{"SQL_ASCII": "Straße\ufffd", "LATIN1": "StraÃ\u009fe\u0081"} {
+		w := setup(t, "", "")
+		export := &world{server: w.server, direct: loadertest.DatabaseIn(t, encoding)}
+		db := loadertest.Pool(t, export.direct+"&client_encoding=UTF8")
+		require.NoError(t, loadertest.Export{}.Create(t.Context(), db))
+		_, err := db.Exec(t.Context(), `insert into candu_interactions (id, kind, user_id, tutorial_id, version_id, occurred_at, exported_at)
+			values (1, 'view', 'u', 1, convert_from($1::bytea, 'SQL_ASCII'), now(), now())`, []byte("Straße\x81"))
+		require.NoError(t, err)
+		address := startBouncer(t, w)
+		w.configure(t, w.at(t, address), w.direct, fmt.Sprintf("interactions: {url: %q}", export.at(t, address)), "batch_size: 50")
+		w.load(t)
+		var got string
+		require.NoError(t, w.db.QueryRow(t.Context(), "select version_id from candu.screens").Scan(&got))
+		require.Equal(t, want, got)
+	}
+}
