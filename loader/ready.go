@@ -45,7 +45,7 @@ func (l *Loader) Ready(ctx context.Context) []Readiness {
 	})
 	for i, url := range order {
 		group.Go(func() error {
-			reader, err := postgres.OpenReader(ctx, url, postgres.Options{Name: "export"}, postgres.ConnectTimeout)
+			reader, err := postgres.OpenReader(ctx, url, postgres.Options{Name: "export", StatementTimeout: postgres.ConnectTimeout})
 			if err == nil {
 				reader.Close()
 			}

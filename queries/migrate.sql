@@ -20,14 +20,17 @@ select
     ), '')::text as strangers;
 
 -- name: MigrateTryLock :one
--- A lock of the session, so it needs a direct connection. Tried, not waited for:
--- a lock that is waited for in the server can't be given up by a deadline of ours.
-select pg_try_advisory_lock(hashtextextended('candu-loader:' || @schema::text, 0)) as locked;
+-- A lock of the transaction: behind a pooler one of the session would stay with the server's connection.
+-- Older versions took it for the session; it is the same. Tried, not waited for: a lock that is waited
+-- for in the server can't be given up by a deadline of ours.
+select pg_try_advisory_xact_lock(hashtextextended('candu-loader:' || @schema::text, 0)) as locked;
 
 -- name: RolesMissing :many
 select r.name::text as name from unnest(@roles::text[]) as r (name)
 where not exists (select from pg_roles p where p.rolname = r.name);
 
--- name: BackendTerminate :one
--- Ends a session of our own role, whatever it does; its transaction is rolled back.
-select pg_terminate_backend(@pid::int) as ended;
+-- name: VersionClear :exec
+delete from loader_schema_migrations;
+
+-- name: VersionPut :exec
+insert into loader_schema_migrations (version, dirty) values (@version, false);

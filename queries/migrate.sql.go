@@ -9,24 +9,13 @@ import (
 	"context"
 )
 
-const backendTerminate = `-- name: BackendTerminate :one
-select pg_terminate_backend($1::int) as ended
-`
-
-// Ends a session of our own role, whatever it does; its transaction is rolled back.
-func (q *Queries) BackendTerminate(ctx context.Context, db DBTX, pid int32) (bool, error) {
-	row := db.QueryRow(ctx, backendTerminate, pid)
-	var ended bool
-	err := row.Scan(&ended)
-	return ended, err
-}
-
 const migrateTryLock = `-- name: MigrateTryLock :one
-select pg_try_advisory_lock(hashtextextended('candu-loader:' || $1::text, 0)) as locked
+select pg_try_advisory_xact_lock(hashtextextended('candu-loader:' || $1::text, 0)) as locked
 `
 
-// A lock of the session, so it needs a direct connection. Tried, not waited for:
-// a lock that is waited for in the server can't be given up by a deadline of ours.
+// A lock of the transaction: behind a pooler one of the session would stay with the server's connection.
+// Older versions took it for the session; it is the same. Tried, not waited for: a lock that is waited
+// for in the server can't be given up by a deadline of ours.
 func (q *Queries) MigrateTryLock(ctx context.Context, db DBTX, schema string) (bool, error) {
 	row := db.QueryRow(ctx, migrateTryLock, schema)
 	var locked bool
@@ -102,4 +91,22 @@ func (q *Queries) SchemaLook(ctx context.Context, db DBTX, schema string) (Schem
 		&i.Strangers,
 	)
 	return i, err
+}
+
+const versionClear = `-- name: VersionClear :exec
+delete from loader_schema_migrations
+`
+
+func (q *Queries) VersionClear(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, versionClear)
+	return err
+}
+
+const versionPut = `-- name: VersionPut :exec
+insert into loader_schema_migrations (version, dirty) values ($1, false)
+`
+
+func (q *Queries) VersionPut(ctx context.Context, db DBTX, version int64) error {
+	_, err := db.Exec(ctx, versionPut, version)
+	return err
 }

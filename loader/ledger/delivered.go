@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -34,7 +35,7 @@ func (l *Ledger) delivered(ctx context.Context, ids []string, note func(context.
 		return nil, nil
 	}
 	var found map[string]struct{}
-	err := pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.ask}, func(tx pgx.Tx) (err error) {
+	err := postgres.InTx(ctx, l.pool, l.ask, func(tx pgx.Tx) (err error) {
 		found, err = l.find(ctx, tx, ids)
 		if err == nil && note != nil && slices.ContainsFunc(ids, func(id string) bool { _, there := found[id]; return there }) {
 			err = note(ctx, tx)
@@ -88,7 +89,7 @@ func (l *Ledger) knownRejects(ctx context.Context, interactionIDs []string, note
 	for _, id := range interactionIDs {
 		keys[rejectKey(id)] = id
 	}
-	err := pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.ask}, func(tx pgx.Tx) error {
+	err := postgres.InTx(ctx, l.pool, l.ask, func(tx pgx.Tx) error {
 		rows, err := l.q.RejectsKnown(ctx, tx, slices.Collect(maps.Keys(keys)))
 		for _, row := range rows {
 			known[keys[row.InteractionID]] = KnownReject{Reason: row.Reason, Detail: row.Detail, Attempts: row.Attempts}

@@ -34,7 +34,7 @@ type Difference struct {
 // migrations make. What harms nothing is none: plain indexes, further columns that take NULL,
 // comments, other tables and views. A schema of another version is not compared.
 func (l *Ledger) Differences(ctx context.Context) (found []Difference, err error) {
-	err = pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.begin}, func(tx pgx.Tx) error {
+	err = postgres.InTx(ctx, l.pool, l.begin, func(tx pgx.Tx) error {
 		facts, err := l.facts(ctx, tx)
 		if err != nil || len(facts) == 0 {
 			return err

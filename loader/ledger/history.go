@@ -192,6 +192,9 @@ func (l *Ledger) Rejects(ctx context.Context, after, reason string, limit int32)
 	return each(rows, rejectOf), err
 }
 
+// Pooled reports whether a pooler stands in front of the warehouse.
+func (l *Ledger) Pooled(ctx context.Context) bool { return postgres.Pooled(ctx, l.pool) }
+
 // Ping asks the warehouse for an answer.
 func (l *Ledger) Ping(ctx context.Context) error {
 	if err := l.pool.Ping(ctx); err != nil {

@@ -4,7 +4,7 @@
 //
 // Every statement runs in a transaction that begins by choosing the schema, and
 // nothing is kept in a session, so that a transaction-pooling PgBouncer may
-// stand in between. Migrations alone need a direct connection.
+// stand in between.
 package ledger
 
 import (
@@ -41,13 +41,12 @@ type Identity struct {
 
 // Ledger works on one source's schema. It is safe for concurrent use.
 type Ledger struct {
-	pool  *pgxpool.Pool
-	id    Identity
-	begin string
-	// record begins the transactions that write, locked those that record pages, ask those that look
-	// for delivered ids.
-	record, locked, ask string
-	q                   *queries.Queries
+	pool *pgxpool.Pool
+	id   Identity
+	// begin is what transactions begin with, behind what the connection needs; record is that of those that
+	// write, locked of those that record pages, ask of those that look for delivered ids.
+	begin, record, locked, ask string
+	q                          *queries.Queries
 }
 
 // A loader that was stopped in the middle of a transaction must not hold up the one
@@ -64,13 +63,13 @@ const lockState = "; select from loader_state for update"
 
 // New returns the ledger of a schema. It does not connect.
 func New(pool *pgxpool.Pool, id Identity) *Ledger {
-	begin := "begin; set local search_path to " + pgx.Identifier{id.Schema}.Sanitize()
+	// The path is exactly one schema: with a second one, a missing table would be looked for in the
+	// wrong place.
+	begin := "; set local search_path to " + postgres.Path(id.Schema)
 	writing := begin + "; set local idle_in_transaction_session_timeout to '" + idleTimeout + "'; set local statement_timeout to '" + statementTimeout + "'"
 	return &Ledger{
-		pool: pool,
-		id:   id,
-		// Both in one round trip. The path is exactly one schema: with a second
-		// one, a missing table would be looked for in the wrong place.
+		pool:   pool,
+		id:     id,
 		begin:  begin,
 		record: writing,
 		// All who record, runs and backfills, lock this row first: so what one of them reads in
@@ -108,7 +107,10 @@ func (l *Ledger) named(holder string) *Ledger {
 // sessionName is what the sessions of a holder are called in pg_stat_activity.
 func sessionName(holder string) string { return "candu-loader " + holder }
 
-func quoteText(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+// quoteText returns a literal that means the same whatever standard_conforming_strings is.
+func quoteText(text string) string {
+	return "E'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(text) + "'"
+}
 
 // Schema returns the schema's name.
 func (l *Ledger) Schema() string { return l.id.Schema }
@@ -117,7 +119,7 @@ func (l *Ledger) Schema() string { return l.id.Schema }
 // names what was being done. Of a schema that is not there it has [ErrAbsent] as its cause, of
 // one of an older version [ErrNotMigrated]. fn must not keep tx.
 func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
-	err := pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.begin}, fn)
+	err := postgres.InTx(ctx, l.pool, l.begin, fn)
 	if err == nil {
 		return nil
 	}

@@ -290,7 +290,7 @@ func TestRecord_WithoutTemporaryTables(t *testing.T) {
 	require.NoError(t, run.Record(t.Context(), groupOf(&page)))
 	before := b.one(t, mirrorText)
 	b.exec(t, "delete from screens where loader_interaction_id like 'bare%'; delete from tutorial_interaction where loader_interaction_id like 'full%'")
-	err := pgx.BeginTxFunc(t.Context(), run.ledger.pool, pgx.TxOptions{BeginQuery: run.ledger.locked}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(t.Context(), run.ledger.pool, pgx.TxOptions{BeginQuery: "begin" + run.ledger.locked}, func(tx pgx.Tx) error {
 		for _, rows := range groupOf(&page, &page).tables {
 			if err := run.ledger.copyMissing(t.Context(), tx, &rows); err != nil {
 				return err

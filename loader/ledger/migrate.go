@@ -1,22 +1,18 @@
 package ledger
 
 import (
-	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
-	"github.com/golang-migrate/migrate/v4/database"
-	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -62,10 +58,10 @@ type MigrateOptions struct {
 // Migrate brings the schema up to date, or creates it if it may, and grants the readers what they
 // may read. Several loaders may call it at once: one works, the others wait.
 //
-// Each migration is one transaction together with its mark in the version table.
+// Each migration is one transaction together with its version.
 // If one fails, the schema is as it was at the version before, and the next call
-// tries again; nobody ever has to clear a "dirty" mark by hand. When ctx ends, the
-// statement that runs or waits is ended and rolled back in the same way.
+// tries again. When ctx ends, the statement that runs or waits is ended and rolled back in the same
+// way. Nothing is kept in the session, so that a pooler may stand in between.
 //
 // It refuses, without a change, a schema that holds tables of somebody else, and
 // one that a newer candu-loader has made.
@@ -76,20 +72,8 @@ func Migrate(ctx context.Context, url secret.URL, id Identity, opts MigrateOptio
 		return done, err
 	}
 	defer m.close()
-	if err := m.lock(ctx); err != nil {
+	if err := m.locked(ctx, func(tx pgx.Tx) error { return m.prepare(ctx, tx, opts) }); err != nil {
 		return done, err
-	}
-	look, err := m.look(ctx)
-	if err != nil {
-		return done, err
-	}
-	if err := m.admit(ctx, opts); err != nil {
-		return done, err
-	}
-	if !look.Present {
-		if _, err := m.conn.Exec(ctx, "create schema if not exists "+m.schema); err != nil {
-			return done, m.explain(err, "creating schema %q", m.id.Schema)
-		}
 	}
 	if done.From, done.To, err = m.up(ctx); err != nil {
 		return done, err
@@ -98,44 +82,58 @@ func Migrate(ctx context.Context, url secret.URL, id Identity, opts MigrateOptio
 	return done, err
 }
 
-// migrator is one direct connection that migrates one schema.
+// migrator migrates one schema on one connection.
 type migrator struct {
 	id Identity
 	// schema is its name, quoted.
 	schema string
-	config *pgx.ConnConfig
-	conn   *pgx.Conn
+	pool   *pgxpool.Pool
 	q      *queries.Queries
 }
 
 func openMigrator(ctx context.Context, url secret.URL, id Identity) (*migrator, error) {
-	conn, config, err := postgres.Connect(ctx, url, postgres.Options{Name: "warehouse", ApplicationName: "candu-loader migrate"})
+	pool, err := postgres.Open(ctx, url, postgres.Options{
+		Name: "warehouse", ApplicationName: "candu-loader migrate", MaxConns: 1, SearchPath: []string{id.Schema},
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &migrator{id: id, schema: pgx.Identifier{id.Schema}.Sanitize(), config: config, conn: conn, q: queries.New()}, nil
+	return &migrator{id: id, schema: pgx.Identifier{id.Schema}.Sanitize(), pool: pool, q: queries.New()}, nil
 }
 
-// close ends the session, and with it the lock.
-func (m *migrator) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	_ = m.conn.Close(ctx) // The session ends either way.
-}
+func (m *migrator) close() { m.pool.Close() }
 
-// lock waits for the loaders that are migrating the same schema.
-func (m *migrator) lock(ctx context.Context) error {
+// errTaken says that another loader has the lock.
+var errTaken = errors.New("another migration is under way")
+
+// locked runs fn in a transaction that has the lock of the schema's migrations, and waits for the
+// loaders that have it.
+func (m *migrator) locked(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	for deadline := time.Now().Add(lockPatience); time.Now().Before(deadline); {
-		locked, err := m.q.MigrateTryLock(ctx, m.conn, m.id.Schema)
-		if err != nil {
-			return m.explain(err, "locking schema %q for migration", m.id.Schema)
-		}
-		if locked {
+		var conn *pgconn.PgConn
+		err := postgres.InTx(ctx, m.pool, "", func(tx pgx.Tx) error {
+			conn = tx.Conn().PgConn()
+			locked, err := m.q.MigrateTryLock(ctx, tx, m.id.Schema)
+			switch {
+			case err != nil:
+				return m.explain(err, "locking schema %q for migration", m.id.Schema)
+			case !locked:
+				return errTaken
+			}
+			return fn(tx)
+		})
+		switch {
+		case ctx.Err() != nil:
+			ending(conn)
+			return fault.Wrap(fault.Interrupted, context.Cause(ctx), "migrating schema %q", m.id.Schema)
+		case err == nil:
 			return nil
+		case !errors.Is(err, errTaken):
+			return m.explain(err, "migrating schema %q", m.id.Schema)
 		}
 		select {
 		case <-ctx.Done():
-			return fault.Wrap(fault.Interrupted, ctx.Err(), "waiting for another migration of schema %q", m.id.Schema)
+			return fault.Wrap(fault.Interrupted, context.Cause(ctx), "waiting for another migration of schema %q", m.id.Schema)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
@@ -143,9 +141,46 @@ func (m *migrator) lock(ctx context.Context) error {
 		WithHint("Look for a session that holds an advisory lock: select * from pg_locks where locktype = 'advisory';")
 }
 
+// ending waits until the server was told that a statement is not wanted any more: one that waits for
+// a lock would keep others waiting behind it.
+func ending(conn *pgconn.PgConn) {
+	if conn == nil || !conn.IsClosed() {
+		return
+	}
+	select {
+	case <-conn.CleanupDone():
+	case <-time.After(terminateLimit):
+	}
+}
+
+// prepare makes the schema if it is not there and may be made.
+func (m *migrator) prepare(ctx context.Context, tx pgx.Tx, opts MigrateOptions) error {
+	look, err := m.look(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if err := m.admit(ctx, tx, opts); err != nil {
+		return err
+	}
+	var statements []string
+	if !look.Present {
+		statements = append(statements, "create schema "+m.schema)
+	}
+	if !look.Ours {
+		// As golang-migrate makes it.
+		statements = append(statements, "create table "+versionTable+" (version bigint not null primary key, dirty boolean not null)")
+	}
+	for _, statement := range statements {
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return m.explain(err, "creating schema %q", m.id.Schema)
+		}
+	}
+	return nil
+}
+
 // look reads whose schema it is, and refuses one that is somebody else's.
-func (m *migrator) look(ctx context.Context) (queries.SchemaLookRow, error) {
-	look, err := m.q.SchemaLook(ctx, m.conn, m.schema)
+func (m *migrator) look(ctx context.Context, tx pgx.Tx) (queries.SchemaLookRow, error) {
+	look, err := m.q.SchemaLook(ctx, tx, m.schema)
 	if err != nil {
 		return look, m.explain(err, "inspecting schema %q", m.id.Schema)
 	}
@@ -157,7 +192,7 @@ func (m *migrator) look(ctx context.Context) (queries.SchemaLookRow, error) {
 		return look, fault.New(fault.Precondition, "schema %q holds tables that candu-loader did not create: %s", m.id.Schema, look.Strangers).
 			WithHint("Segment's own connector may own it. Choose another name in the config: `schema: %s_loader`.", m.id.Schema)
 	}
-	missing, err := m.q.RolesMissing(ctx, m.conn, m.id.Readers)
+	missing, err := m.q.RolesMissing(ctx, tx, m.id.Readers)
 	if err != nil {
 		return look, m.explain(err, "looking for the readers' roles")
 	}
@@ -170,24 +205,16 @@ func (m *migrator) look(ctx context.Context) (queries.SchemaLookRow, error) {
 
 // admit refuses to make a schema unless that is wanted, and to give a new state, and with it new
 // ids, to one that remembers what was sent.
-func (m *migrator) admit(ctx context.Context, opts MigrateOptions) error {
-	look, err := m.q.SchemaFind(ctx, m.conn, m.id.Schema)
+func (m *migrator) admit(ctx context.Context, tx pgx.Tx, opts MigrateOptions) error {
+	look, err := m.q.SchemaFind(ctx, tx, m.id.Schema)
 	hasState, used := false, false
 	if err == nil && look.Ours && look.Usable {
-		err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
-			_, err1 := tx.Exec(ctx, "set local search_path to "+m.schema)
-			var err2, err3 error
-			hasState, err2 = m.q.StatePresent(ctx, tx)
-			if !hasState {
-				used, err3 = m.q.SchemaUsed(ctx, tx)
-			}
-			return cmp.Or(err1, err2, err3)
-		})
+		hasState, err = m.q.StatePresent(ctx, tx)
+		if err == nil && !hasState {
+			used, err = m.q.SchemaUsed(ctx, tx)
+		}
 	}
-	switch {
-	case ctx.Err() != nil:
-		return fault.Wrap(fault.Interrupted, context.Cause(ctx), "migrating schema %q", m.id.Schema)
-	case err != nil:
+	if err != nil {
 		return m.explain(err, "inspecting schema %q", m.id.Schema)
 	}
 	missing := absence(m.id, look, hasState)
@@ -202,101 +229,48 @@ func (m *migrator) admit(ctx context.Context, opts MigrateOptions) error {
 	return nil
 }
 
-// applied says from which version to which one the migrations went, and what kept them from
-// going on.
-type applied struct {
-	from, to int
-	err      error
-}
-
-// up applies the migrations that are missing. golang-migrate takes no context, so when ours ends
-// its backend is ended from our own connection, whether it works, waits or is between two
-// statements; closing the socket would let a statement that waits for a lock go on, and commit.
+// up applies the migrations that are missing, each in a transaction of its own.
 func (m *migrator) up(ctx context.Context) (from, to int, err error) {
-	config := m.config.Copy()
-	// The startup parameter, because golang-migrate opens connections itself.
-	// Exactly this schema: with public behind it, everything would land there if
-	// the schema vanished.
-	config.RuntimeParams["search_path"] = m.schema
-	var backend atomic.Uint32
-	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
-		backend.Store(conn.PgConn().PID())
-		return nil
-	}))
-	db.SetMaxOpenConns(1)
-	defer func() { _ = db.Close() }() // Nothing is lost: each migration committed.
-	if err := db.PingContext(ctx); err != nil {
-		return 0, 0, m.explain(err, "opening the migrations of schema %q", m.id.Schema)
-	}
-
-	ended := make(chan applied, 1)
-	go func() { ended <- m.apply(db) }()
-	select {
-	case done := <-ended:
-		return done.from, done.to, done.err
-	case <-ctx.Done():
-	}
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), terminateLimit)
-	defer cancel()
-	if _, err := m.q.BackendTerminate(ending, m.conn, int32(backend.Load())); err != nil {
-		return 0, 0, m.explain(err, "ending the migration of schema %q", m.id.Schema)
-	}
-	select {
-	case <-ended:
-	case <-ending.Done():
-	}
-	return 0, 0, fault.Wrap(fault.Interrupted, context.Cause(ctx), "migrating schema %q", m.id.Schema)
-}
-
-// apply runs the files on a connection of golang-migrate's own.
-func (m *migrator) apply(db *sql.DB) (done applied) {
-	var driver exactDriver
-	mig, err := m.library(db, &driver)
-	if err != nil {
-		return applied{err: err}
-	}
-	defer func() { _, _ = mig.Close() }()
-	version, dirty, err := mig.Version()
-	if err != nil && !errors.Is(err, migrate.ErrNilVersion) {
-		return applied{err: m.explain(err, "reading the version of schema %q", m.id.Schema)}
-	}
-	done.from = int(version)
-	if dirty {
-		// We hold the lock, and a migration clears its mark in its own
-		// transaction: so this one was rolled back.
-		done.from = before(done.from)
-		if err := mig.Force(cmp.Or(done.from, database.NilVersion)); err != nil {
-			return applied{err: m.explain(err, "clearing the mark of the migration that was rolled back in schema %q", m.id.Schema)}
+	from = -1
+	for {
+		driver := &exactDriver{ctx: ctx, q: m.q}
+		err := m.locked(ctx, func(tx pgx.Tx) error {
+			driver.tx = tx
+			return m.step(driver)
+		})
+		if from < 0 {
+			from, to = driver.from, driver.from
 		}
+		if err != nil || driver.version == 0 {
+			return from, to, err
+		}
+		to = driver.version
 	}
-	done.to = done.from
-	latest := Latest()
-	if done.from > latest {
-		done.err = newer(m.id.Schema, done.from, latest)
-	} else if err := mig.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
-		done.err = m.failed(driver.version, err)
-	} else {
-		done.to = latest
-	}
-	return done
 }
 
-// library prepares golang-migrate for the schema.
-func (m *migrator) library(db *sql.DB, driver *exactDriver) (*migrate.Migrate, error) {
-	plain, err := migratepgx.WithInstance(db, &migratepgx.Config{MigrationsTable: versionTable, SchemaName: m.id.Schema})
-	if err != nil {
-		return nil, m.explain(err, "opening the migrations of schema %q", m.id.Schema)
+// step applies the next migration, if there is one.
+func (m *migrator) step(driver *exactDriver) error {
+	if _, _, err := driver.Version(); err != nil {
+		return m.explain(err, "reading the version of schema %q", m.id.Schema)
 	}
-	driver.Driver = plain
+	switch latest := Latest(); {
+	case driver.from > latest:
+		return newer(m.id.Schema, driver.from, latest)
+	case driver.from == latest:
+		return nil
+	}
 	files, err := iofs.New(migrations.Files, ".")
 	if err != nil {
-		return nil, fmt.Errorf("reading the embedded migrations: %w", err)
+		return fmt.Errorf("reading the embedded migrations: %w", err)
 	}
 	mig, err := migrate.NewWithInstance("embedded", files, m.id.Schema, driver)
 	if err != nil {
-		return nil, fmt.Errorf("preparing the migrations of schema %q: %w", m.id.Schema, err)
+		return fmt.Errorf("preparing the migrations of schema %q: %w", m.id.Schema, err)
 	}
-	return mig, nil
+	if err := mig.Steps(1); err != nil {
+		return m.failed(driver.version, err)
+	}
+	return nil
 }
 
 // failed says what a failed migration left behind: nothing.
@@ -308,17 +282,7 @@ func (m *migrator) failed(version int, err error) error {
 	return m.explain(err, "migration %d of schema %q was rolled back, the schema is %s", version, m.id.Schema, state)
 }
 
-func (m *migrator) version(ctx context.Context) (int, error) {
-	var version int
-	sql := "select coalesce(max(version), 0)::int from " + pgx.Identifier{m.id.Schema, versionTable}.Sanitize()
-	if err := m.conn.QueryRow(ctx, sql).Scan(&version); err != nil {
-		return 0, m.explain(err, "reading the version of schema %q", m.id.Schema)
-	}
-	return version, nil
-}
-
 func (m *migrator) explain(err error, format string, args ...any) error {
-	err = bare(err)
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
@@ -326,21 +290,8 @@ func (m *migrator) explain(err error, format string, args ...any) error {
 	switch {
 	case postgres.Denied(err):
 		return e.WithHint("The loader's role must own schema %s and its tables, or a DBA runs what `candu-loader migrate --dry-run` prints.", m.schema)
-	case postgres.RefusesParameter(err):
-		e.Kind = fault.Precondition
-		return e.WithHint("Migrations can't go through a transaction pooler: set warehouse.migrate_url to the server itself.")
 	}
 	return e
-}
-
-// bare returns the cause of golang-migrate's own error, which shows the whole file
-// and has no Unwrap. It comes as a value and as a pointer.
-func bare(err error) error {
-	if file, ok := errors.AsType[*database.Error](err); ok {
-		return cmp.Or(file.OrigErr, err)
-	}
-	file, _ := errors.AsType[database.Error](err)
-	return cmp.Or(file.OrigErr, err)
 }
 
 func newer(schema string, version, latest int) error {

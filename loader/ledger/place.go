@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
@@ -53,13 +54,17 @@ func absence(id Identity, look queries.SchemaFindRow, hasState bool) error {
 // diagnose looks what there is of a schema of which a table, a column or the state's row is
 // missing. It returns err if that is a schema of an older version, or if nobody can tell.
 func (l *Ledger) diagnose(ctx context.Context, err error) error {
-	look, lookErr := l.q.SchemaFind(ctx, l.pool, l.id.Schema)
+	var look queries.SchemaFindRow
+	lookErr := postgres.Read(ctx, l.pool, func(db postgres.DB) (err error) {
+		look, err = l.q.SchemaFind(ctx, db, l.id.Schema)
+		return err
+	})
 	if lookErr != nil {
 		return err
 	}
 	hasState := false
 	if look.Ours && look.Usable {
-		lookErr = pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: l.begin}, func(tx pgx.Tx) (err error) {
+		lookErr = postgres.InTx(ctx, l.pool, l.begin, func(tx pgx.Tx) (err error) {
 			hasState, err = l.q.StatePresent(ctx, tx)
 			return err
 		})
@@ -96,13 +101,19 @@ func (p Place) differs(stored Place) bool {
 }
 
 // here asks a connection where it leads to.
-func here(ctx context.Context, db queries.DBTX) (Place, error) {
-	look, err := queries.New().PlaceLook(ctx, db)
-	if !postgres.Denied(err) {
-		return Place{System: look.System, Database: look.Database}, err
+func here(ctx context.Context, pool *pgxpool.Pool) (at Place, err error) {
+	err = postgres.Read(ctx, pool, func(db postgres.DB) error {
+		look, err := queries.New().PlaceLook(ctx, db)
+		at = Place{System: look.System, Database: look.Database}
+		return err
+	})
+	if postgres.Denied(err) {
+		err = postgres.Read(ctx, pool, func(db postgres.DB) error {
+			at.Database, err = queries.New().PlaceDatabase(ctx, db)
+			return err
+		})
 	}
-	database, err := queries.New().PlaceDatabase(ctx, db)
-	return Place{Database: database}, err
+	return at, err
 }
 
 // confirm refuses a schema that seems to be a copy: both it and the original would send under the

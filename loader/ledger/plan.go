@@ -8,8 +8,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/secret"
 	"github.com/candu-loader/candu-loader/migrations"
+	"github.com/candu-loader/candu-loader/queries"
 )
 
 // Plan returns the SQL that Migrate would run, without running it.
@@ -20,21 +24,25 @@ func Plan(ctx context.Context, url secret.URL, id Identity) (Migration, string, 
 		return plan, "", err
 	}
 	defer m.close()
-	look, err := m.look(ctx)
+	var look queries.SchemaLookRow
+	err = postgres.InTx(ctx, m.pool, "", func(tx pgx.Tx) (err error) {
+		if look, err = m.look(ctx, tx); err != nil || !look.Ours {
+			return err
+		}
+		driver := exactDriver{ctx: ctx, tx: tx, q: m.q}
+		_, _, err = driver.Version()
+		plan.From = driver.from
+		return err
+	})
 	if err != nil {
-		return plan, "", err
+		return plan, "", m.explain(err, "reading the version of schema %q", m.id.Schema)
 	}
 	var b strings.Builder
 	if !look.Present {
 		fmt.Fprintf(&b, "create schema %s;\n", m.schema)
 	}
-	if look.Ours {
-		if plan.From, err = m.version(ctx); err != nil {
-			return plan, "", err
-		}
-	}
 	plan.To = plan.From
-	fmt.Fprintf(&b, "set search_path to %s;\n", m.schema)
+	fmt.Fprintf(&b, "set search_path to %s;\n", postgres.Path(m.id.Schema))
 	for _, file := range embedded() {
 		if file.version > plan.From {
 			fmt.Fprintf(&b, "\n-- migration %d\n%s", file.version, file.sql)

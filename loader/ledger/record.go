@@ -10,6 +10,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -192,7 +193,7 @@ func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, 
 	if trial {
 		begin = r.ledger.record + limitLocks + lockState
 	}
-	return pgx.BeginTxFunc(ctx, r.ledger.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
+	return postgres.InTx(ctx, r.ledger.pool, begin, func(tx pgx.Tx) error {
 		for i := range g.tables {
 			if len(g.tables[i].ids) == 0 {
 				continue

@@ -17,40 +17,38 @@ import (
 // what became of the answers.
 func (m *migrator) settle(ctx context.Context, opts MigrateOptions) (answers []string, err error) {
 	l := &Ledger{id: m.id, q: m.q}
-	at, err := here(ctx, m.conn)
-	if err == nil {
-		err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) (err error) {
-			if _, err := tx.Exec(ctx, "set local search_path to "+m.schema); err != nil {
-				return err
-			}
-			if err := m.q.CommitDurably(ctx, tx); err != nil {
-				return err
-			}
-			namespace := m.id.Namespace
-			if namespace == uuid.Nil {
-				namespace = uuid.New()
-			}
-			if err := m.q.StateCreate(ctx, tx, queries.StateCreateParams{Nickname: m.id.Nickname, MessageNamespace: namespace}); err != nil {
-				return err
-			}
-			if answers, err = m.answer(ctx, tx, opts, at); err != nil {
-				return err
-			}
-			row, err := m.q.StateGet(ctx, tx)
-			if err != nil {
-				return err
-			}
-			if err := l.admit(ctx, tx, row.LoaderState, at); err != nil {
-				return err
-			}
-			for _, statement := range append(m.revokes(row.LoaderState.Readers), m.grants()...) {
-				if _, err := tx.Exec(ctx, statement); err != nil {
-					return err
-				}
-			}
-			return m.q.ReadersSet(ctx, tx, sortedReaders(m.id.Readers))
-		})
+	at, err := here(ctx, m.pool)
+	if err != nil {
+		return nil, m.explain(err, "asking where schema %q is", m.id.Schema)
 	}
+	err = m.locked(ctx, func(tx pgx.Tx) (err error) {
+		if err := m.q.CommitDurably(ctx, tx); err != nil {
+			return err
+		}
+		namespace := m.id.Namespace
+		if namespace == uuid.Nil {
+			namespace = uuid.New()
+		}
+		if err := m.q.StateCreate(ctx, tx, queries.StateCreateParams{Nickname: m.id.Nickname, MessageNamespace: namespace}); err != nil {
+			return err
+		}
+		if answers, err = m.answer(ctx, tx, opts, at); err != nil {
+			return err
+		}
+		row, err := m.q.StateGet(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := l.admit(ctx, tx, row.LoaderState, at); err != nil {
+			return err
+		}
+		for _, statement := range append(m.revokes(row.LoaderState.Readers), m.grants()...) {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return m.q.ReadersSet(ctx, tx, sortedReaders(m.id.Readers))
+	})
 	if err != nil {
 		return nil, m.explain(err, "finishing the migration of schema %q", m.id.Schema)
 	}

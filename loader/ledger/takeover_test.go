@@ -16,7 +16,7 @@ func TestOpenRun_EndsWhatIsLeftOfTheHolderBefore(t *testing.T) {
 	begun := func(kind RunKind) (*Run, pgx.Tx) {
 		r, err := b.ledger.OpenRun(t.Context(), RunOptions{Kind: kind})
 		require.NoError(t, err)
-		tx, err := b.db.BeginTx(t.Context(), pgx.TxOptions{BeginQuery: r.ledger.ask})
+		tx, err := b.db.BeginTx(t.Context(), pgx.TxOptions{BeginQuery: "begin" + r.ledger.ask})
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = tx.Rollback(t.Context()) })
 		return r, tx

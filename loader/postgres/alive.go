@@ -1,15 +1,10 @@
 package postgres
 
-import (
-	"maps"
-
-	"github.com/jackc/pgx/v5"
-)
-
 // A loader whose machine vanishes leaves sessions behind of which the server learns nothing: no
 // packet comes any more, and none that says so. Inside a COPY neither statement_timeout nor the limit
 // for idle transactions ends them, and whoever comes next waits for their locks. So each connection
-// asks the server to look whether its other end is there: it is gone within 20 s.
+// asks the server to look whether its other end is there: it is gone within 20 s. What the URL says
+// counts.
 //
 // Through a pooler the server's other end is the pooler, so it is no loss that it refuses them.
 var keepalives = map[string]string{
@@ -22,27 +17,3 @@ var keepalives = map[string]string{
 }
 
 const checkInterval = "client_connection_check_interval"
-
-// asking connects by a configuration and what it asks for at start-up beside that, as much of it as
-// the server knows. A pooler may refuse it: then the connection is made without, and pooled is true.
-// The configuration is left as it was last tried.
-func asking(config *pgx.ConnConfig, ask map[string]string, connect func() error) (pooled bool, err error) {
-	plain := maps.Clone(config.RuntimeParams)
-	for name, value := range keepalives {
-		// What the URL says counts.
-		if _, set := plain[name]; !set {
-			config.RuntimeParams[name] = value
-		}
-	}
-	maps.Copy(config.RuntimeParams, ask)
-	err = connect()
-	if unknownParameter(err) {
-		delete(config.RuntimeParams, checkInterval)
-		err = connect()
-	}
-	if RefusesParameter(err) {
-		config.RuntimeParams = plain
-		return true, connect()
-	}
-	return false, err
-}

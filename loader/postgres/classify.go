@@ -85,9 +85,6 @@ func RefusesParameter(err error) bool {
 	return err != nil && (Code(err) == "08P01" || strings.Contains(err.Error(), "unsupported startup parameter"))
 }
 
-// unknownParameter reports whether a server knows a parameter not yet.
-func unknownParameter(err error) bool { return Code(err) == "42704" }
-
 // KindOf decides what an error of the database means.
 //
 //   - Passing trouble (the connection broke, the server restarts, a deadlock, a

@@ -1,6 +1,6 @@
 // Package postgres is the one place that opens connections and that reads
-// SQLSTATEs. Its pools work behind a transaction-pooling PgBouncer: they send no
-// startup parameter that it refuses, and no named prepared statement.
+// SQLSTATEs. It alone decides what a connection sets for itself, see wishes. Its pools work behind a
+// transaction-pooling PgBouncer, and send no named prepared statement.
 package postgres
 
 import (
@@ -32,21 +32,21 @@ type Options struct {
 	ApplicationName string
 	// MaxConns bounds the connections; 0 means 4.
 	MaxConns int32
+	// SearchPath are the schemas in which names are looked for; none = pg_catalog alone.
+	SearchPath []string
+	// StatementTimeout is how long the server works on one statement; 0 = as long as it takes.
+	StatementTimeout time.Duration
+	// ReadOnly makes every transaction read-only.
+	ReadOnly bool
 }
 
 // Open returns a pool and proves that the server answers. A server that does
 // not, or refuses the login, is a [fault.Precondition] with the remedy; so is a database that is
 // not in UTF8.
-// Nothing but keepalives is set on the connections, and by a pooler not even these: whatever a
-// statement needs it sets with `set local` in its own transaction.
 func Open(ctx context.Context, url secret.URL, opts Options) (*pgxpool.Pool, error) {
-	config, err := poolConfig(url, opts)
+	pool, _, err := open(ctx, url, opts)
 	if err != nil {
 		return nil, err
-	}
-	pool, _, err := connect(ctx, config, nil)
-	if err != nil {
-		return nil, Unreachable(ctx, err, opts.Name, url)
 	}
 	err = pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return needUTF8(ctx, conn.Conn(), opts.Name) })
 	if err != nil {
@@ -56,26 +56,32 @@ func Open(ctx context.Context, url secret.URL, opts Options) (*pgxpool.Pool, err
 	return pool, nil
 }
 
-// Connect makes one connection outside of any pool, for migrations, which need session state, and
-// returns with it the configuration for more of them.
-func Connect(ctx context.Context, url secret.URL, opts Options) (conn *pgx.Conn, config *pgx.ConnConfig, err error) {
-	config, err = pgx.ParseConfig(url.Reveal())
+// open is Open; pooled is true if a pooler stands in between.
+func open(ctx context.Context, url secret.URL, opts Options) (pool *pgxpool.Pool, pooled bool, err error) {
+	config, err := poolConfig(url, opts)
 	if err != nil {
-		return nil, nil, badURL(url, opts)
+		return nil, false, err
 	}
-	prepare(config, opts)
-	_, err = asking(config, nil, func() (err error) {
-		conn, err = pgx.ConnectConfig(ctx, config)
+	wishes := wishesOf(opts)
+	config.AfterConnect = wishes.settle
+	err = wishes.connect(config.ConnConfig, func() (err error) {
+		pool, err = pgxpool.NewWithConfig(ctx, config)
+		if err != nil {
+			return err
+		}
+		err = pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+			_, pooled = begin(conn.Conn().PgConn())
+			return nil
+		})
+		if err != nil {
+			pool.Close()
+		}
 		return err
 	})
 	if err != nil {
-		return nil, nil, Unreachable(ctx, err, opts.Name, url)
+		return nil, false, Unreachable(ctx, err, opts.Name, url)
 	}
-	if err = needUTF8(ctx, conn, opts.Name); err != nil {
-		_ = conn.Close(ctx) // It ends with the process at the latest.
-		return nil, nil, err
-	}
-	return conn, config, nil
+	return pool, pooled, nil
 }
 
 func poolConfig(url secret.URL, opts Options) (*pgxpool.Config, error) {
@@ -93,22 +99,6 @@ func badURL(url secret.URL, opts Options) error {
 	// The parser's error quotes the URL, so it is not wrapped.
 	return fault.New(fault.Config, "parsing the %s URL %q: not a Postgres URL", opts.Name, url).
 		WithHint("Expected postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full")
-}
-
-// connect opens a pool and makes its first connection, asking for more at start-up; pooled is true
-// if a pooler refused that.
-func connect(ctx context.Context, config *pgxpool.Config, ask map[string]string) (pool *pgxpool.Pool, pooled bool, err error) {
-	pooled, err = asking(config.ConnConfig, ask, func() (err error) {
-		pool, err = pgxpool.NewWithConfig(ctx, config)
-		if err != nil {
-			return err
-		}
-		if err = pool.AcquireFunc(ctx, func(*pgxpool.Conn) error { return nil }); err != nil {
-			pool.Close()
-		}
-		return err
-	})
-	return pool, pooled, err
 }
 
 func prepare(config *pgx.ConnConfig, opts Options) {

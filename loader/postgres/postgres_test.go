@@ -39,7 +39,7 @@ func TestKindOf(t *testing.T) {
 func TestReader_IsReadOnlyInUTCWithATimeLimit(t *testing.T) {
 	t.Parallel()
 	url := loadertest.Database(t)
-	r, err := postgres.OpenReader(t.Context(), secret.URL(url), postgres.Options{Name: "export"}, 1234*time.Millisecond)
+	r, err := postgres.OpenReader(t.Context(), secret.URL(url), postgres.Options{Name: "export", StatementTimeout: 1234 * time.Millisecond})
 	require.NoError(t, err)
 	defer r.Close()
 	require.False(t, r.Pooled())
@@ -121,18 +121,13 @@ func TestConnections_AskForKeepalives(t *testing.T) {
 	require.NoError(t, err)
 	defer pool.Close()
 	require.Equal(t, asked, show(pool))
-	r, err := postgres.OpenReader(t.Context(), secret.URL(url), postgres.Options{Name: "export"}, time.Second)
+	r, err := postgres.OpenReader(t.Context(), secret.URL(url), postgres.Options{Name: "export", StatementTimeout: time.Second})
 	require.NoError(t, err)
 	defer r.Close()
 	require.NoError(t, r.Read(t.Context(), func(db postgres.DB) error {
 		require.Equal(t, asked, show(db))
 		return nil
 	}))
-	conn, config, err := postgres.Connect(t.Context(), secret.URL(url), postgres.Options{Name: "warehouse"})
-	require.NoError(t, err)
-	defer func() { _ = conn.Close(t.Context()) }()
-	require.Equal(t, asked, show(conn))
-	require.Equal(t, "5", config.RuntimeParams["tcp_keepalives_idle"], "for golang-migrate's own connection")
 
 	own, err := postgres.Open(t.Context(), secret.URL(url+"&tcp_keepalives_idle=7"), postgres.Options{Name: "warehouse"})
 	require.NoError(t, err)

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,57 +19,31 @@ type DB interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Reader reads a database that is not ours: read-only, in UTC, with a time
-// limit for each statement.
-//
-// On a direct connection these are defaults of the session, which cost
-// nothing. A pooler refuses them at start-up; then every reading is a
-// transaction that begins by setting them.
+// Reader reads a database that is not ours: read-only, in UTC, with a time limit for each statement.
+// On a direct connection each statement stands for itself; behind a pooler every reading is a
+// transaction that begins with the settings.
 type Reader struct {
-	pool  *pgxpool.Pool
-	begin string // "" on a direct connection
+	pool   *pgxpool.Pool
+	pooled bool
 	// encoding is the database's.
 	encoding string
 }
 
-// OpenReader is [Open] for a database that is only read. A statement that takes
-// longer than timeout is ended by the server.
-func OpenReader(ctx context.Context, url secret.URL, opts Options, timeout time.Duration) (*Reader, error) {
-	opts.MaxConns = cmp.Or(opts.MaxConns, 2)
-	config, err := poolConfig(url, opts)
+// OpenReader is [Open] for a database that is only read.
+func OpenReader(ctx context.Context, url secret.URL, opts Options) (*Reader, error) {
+	opts.MaxConns, opts.ReadOnly = cmp.Or(opts.MaxConns, 2), true
+	pool, pooled, err := open(ctx, url, opts)
 	if err != nil {
 		return nil, err
 	}
-	return openReader(ctx, config, url, opts, timeout, UTF8)
-}
-
-// openReader opens a reader with an encoding for the client. In a database in SQL_ASCII, where nothing is
-// converted, it is that, for Postgres refuses each text that is not in the client's.
-func openReader(ctx context.Context, config *pgxpool.Config, url secret.URL, opts Options, timeout time.Duration, encoding string) (*Reader, error) {
-	limit := strconv.FormatInt(timeout.Milliseconds(), 10)
-	plain := config.Copy()
-	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
-	config.ConnConfig.RuntimeParams["client_encoding"] = encoding
-	pool, pooled, err := connect(ctx, config, map[string]string{"default_transaction_read_only": "on", "statement_timeout": limit})
-	begin := ""
-	if pooled {
-		begin = "begin read only; set local statement_timeout = " + limit + "; set local timezone = 'UTC'; set local client_encoding = '" + encoding + "'"
-	}
-	if err != nil {
-		return nil, Unreachable(ctx, err, opts.Name, url)
-	}
-	r := &Reader{pool: pool, begin: begin}
+	r := &Reader{pool: pool, pooled: pooled}
 	err = pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) (err error) {
 		r.encoding, err = encodingOf(ctx, conn.Conn())
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		pool.Close()
 		return nil, Unreachable(ctx, err, opts.Name, url)
-	case r.encoding == SQLASCII && encoding != SQLASCII:
-		pool.Close()
-		return openReader(ctx, plain, url, opts, timeout, SQLASCII)
 	}
 	return r, nil
 }
@@ -80,7 +52,7 @@ func openReader(ctx context.Context, config *pgxpool.Config, url secret.URL, opt
 func (r *Reader) Encoding() string { return r.encoding }
 
 // Pooled reports whether a pooler stands in between.
-func (r *Reader) Pooled() bool { return r.begin != "" }
+func (r *Reader) Pooled() bool { return r.pooled }
 
 // Role returns the name of the role that connects.
 func (r *Reader) Role() string { return r.pool.Config().ConnConfig.User }
@@ -90,14 +62,39 @@ func (r *Reader) Close() { r.pool.Close() }
 
 // Read runs fn on one connection. Each statement sees what was committed before
 // it; fn must not keep db.
-func (r *Reader) Read(ctx context.Context, fn func(db DB) error) error {
-	if r.begin != "" {
-		return pgx.BeginTxFunc(ctx, r.pool, pgx.TxOptions{BeginQuery: r.begin}, func(tx pgx.Tx) error { return fn(tx) })
-	}
-	conn, err := r.pool.Acquire(ctx)
+func (r *Reader) Read(ctx context.Context, fn func(db DB) error) error { return Read(ctx, r.pool, fn) }
+
+// Read runs fn on one of a pool's connections, in a transaction if a pooler stands in between. fn must
+// not keep db.
+func Read(ctx context.Context, pool *pgxpool.Pool, fn func(db DB) error) error {
+	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	defer conn.Release()
+	if begin, pooled := begin(conn.Conn().PgConn()); pooled {
+		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error { return fn(tx) })
+	}
 	return fn(conn)
+}
+
+// Pooled reports whether a pooler stands in front of a database.
+func Pooled(ctx context.Context, pool *pgxpool.Pool) (pooled bool) {
+	_ = pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { // Who can't connect learns it elsewhere.
+		_, pooled = begin(conn.Conn().PgConn())
+		return nil
+	})
+	return pooled
+}
+
+// InTx runs fn in a transaction on one of a pool's connections. set, "; set local ..." or "", is what
+// else it begins with, in the same round trip. fn must not keep tx.
+func InTx(ctx context.Context, pool *pgxpool.Pool, set string, fn func(tx pgx.Tx) error) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	begin, _ := begin(conn.Conn().PgConn())
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin + set}, fn)
 }

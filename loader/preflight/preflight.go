@@ -125,7 +125,7 @@ func (c *checker) server(name string, server postgres.Server, url string, pooled
 		c.add(LevelWarning, name+"_not_encrypted", "Append ?sslmode=verify-full to the URL.", "%s: the connection is not encrypted", name)
 	}
 	if pooled {
-		c.add(LevelInfo, name+"_pooler", "", "%s: there is a pooler in between; each read is a transaction of its own", name)
+		c.add(LevelInfo, name+"_pooler", "", "%s: there is a pooler in between; each transaction brings its settings along", name)
 	}
 }
 
@@ -154,7 +154,7 @@ func (c *checker) warehouse(ctx context.Context) {
 		c.trouble("warehouse_unusable", err)
 		return
 	}
-	c.server("warehouse", server, c.Config.Warehouse.URL.Reveal(), false)
+	c.server("warehouse", server, c.Config.Warehouse.URL.Reveal(), book.Pooled(ctx))
 	if server.IsReplica {
 		c.add(LevelError, "warehouse_read_only", "warehouse.url must lead to the primary.", "the warehouse is a replica, it can't be written to")
 	}

@@ -57,7 +57,7 @@ type Source struct {
 // [fault.Precondition] with its remedy.
 func Open(ctx context.Context, config Config) (*Source, error) {
 	config.Timeout = cmp.Or(config.Timeout, StatementTimeout)
-	reader, err := postgres.OpenReader(ctx, config.URL, postgres.Options{Name: "export"}, config.Timeout)
+	reader, err := postgres.OpenReader(ctx, config.URL, postgres.Options{Name: "export", StatementTimeout: config.Timeout})
 	if err != nil {
 		return nil, err
 	}

@@ -19,9 +19,9 @@ import (
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
-// startBouncer starts a PgBouncer in transaction mode in front of the world's
-// server and returns its address. Three connections for all make clients share them.
-func startBouncer(t *testing.T, w *world) string {
+// startBouncer starts a PgBouncer in front of the world's server, in transaction mode unless the settings
+// say something else, and returns its address. Three connections for all make clients share them.
+func startBouncer(t *testing.T, w *world, settings string) string {
 	t.Helper()
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -47,7 +47,8 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = 3
-`, host, port, listen), 0o644))
+%s
+`, host, port, listen, settings), 0o644))
 	cmd := exec.Command(program, "-q", ini)
 	loadertest.Guard(cmd)
 	if os.Getuid() == 0 {
@@ -76,16 +77,40 @@ default_pool_size = 3
 	return address
 }
 
-// PgBouncer in transaction mode in front of both databases; migrations go to the
-// server itself.
+// dropped are the names of all that is asked for at start-up, which PgBouncer then accepts and drops.
+const dropped = "ignore_startup_parameters = search_path,row_security,client_encoding,datestyle,timezone,standard_conforming_strings,quote_all_identifiers," +
+	"statement_timeout,lock_timeout,idle_in_transaction_session_timeout,default_transaction_isolation,default_transaction_read_only,candu_loader.connection," +
+	"tcp_keepalives_idle,tcp_keepalives_interval,tcp_keepalives_count,tcp_user_timeout"
+
+// session is a mode in which a client keeps its connection to the server.
+const session = "pool_mode = session\ndefault_pool_size = 12"
+
+// PgBouncer in front of both databases, and of the migrations, whatever it does with what is asked for at
+// start-up, and whatever the database has set.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
-	w := setup(t, "page_size: 100", "batch_size: 50")
-	sample(t, w, 2_000, 1)
-	w.configure(t, w.at(t, startBouncer(t, w)), w.direct, "page_size: 100", "batch_size: 50")
-	w.load(t)
-	sample(t, w, 500, 2_001)
-	w.settle(t, 0)
+	for name, settings := range map[string]string{
+		"in transaction mode, refusing": "", "in transaction mode, dropping": dropped,
+		"in session mode, refusing": session, "in session mode, dropping": session + "\n" + dropped,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := setup(t, "page_size: 100", "batch_size: 50")
+			sample(t, w, 2_000, 1)
+			w.exec(t, `do $$ begin
+				execute format('alter database %I set default_transaction_isolation = serializable', current_database());
+				execute format('alter database %I set default_transaction_read_only = on', current_database());
+				execute format('alter database %I set datestyle = German', current_database());
+				execute format('alter database %I set search_path = elsewhere', current_database());
+			end $$`)
+			url := w.at(t, startBouncer(t, w, settings))
+			w.configure(t, url, url, "page_size: 100", "batch_size: 50")
+			w.load(t)
+			sample(t, w, 500, 2_001)
+			w.settle(t, 0)
+			require.Zero(t, w.number(t, "select count(*) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"))
+		})
+	}
 }
 
 // Behind a pooler, too, texts of a database in another encoding arrive as they are there.
@@ -99,7 +124,7 @@ func TestPgBouncer_OtherEncodings(t *testing.T) {
 		_, err := db.Exec(t.Context(), `insert into candu_interactions (id, kind, user_id, tutorial_id, version_id, occurred_at, exported_at)
 			values (1, 'view', 'u', 1, convert_from($1::bytea, 'SQL_ASCII'), now(), now())`, []byte("Straße\x81"))
 		require.NoError(t, err)
-		address := startBouncer(t, w)
+		address := startBouncer(t, w, "")
 		w.configure(t, w.at(t, address), w.direct, fmt.Sprintf("interactions: {url: %q}", export.at(t, address)), "batch_size: 50")
 		w.load(t)
 		var got string
