@@ -1,6 +1,7 @@
 package loader_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -106,8 +107,11 @@ func TestBackfill_TakesTurns(t *testing.T) {
 	w := newWorld(t, settings{source: "lookback: 0s\npage_size: 10"})
 	january(t, w, 300)
 	w.run(t)
-	w.exec(t, `insert into candu_test.loader_leases (name, holder, token, acquired_at, expires_at, wanted_by, wanted_at)
-		values ('backfill', '', 0, now(), to_timestamp(0), 'a repair', now() + interval '1 hour')`)
+	// Somebody wants the lease once the backfill has recorded something.
+	w.exec(t, `create function want() returns trigger language plpgsql as $$ begin
+			update candu_test.loader_leases set wanted_by = 'a repair', wanted_at = now() + interval '1 hour' where name = 'backfill'; return new; end $$;
+		create trigger want after update on candu_test.loader_runs for each row
+			when (new.kind = 'backfill' and new.sent > 0 and old.sent = 0) execute function want()`)
 	done := make(chan loader.BackfillSummary, 1)
 	l := w.hurried(t, time.Hour)
 	go func() {
@@ -118,9 +122,15 @@ func TestBackfill_TakesTurns(t *testing.T) {
 		done <- summary
 	}()
 	loadertest.Eventually(t, func() bool {
-		return w.one(t, "select count(*) from candu_test.loader_runs where kind = 'backfill' and status = 'succeeded'") == "1"
+		require.Empty(t, done, "the backfill let nobody go first")
+		require.Equal(t, "true", w.one(t, "select count(*) < 2 from candu_test.loader_runs where kind = 'backfill'"), "it came back before the other had its turn")
+		return strings.Contains(w.log.String(), "the backfill lease is for a repair now")
 	}, "the backfill to let the other go first")
 	require.Equal(t, "true", w.one(t, "select expires_at < now() from candu_test.loader_leases where name = 'backfill'"))
+	first := w.one(t, "select sent from candu_test.loader_runs where kind = 'backfill' and status = 'succeeded'")
+	require.NotEqual(t, "0", first)
+	require.NotEqual(t, "300", first)
+	w.exec(t, "drop trigger want on candu_test.loader_runs")
 	w.exec(t, `update candu_test.loader_leases set holder = 'a repair', expires_at = now() + interval '30 seconds', wanted_by = null, wanted_at = null where name = 'backfill'`)
 	loadertest.Eventually(t, func() bool {
 		return w.one(t, "select wanted_by is not null and wanted_by <> 'a repair' from candu_test.loader_leases where name = 'backfill'") == "true"
@@ -143,6 +153,7 @@ func TestRetry_WaitsForABackfill(t *testing.T) {
 	_, err := w.hurried(t, time.Millisecond).RetryRejects(t.Context(), w.cfg.Sources[0], "")
 	require.Equal(t, fault.Busy, fault.KindOf(err))
 	require.ErrorContains(t, err, "held by a backfill")
+	require.Equal(t, "true", w.one(t, "select wanted_by <> '' from candu_test.loader_leases where name = 'backfill'"), "it said that it waits")
 	w.exec(t, "update candu_test.loader_leases set wanted_by = null") // It would be forgotten within 10 s.
 
 	done := make(chan loader.Summary, 1)

@@ -25,7 +25,7 @@ type world struct {
 	db   *pgxpool.Pool
 	fake *fakesegment.Server
 	cfg  *config.Config
-	log  strings.Builder
+	log  loadertest.Log
 	made bool // the schema, which from then on has to be there
 }
 

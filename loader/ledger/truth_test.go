@@ -322,6 +322,32 @@ func TestFinish_WaitsForTheDisk(t *testing.T) {
 	}
 }
 
+// What is stored once, and never again, survives a crash of the server too.
+func TestStored_WaitsForTheDisk(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	b.exec(t, `create table seen as select ''::text as setting with no data;
+		create or replace function note() returns trigger language plpgsql as $$ begin
+			insert into "Odd Name".seen values (current_setting('synchronous_commit')); return new; end $$;
+		create trigger note after update on loader_state for each row execute function note()`)
+	_, err := b.db.Exec(t.Context(), "alter database "+b.one(t, "quote_ident(current_database())")+" set synchronous_commit to off")
+	require.NoError(t, err)
+	b.db.Reset()
+	for name, store := range map[string]func(){
+		"the start of a source": func() {
+			finish(t, b.begins(t, 0, func(b *Beginning) { b.StartAt = &newYear }), End{Status: RunFailed})
+		},
+		"an answer":      func() { _, err = Migrate(t.Context(), b.url, b.id, MigrateOptions{Moved: true}) },
+		"another export": func() { err = b.ledger.ResetExport(t.Context(), Export{Place: Place{Database: "d"}, Relation: "r"}) },
+	} {
+		b.exec(t, "truncate seen")
+		store()
+		require.NoError(t, err, name)
+		require.Equal(t, "local", b.one(t, "select string_agg(distinct setting, ',') from seen"), name)
+	}
+}
+
 // Who lost the lease to another neither renews nor frees it, and learns of it.
 func TestLease_ItsHolderAloneRenewsAndFreesIt(t *testing.T) {
 	t.Parallel()
