@@ -2,7 +2,6 @@ package loader_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/preflight"
 )
 
@@ -83,7 +83,7 @@ func TestStartAt_ChangedAfterTheFirstRun(t *testing.T) {
 	require.Empty(t, w.finding(t, "start_at_changed"))
 
 	for _, earlier := range []config.StartAt{{}, {At: day(1)}} {
-		src.StartAt, w.log = earlier, strings.Builder{}
+		src.StartAt, w.log = earlier, loadertest.Log{}
 		require.Contains(t, w.finding(t, "start_at_changed"), "rows exported between the two are not loaded\nhint: candu-loader migrate Candu_Test --start-at")
 		require.Zero(t, w.run(t).Sent)
 		require.Contains(t, w.log.String(), "rows exported between the two are not loaded")
