@@ -11,13 +11,18 @@ import (
 )
 
 const exportColumns = `-- name: ExportColumns :many
+with recursive types (of, oid, typtype, typbasetype) as (
+    select t.oid, t.oid, t.typtype, t.typbasetype from pg_type t
+    where t.oid in (select a.atttypid from pg_attribute a where a.attrelid = to_regclass($1::text) and not a.attisdropped)
+    union
+    select d.of, u.oid, u.typtype, u.typbasetype from types d join pg_type u on u.oid = d.typbasetype where d.typtype = 'd'
+)
 select
     c.relkind::text as relkind,
     has_table_privilege(c.oid, 'SELECT') or has_any_column_privilege(c.oid, 'SELECT') as readable,
     a.attname::text as name,
-    -- A domain is read as what it is made of.
-    (case when t.typtype = 'd' then t.typbasetype else t.oid end)::bigint as type_oid,
-    t.typtype::text as type_kind,
+    b.oid::bigint as type_oid,
+    b.typtype::text as type_kind,
     format_type(a.atttypid, a.atttypmod)::text as type_name,
     a.attnotnull as not_null,
     has_column_privilege(c.oid, a.attnum, 'SELECT') as column_readable,
@@ -28,10 +33,24 @@ select
           -- An index of a plain table says nothing of the tables that inherit from it.
           and not (c.relkind = 'r' and c.relhassubclass)
     ) as is_unique,
+    -- Whether ALTER TABLE ... ADD UNIQUE keeps the column unique in all that is read: it reaches no table that
+    -- inherits, no foreign one, and must contain what a table is partitioned by.
+    coalesce(c.relkind in ('r', 'p') and not exists (
+        select from pg_inherits h where c.relkind = 'r' and h.inhparent = c.oid
+    ) and not exists (
+        select from pg_partition_tree(c.oid) as p (relid)
+        join pg_class l on l.oid = p.relid
+        left join pg_partitioned_table k on k.partrelid = p.relid
+        where l.relkind = 'f' or exists (
+            select from unnest(k.partattrs) as n (attnum)
+            left join pg_attribute y on y.attrelid = p.relid and y.attnum = n.attnum and y.attnum > 0
+            where y.attname is distinct from a.attname
+        )
+    ), false)::boolean as can_be_unique,
     clock_timestamp()::timestamptz as clock
 from pg_class c
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-join pg_type t on t.oid = a.atttypid
+join types b on b.of = a.atttypid and b.typtype <> 'd'
 where c.oid = to_regclass($1::text)
 order by a.attnum
 `
@@ -46,11 +65,13 @@ type ExportColumnsRow struct {
 	NotNull        bool
 	ColumnReadable bool
 	IsUnique       bool
+	CanBeUnique    bool
 	Clock          time.Time
 }
 
 // The export's columns, and what the role may do. No row: there is no such
 // relation. to_regclass does not raise an error for a missing table.
+// A domain is read as what it is made of, and so is a domain over one.
 func (q *Queries) ExportColumns(ctx context.Context, db DBTX, relation string) ([]ExportColumnsRow, error) {
 	rows, err := db.Query(ctx, exportColumns, relation)
 	if err != nil {
@@ -70,42 +91,12 @@ func (q *Queries) ExportColumns(ctx context.Context, db DBTX, relation string) (
 			&i.NotNull,
 			&i.ColumnReadable,
 			&i.IsUnique,
+			&i.CanBeUnique,
 			&i.Clock,
 		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const exportIndexes = `-- name: ExportIndexes :many
-select (
-    select string_agg(a.attname::text, ',' order by k.n)
-    from unnest(i.indkey) with ordinality as k (attnum, n)
-    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-)::text as columns
-from pg_index i
-where i.indrelid = to_regclass($1::text) and i.indisvalid and i.indpred is null
-`
-
-// The key columns of the export's plain indexes, in their order.
-func (q *Queries) ExportIndexes(ctx context.Context, db DBTX, relation string) ([]string, error) {
-	rows, err := db.Query(ctx, exportIndexes, relation)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []string
-	for rows.Next() {
-		var columns string
-		if err := rows.Scan(&columns); err != nil {
-			return nil, err
-		}
-		items = append(items, columns)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -185,6 +176,10 @@ from (
     union all
     select 6, 'nothing', '' where not exists (select from relations r where r.relkind in ('r', 'p', 'f', 'm'))
     union all
+    select 8, 'table', r.name from relations r where r.relkind = 'r' and not exists (select from pg_inherits i join relations q on q.oid = i.inhparent where i.inhrelid = r.oid)
+    union all
+    select 9, 'partitioned', r.name from relations r where r.relkind = 'p' and not exists (select from pg_inherits i join relations q on q.oid = i.inhparent where i.inhrelid = r.oid)
+    union all
     -- Sessions that hide their transactions may come at any time.
     select 7, 'untracked', coalesce(s.role, '')
     from (
@@ -206,8 +201,8 @@ type ExportOriginsRow struct {
 }
 
 // What is behind the export, down to its tables, as far as it keeps the safe point from saying something
-// about rows that come late; the most telling first. No row: all of its rows come from tables of this
-// database, written by its sessions.
+// about rows that come late; the most telling first. The last ones are the tables themselves: no other row
+// means that all rows come from them, written by sessions of this database.
 func (q *Queries) ExportOrigins(ctx context.Context, db DBTX, relation string) ([]ExportOriginsRow, error) {
 	rows, err := db.Query(ctx, exportOrigins, relation)
 	if err != nil {
@@ -356,4 +351,66 @@ func (q *Queries) ExportText(ctx context.Context, db DBTX, bytes []byte) (string
 	var text string
 	err := row.Scan(&text)
 	return text, err
+}
+
+const exportUnindexed = `-- name: ExportUnindexed :many
+with recursive tree (oid) as (
+    select to_regclass($1::text)::oid
+    union
+    select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid
+)
+select format('%I.%I', n.nspname, c.relname)::text as name, c.relkind::text as relkind, t.oid = to_regclass($1::text) as itself
+from tree t
+join pg_class c on c.oid = t.oid and c.relkind <> 'p'
+join pg_namespace n on n.oid = c.relnamespace
+where not exists (
+    select from pg_index i
+    join pg_class ic on ic.oid = i.indexrelid
+    join pg_am m on m.oid = ic.relam and m.amname = 'btree'
+    -- An expression has the number 0, and what is merely included stands behind the keys.
+    join pg_attribute a on a.attrelid = t.oid and a.attnum = i.indkey[0] and a.attname = $2::text
+    join pg_attribute b on b.attrelid = t.oid and b.attnum = i.indkey[1] and b.attname = $3::text and b.attcollation = i.indcollation[1]
+    join pg_opclass ao on ao.oid = i.indclass[0]
+    join pg_opfamily af on af.oid = ao.opcfamily and af.opfname = 'datetime_ops'
+    join pg_opclass bo on bo.oid = i.indclass[1]
+    join pg_opfamily bf on bf.oid = bo.opcfamily and bf.opfname in ('integer_ops', 'uuid_ops', 'text_ops')
+    where i.indrelid = t.oid and i.indisvalid and i.indisready and i.indislive and i.indpred is null and i.indnkeyatts >= 2
+      -- Both ascending with NULLs last, or both the other way round, for it can be read backwards.
+      and i.indoption[0] = i.indoption[1] and i.indoption[0] in (0, 3)
+)
+order by 1
+`
+
+type ExportUnindexedParams struct {
+	Relation string
+	Ordered  string
+	ID       string
+}
+
+type ExportUnindexedRow struct {
+	Name    string
+	Relkind string
+	Itself  bool
+}
+
+// The relations that hold the export's rows and have no index which gives them in the order of a time column
+// and id: the table, its partitions, its children. No row: each has one.
+func (q *Queries) ExportUnindexed(ctx context.Context, db DBTX, arg ExportUnindexedParams) ([]ExportUnindexedRow, error) {
+	rows, err := db.Query(ctx, exportUnindexed, arg.Relation, arg.Ordered, arg.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExportUnindexedRow
+	for rows.Next() {
+		var i ExportUnindexedRow
+		if err := rows.Scan(&i.Name, &i.Relkind, &i.Itself); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -219,6 +219,11 @@ type LoaderState struct {
 	ConfigMapping []byte
 }
 
+type PgAm struct {
+	Oid    pgtype.Uint32
+	Amname string
+}
+
 type PgAttrdef struct {
 	Adrelid pgtype.Uint32
 	Adnum   int16
@@ -233,6 +238,7 @@ type PgAttribute struct {
 	Atttypmod    int32
 	Attnotnull   bool
 	Attisdropped bool
+	Attcollation pgtype.Uint32
 	Atthasdef    bool
 	Attidentity  interface{}
 }
@@ -243,6 +249,7 @@ type PgClass struct {
 	Relnamespace pgtype.Uint32
 	Relkind      interface{}
 	Relowner     pgtype.Uint32
+	Relam        pgtype.Uint32
 }
 
 type PgConstraint struct {
@@ -288,6 +295,11 @@ type PgIndex struct {
 	Indexprs       *string
 	Indnkeyatts    int16
 	Indkey         []int16
+	Indisready     bool
+	Indislive      bool
+	Indcollation   []pgtype.Uint32
+	Indclass       []pgtype.Uint32
+	Indoption      []int16
 }
 
 type PgInherit struct {
@@ -299,6 +311,21 @@ type PgNamespace struct {
 	Oid      pgtype.Uint32
 	Nspname  string
 	Nspowner pgtype.Uint32
+}
+
+type PgOpclass struct {
+	Oid       pgtype.Uint32
+	Opcfamily pgtype.Uint32
+}
+
+type PgOpfamily struct {
+	Oid     pgtype.Uint32
+	Opfname string
+}
+
+type PgPartitionedTable struct {
+	Partrelid pgtype.Uint32
+	Partattrs []int16
 }
 
 type PgPreparedXact struct {

@@ -24,7 +24,7 @@ func (c *checker) export(ctx context.Context) {
 	}
 	table := export.Table()
 	c.add(LevelInfo, "export_readable", "", "table %s can be read, id is %s", table.Relation(), table.IDType())
-	for _, f := range table.Findings {
+	for _, f := range table.Findings() {
 		c.add(LevelWarning, f.Code, f.Hint, "%s", f.Text)
 	}
 	if !table.HasKind {
@@ -44,19 +44,19 @@ func (c *checker) export(ctx context.Context) {
 // order looks for the index that pages are read with, and for rows that no page
 // will hold.
 func (c *checker) order(ctx context.Context, export *source.Source) {
-	indexed, err := export.Indexed(ctx)
+	statement, err := export.MissingIndex(ctx)
 	if err != nil {
 		c.trouble("index_unknown", err)
 		return
 	}
 	rows := export.Estimate(ctx, source.Cursor{})
-	table, statement := export.Table(), export.Table().IndexStatement()
+	table, indexed := export.Table(), statement == ""
 	switch {
 	case indexed:
 		c.add(LevelInfo, "index_used", "", "pages are read by an index on (exported_at, id)")
-	case table.IsView():
+	case table.Elsewhere() != "":
 		c.add(LevelWarning, "index_missing", statement,
-			"%s is a view; each page needs an index on (exported_at, id) behind it", table.Relation())
+			"%s is a %s; each page needs an index on (exported_at, id) behind it", table.Relation(), table.Elsewhere())
 	case rows > manyRows:
 		c.add(LevelError, "index_missing", statement, "no index on (exported_at, id): each page would sort about %d rows", rows)
 	default:

@@ -2,8 +2,6 @@ package source
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,55 +11,6 @@ import (
 
 // IDType returns the type of the ids as the catalog names it.
 func (t *Table) IDType() string { return t.Columns[colID].Type }
-
-// IsView reports whether the export is a view, so that indexes stand elsewhere.
-func (t *Table) IsView() bool { return t.view }
-
-// IndexStatement returns the statement that makes the index for reading pages.
-func (t *Table) IndexStatement() string { return t.indexStatement(colExportedAt) }
-
-func (t *Table) indexStatement(column int) string {
-	how := "CONCURRENTLY "
-	if t.partitioned {
-		how = "" // Postgres can't.
-	}
-	return t.onTable(fmt.Sprintf("CREATE INDEX %sON %s (%s, %s);", how, t.Relation(), t.sanitized(column), t.sanitized(colID)))
-}
-
-// onTable says of a statement about the relation where it is to be run.
-func (t *Table) onTable(statement string) string {
-	switch {
-	case t.view:
-		return "On the table behind the view, under its names: " + statement
-	case t.foreign:
-		return "On the server of the foreign table, under its names there: " + statement
-	}
-	return statement
-}
-
-// NullStatement returns the statement that gives rows without exported_at one.
-func (t *Table) NullStatement() string {
-	return t.onTable(fmt.Sprintf("UPDATE %s SET %s = now() WHERE %[2]s IS NULL;", t.Relation(), t.sanitized(colExportedAt)))
-}
-
-// UniqueStatement returns the statement that keeps ids unique.
-func (t *Table) UniqueStatement() string {
-	return t.onTable(fmt.Sprintf("ALTER TABLE %s ADD UNIQUE (%s);", t.Relation(), t.sanitized(colID)))
-}
-
-// Indexed reports whether an index begins with (exported_at, id).
-func (s *Source) Indexed(ctx context.Context) (bool, error) {
-	return s.indexedBy(ctx, colExportedAt)
-}
-
-// indexedBy reports whether an index begins with a column and id.
-func (s *Source) indexedBy(ctx context.Context, column int) (bool, error) {
-	columns := s.table.Columns[column].Name + "," + s.table.Columns[colID].Name + ","
-	indexes, err := ask(ctx, s, "looking for indexes", func(ctx context.Context, db queries.DBTX) ([]string, error) {
-		return queries.New().ExportIndexes(ctx, db, s.table.Relation())
-	})
-	return slices.ContainsFunc(indexes, func(index string) bool { return strings.HasPrefix(index+",", columns) }), err
-}
 
 // Newest reads the rows that were exported last: at most limit, at most about [PageBytes].
 func (s *Source) Newest(ctx context.Context, limit int) (*Page, error) {

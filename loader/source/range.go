@@ -118,13 +118,10 @@ type RangeReader struct {
 // over the rows outside; missing is then the statement that makes the index, else "".
 func (s *Source) Range(ctx context.Context, r Range) (reader *RangeReader, missing string, err error) {
 	if !r.ByExported {
-		r.byOccurred, err = s.indexedBy(ctx, colOccurredAt)
-		if err != nil {
+		if missing, err = s.missingIndex(ctx, colOccurredAt); err != nil {
 			return nil, "", err
 		}
-		if !r.byOccurred {
-			missing = s.table.indexStatement(colOccurredAt)
-		}
+		r.byOccurred = missing == ""
 	}
 	return &RangeReader{source: s, rng: r}, missing, nil
 }

@@ -93,32 +93,46 @@ func (s *Source) safePoint(row queries.ExportSafePointRow) SafePoint {
 // look follows the export down to its tables, and says what about them keeps any safe point from
 // telling of late rows.
 func (s *Source) look(ctx context.Context) (Blindness, error) {
-	if at := s.table.Columns[colExportedAt]; !at.zoned() {
-		return Blindness(fmt.Sprintf("column %q (exported_at) is a timestamp without time zone", at.Name)), nil
-	}
 	origins, err := ask(ctx, s, "looking for the tables behind the export", func(ctx context.Context, db queries.DBTX) ([]queries.ExportOriginsRow, error) {
 		return queries.New().ExportOrigins(ctx, db, s.table.Relation())
 	})
 	if err != nil || len(origins) == 0 {
 		return "", err
 	}
-	name := origins[0].Name
-	switch origins[0].What {
+	for _, o := range origins {
+		if kind := map[string]string{"table": "r", "partitioned": "p"}[o.What]; kind != "" {
+			s.table.behind = append(s.table.behind, relation{o.Name, kind})
+		}
+	}
+	at := s.table.Columns[colExportedAt]
+	switch reason := origin(origins[0]); {
+	case reason == "" && !at.zoned():
+		return Blindness(fmt.Sprintf("column %q (exported_at) is a timestamp without time zone", at.Name)), nil
+	default:
+		return reason, nil
+	}
+}
+
+func origin(o queries.ExportOriginsRow) Blindness {
+	name := o.Name
+	switch o.What {
+	case "table", "partitioned":
+		return ""
 	case "foreign":
-		return Blindness(name + " is a foreign table"), nil
+		return Blindness(name + " is a foreign table")
 	case "materialized":
-		return Blindness(name + " is a materialized view"), nil
+		return Blindness(name + " is a materialized view")
 	case "subscription":
-		return Blindness(name + " gets its rows by a logical subscription, and their exported_at from another server"), nil
+		return Blindness(name + " gets its rows by a logical subscription, and their exported_at from another server")
 	case "function":
-		return Blindness("the export is a view over function " + name + ", which can't be looked into"), nil
+		return Blindness("the export is a view over function " + name + ", which can't be looked into")
 	case "rule":
-		return Blindness(name + " has rules, which say where rows really go"), nil
+		return Blindness(name + " has rules, which say where rows really go")
 	case "nothing":
-		return "there is no table behind the view", nil
+		return "there is no table behind the view"
 	}
 	if name == "" {
-		return "track_activities is off, so sessions hide their transactions", nil
+		return "track_activities is off, so sessions hide their transactions"
 	}
-	return Blindness("track_activities is off for role " + name + ", whose sessions hide their transactions"), nil
+	return Blindness("track_activities is off for role " + name + ", whose sessions hide their transactions")
 }

@@ -73,12 +73,16 @@ type Table struct {
 	// is a view.
 	HasKind bool
 	// UniqueID is true if an index guarantees that ids are unique.
-	UniqueID                   bool
-	view, partitioned, foreign bool
+	UniqueID bool
+	// kind is the catalog's: r is a table, p one in partitions, v a view, m a materialized one, f a
+	// foreign table.
+	kind string
+	// canBeUnique is true if a constraint can keep ids unique.
+	canBeUnique bool
+	// behind are the tables behind a view.
+	behind []relation
 	// encoding is the database's, as Postgres calls it.
 	encoding string
-	// Findings are what an operator should know and that stops nothing.
-	Findings []Finding
 }
 
 // Finding is something that check reports.
@@ -129,9 +133,7 @@ func newTable(spec Spec, role string, rows []queries.ExportColumnsRow) (*Table, 
 		return nil, fault.New(fault.Precondition, "reading table %s: permission denied", spec.Relation()).
 			WithHint("%s", grantHint(spec, role))
 	}
-	// pg_class.relkind: f is a foreign table, v and m are views, p is a table in partitions.
-	kind := rows[0].Relkind
-	table := &Table{Spec: spec, HasKind: !spec.ByEventName, view: kind == "v" || kind == "m", partitioned: kind == "p", foreign: kind == "f"}
+	table := &Table{Spec: spec, HasKind: !spec.ByEventName, kind: rows[0].Relkind}
 	var problems []string
 	for i := range numColumns {
 		if problem := table.take(i, rows); problem != "" {
@@ -175,16 +177,24 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 	}
 	t.Columns[column] = Column{Name: name, Type: row.TypeName, oid: oid}
 	if column == colID {
-		t.UniqueID = row.IsUnique
-	}
-	if oid == pgtype.TimestampOID {
-		t.Findings = append(t.Findings, Finding{
-			Code: "timestamp_without_time_zone",
-			Text: fmt.Sprintf("column %q (%s) is of type timestamp without time zone; it is read as UTC", name, canonical),
-			Hint: t.onTable(fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE timestamptz USING %[2]s AT TIME ZONE 'UTC';", t.Relation(), pgx.Identifier{name}.Sanitize())),
-		})
+		t.UniqueID, t.canBeUnique = row.IsUnique, row.CanBeUnique
 	}
 	return ""
+}
+
+// Findings are what an operator should know and that stops nothing.
+func (t *Table) Findings() (findings []Finding) {
+	for _, column := range []int{colOccurredAt, colExportedAt} {
+		if t.Columns[column].zoned() {
+			continue
+		}
+		findings = append(findings, Finding{
+			Code: "timestamp_without_time_zone",
+			Text: fmt.Sprintf("column %q (%s) is of type timestamp without time zone; it is read as UTC", t.Columns[column].Name, Names[column]),
+			Hint: t.onTable("ALTER TABLE %s ALTER COLUMN %[2]s TYPE timestamptz USING %[2]s AT TIME ZONE 'UTC';", t.sanitized(column)),
+		})
+	}
+	return findings
 }
 
 // kindHint is what to do where the column kind alone has no other name: a guess would reach

@@ -1,0 +1,120 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/candu-loader/candu-loader/queries"
+)
+
+// relation is a table that rows are in, by its quoted name, and its kind as [Table] has it.
+type relation struct{ name, kind string }
+
+// namedTables is how many tables a remedy names.
+const namedTables = 5
+
+// Elsewhere is what the export is if its rows are not its own: "view", "foreign table", else "".
+func (t *Table) Elsewhere() string {
+	return map[string]string{"v": "view", "f": "foreign table"}[t.kind]
+}
+
+// rowsIn returns the table that holds the export's rows, and where that is, for people; "" = here.
+func (t *Table) rowsIn() (in relation, where string) {
+	in = relation{t.Relation(), t.kind}
+	switch t.kind {
+	case "f":
+		return in, "On the server of the foreign table, under its names there: "
+	case "v", "m":
+		if len(t.behind) == 1 {
+			in = t.behind[0]
+		}
+		return in, "On the table behind the view, under its names: "
+	}
+	return in, ""
+}
+
+// onTable is a statement on the table that holds the rows, whose name is the first of its arguments.
+func (t *Table) onTable(format string, args ...any) string {
+	in, where := t.rowsIn()
+	statement := where + fmt.Sprintf(format, append([]any{in.name}, args...)...)
+	if t.kind == "m" {
+		statement += " Then, here: REFRESH MATERIALIZED VIEW " + t.Relation() + ";"
+	}
+	return statement
+}
+
+// NullStatement returns the statement that gives rows without exported_at one.
+func (t *Table) NullStatement() string {
+	return t.onTable("UPDATE %s SET %[2]s = now() WHERE %[2]s IS NULL;", t.sanitized(colExportedAt))
+}
+
+// UniqueStatement returns what keeps ids unique.
+func (t *Table) UniqueStatement() string {
+	id := t.sanitized(colID)
+	switch in, where := t.rowsIn(); {
+	case t.kind == "m":
+		return fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);", t.Relation(), id)
+	case where != "":
+		return where + fmt.Sprintf("ALTER TABLE %s ADD UNIQUE (%s);", in.name, id)
+	case t.canBeUnique:
+		return fmt.Sprintf("ALTER TABLE %s ADD UNIQUE (%s);", in.name, id)
+	case t.kind == "p":
+		return "No constraint can keep it unique in all partitions: it would have to contain what the table is partitioned by, and reach no foreign table. Let ids come from one sequence, or be UUIDs."
+	}
+	return "No constraint reaches over a table and those that inherit from it. Let ids come from one sequence, or be UUIDs."
+}
+
+// MissingIndex returns what makes the index that pages are read with, "" if it is there.
+func (s *Source) MissingIndex(ctx context.Context) (statement string, err error) {
+	return s.missingIndex(ctx, colExportedAt)
+}
+
+// missingIndex returns what makes an index that gives the rows in the order of a column and id, "" if it
+// is there.
+func (s *Source) missingIndex(ctx context.Context, column int) (statement string, err error) {
+	without, err := ask(ctx, s, "looking for indexes", func(ctx context.Context, db queries.DBTX) ([]queries.ExportUnindexedRow, error) {
+		return queries.New().ExportUnindexed(ctx, db, queries.ExportUnindexedParams{
+			Relation: s.table.Relation(), Ordered: s.table.Columns[column].Name, ID: s.table.Columns[colID].Name,
+		})
+	})
+	if err != nil || len(without) == 0 {
+		return "", err
+	}
+	return s.table.indexStatement(column, without), nil
+}
+
+func (t *Table) indexStatement(column int, without []queries.ExportUnindexedRow) string {
+	create := func(in relation) string {
+		how := "CONCURRENTLY "
+		if in.kind == "p" {
+			how = "" // Postgres can't.
+		}
+		return fmt.Sprintf("CREATE INDEX %sON %s (%s, %s);", how, in.name, t.sanitized(column), t.sanitized(colID))
+	}
+	in, where := t.rowsIn()
+	if t.kind == "v" || t.kind == "f" {
+		return where + create(in)
+	}
+	var here, far []string
+	for _, r := range without {
+		switch {
+		case r.Relkind == "f":
+			far = append(far, r.Name)
+		case r.Itself:
+			here = append(here, create(relation{t.Relation(), r.Relkind}))
+		default:
+			here = append(here, create(relation{r.Name, r.Relkind}))
+		}
+	}
+	switch {
+	case len(here) == 0:
+		return fmt.Sprintf("On the server of foreign table %s, under its names there: %s", far[0], create(relation{far[0], "r"}))
+	case t.kind == "p":
+		return create(in)
+	}
+	if more := len(here) - namedTables; more > 0 {
+		here = append(here[:namedTables], fmt.Sprintf("And so on for %d more tables.", more))
+	}
+	return strings.Join(here, "\n")
+}

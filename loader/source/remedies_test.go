@@ -1,0 +1,188 @@
+package source
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/loadertest"
+)
+
+// An index counts only if the planner can read a page off it in its order.
+func TestMissingIndex_CountsWhatGivesTheOrder(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	for i, c := range []struct {
+		index  string
+		serves bool
+	}{
+		{"create index on $ (exported_at, id)", true},
+		{"create index on $ (exported_at desc, id desc)", true},
+		{"create index on $ (exported_at, id, kind desc)", true},
+		{"create unique index on $ (exported_at, id)", true},
+		{"create index on $ (exported_at, id) include (kind)", true},
+		{"create index on $ using brin (exported_at, id)", false},
+		{"create index on $ (exported_at) include (id)", false},
+		{"create index on $ (exported_at, id desc)", false},
+		{"create index on $ (exported_at desc, id)", false},
+		{"create index on $ (exported_at nulls first, id)", false},
+		{"create index on $ (exported_at desc nulls last, id desc nulls last)", false},
+		{"create index on $ (exported_at, id) where kind = 'view'", false},
+		{"create index on $ (exported_at, (id || ''))", false},
+		{"create index on $ ((exported_at at time zone 'UTC'), id)", false},
+		{"create index on $ (exported_at, id text_pattern_ops)", false},
+		{"create index on $ (exported_at, id collate \"POSIX\")", false},
+		{"create index on $ (kind, exported_at, id)", false},
+		{"create index on $ (id, exported_at)", false},
+		{"create index broken on $ (exported_at, id); update pg_index set indisvalid = false where indexrelid = 'broken'::regclass", false},
+	} {
+		relation := fmt.Sprintf("t%d", i)
+		require.NoError(t, loadertest.Export{Table: "public." + relation, IDType: "text", NoIndex: true}.Create(t.Context(), db))
+		// Else a table of no rows is scanned.
+		execute(t, db, strings.ReplaceAll("alter table $ alter exported_at drop not null; "+c.index, "$", relation))
+		s := open(t, url, relation, 10)
+		missing, err := s.MissingIndex(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, c.serves, missing == "", "%s: %s", c.index, missing)
+		sql, args := s.table.pageSelect(s.table.columnList(numColumns), Cursor{}, 10)
+		tx, err := db.Begin(t.Context())
+		require.NoError(t, err)
+		execute(t, tx, "set local enable_seqscan = off; set local enable_bitmapscan = off")
+		var plan string
+		require.NoError(t, tx.QueryRow(t.Context(), "explain (format json) "+sql, args...).Scan(&plan))
+		require.Equal(t, c.serves, !strings.Contains(plan, `Sort"`), "what the planner thinks of: %s", c.index)
+		require.NoError(t, tx.Rollback(t.Context()))
+		s.Close()
+	}
+}
+
+// remedied makes a kind of relation called export, and the table that is behind it, if there is one.
+var remedied = map[string]struct {
+	sql string
+	// index, unique: what is there once the remedies were run; else what the remedy says.
+	index, unique string
+}{
+	"a table":                                 {sql: "create table export ($)"},
+	"a table that others inherit from":        {sql: "create table export ($); create table child () inherits (export); create index on child (exported_at, id)", unique: "No constraint reaches over a table and those that inherit from it."},
+	"a table in partitions by id":             {sql: "create table export ($) partition by range (id); create table part partition of export for values from (0) to (9)"},
+	"a table in partitions by something else": {sql: "create table export ($) partition by list (kind); create table part partition of export for values in ('view')", unique: "No constraint can keep it unique in all partitions"},
+	"a table in partitions within partitions": {sql: "create table export ($) partition by range (id); create table part partition of export for values from (0) to (9) partition by list (kind); create table leaf partition of part default", unique: "No constraint can keep it unique in all partitions"},
+	"a materialized view":                     {sql: "create table behind ($); create materialized view export as select * from behind"},
+	"a view":                                  {sql: "create table behind ($); create view export as select * from behind", index: "On the table behind the view, under its names: CREATE INDEX CONCURRENTLY ON public.behind"},
+	"a view over partitions":                  {sql: "create table behind ($) partition by range (id); create table part partition of behind for values from (0) to (9); create view export as select * from behind", index: "On the table behind the view, under its names: CREATE INDEX ON public.behind"},
+}
+
+// Every remedy is SQL that Postgres takes for that kind of relation, and it helps.
+func TestRemedies(t *testing.T) {
+	t.Parallel()
+	for name, c := range remedied {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := loadertest.Database(t)
+			db := loadertest.Pool(t, url)
+			execute(t, db, strings.ReplaceAll(c.sql, "$", columns))
+			reopen := func() *Source {
+				s := open(t, url, "export", 10)
+				t.Cleanup(s.Close)
+				return s
+			}
+			s := reopen()
+			missing, err := s.MissingIndex(t.Context())
+			require.NoError(t, err)
+			require.Contains(t, missing, "CREATE INDEX")
+			require.Contains(t, missing, c.index)
+			remedy(t, db, missing)
+			if missing, err = reopen().MissingIndex(t.Context()); c.index == "" {
+				require.NoError(t, err)
+				require.Empty(t, missing)
+			}
+
+			execute(t, db, "insert into "+s.holds()+" (id, kind) values (1, 'view')")
+			if s.table.kind == "m" {
+				execute(t, db, "refresh materialized view export")
+			}
+			remedy(t, db, s.table.NullStatement())
+			unreadable, err := s.Unreadable(t.Context())
+			require.NoError(t, err)
+			require.Zero(t, unreadable)
+
+			require.False(t, s.table.UniqueID)
+			if c.unique != "" {
+				require.Contains(t, s.table.UniqueStatement(), c.unique)
+				return
+			}
+			remedy(t, db, s.table.UniqueStatement())
+			require.Equal(t, s.table.kind != "v", reopen().table.UniqueID)
+		})
+	}
+}
+
+// holds is the table that rows go into.
+func (s *Source) holds() string {
+	in, _ := s.table.rowsIn()
+	return in.name
+}
+
+// remedy runs each of the statements of a hint.
+func remedy(t *testing.T, db *pgxpool.Pool, hint string) {
+	t.Helper()
+	ran := 0
+	for _, statement := range strings.SplitAfter(hint, ";") {
+		for _, where := range []string{"On the table behind the view, under its names: ", "Then, here: "} {
+			statement = strings.TrimPrefix(strings.TrimSpace(statement), where)
+		}
+		if statement != "" {
+			execute(t, db, statement)
+			ran++
+		}
+	}
+	require.Positive(t, ran)
+}
+
+// What can't be made here is to be made where the rows are.
+func TestRemedies_OfForeignTables(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	execute(t, db, "create foreign data wrapper nowhere; create server far foreign data wrapper nowhere; create foreign table far_away ("+columns+") server far;"+
+		"create table parted ("+columns+") partition by range (id); create foreign table far_part partition of parted for values from (0) to (9) server far")
+	for relation, want := range map[string]string{
+		"far_away": "On the server of the foreign table, under its names there: ",
+		"parted":   "On the server of foreign table public.far_part, under its names there: ",
+	} {
+		s := open(t, url, relation, 10)
+		missing, err := s.MissingIndex(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, missing, want)
+		require.NotContains(t, s.table.UniqueStatement(), "ALTER TABLE \"public\".\"parted\"")
+		s.Close()
+	}
+}
+
+// A domain serves where what it is made of does, and so does a domain over a domain.
+func TestKindLabels_OfADomain(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	require.NoError(t, loadertest.Export{}.Create(t.Context(), db))
+	execute(t, db, `create type what as enum ('view', 'interaction'); create domain sort_of as what; create domain kind_of as sort_of;
+		create domain number as bigint; create domain identifier as number;
+		alter table candu_interactions alter kind type kind_of using kind::what, alter id type identifier;
+		insert into candu_interactions (id, kind, user_id, tutorial_id, occurred_at) values (1, 'view', 'u', 1, now())`)
+	s := open(t, url, "candu_interactions", 10)
+	defer s.Close()
+	labels, err := s.KindLabels(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"view", "interaction"}, labels)
+	page, err := s.Page(t.Context(), After(time.Time{}, "0"))
+	require.NoError(t, err)
+	require.Len(t, page.Rows, 1)
+	missing, err := s.MissingIndex(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, missing)
+}
