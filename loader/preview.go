@@ -69,6 +69,13 @@ func (l *Loader) PreviewRun(ctx context.Context, src *config.Source, opts RunOpt
 			Export: p.export, Answers: p.answers, State: p.state, Lookback: src.Lookback,
 			Log: l.log.With("source", src.Nickname),
 		}
+		rows, _, err := passedOver(ctx, src, p.state, p.export)
+		if err == nil && p.preview.Migrated {
+			err = confirmPassedOver(ctx, src, p.book, p.state, p.export, rows)
+		}
+		if err != nil {
+			return err
+		}
 		from, err := pages.NewIncremental(ctx, c)
 		p.intake.Pages, p.intake.Limit, p.intake.Brake = from, opts.Limit, p.wouldStop(brake(src, opts.MaxRejected, ""))
 		return err
@@ -95,6 +102,7 @@ func (l *Loader) PreviewBackfill(ctx context.Context, src *config.Source, opts B
 // previewer counts pages instead of sending them.
 type previewer struct {
 	export  *source.Source
+	book    *ledger.Ledger  // As answers.
 	answers *ledger.Answers // nil = there is no schema yet.
 	state   ledger.State
 	encoder *segment.Encoder
@@ -116,7 +124,7 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 	}
 	defer p.export.Close()
 	book, state, err := l.migrated(ctx, src)
-	p.state = state
+	p.book, p.state = book, state
 	switch {
 	case errors.Is(err, ledger.ErrAbsent):
 		// A schema that is not there yet has delivered nothing.

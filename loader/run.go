@@ -132,7 +132,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 			}
 		})
 		if err == nil && !limited {
-			s.end.Reached = from.Reached()
+			s.end.Reached = s.reached(from.Reached())
 		}
 		return err
 	})

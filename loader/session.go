@@ -51,6 +51,8 @@ type session struct {
 	end ledger.End
 	// left are rows that were read, and of which nothing was recorded.
 	left int64
+	// passedOver is the newest row up to the watermark as a run of new rows began, nil if there is none.
+	passedOver *event.Interaction
 	// watermark is where the source stands, nil if nowhere.
 	watermark *time.Time
 	// rejects are the rows that were recorded as rejected.

@@ -100,10 +100,13 @@ with held as (
         complete_until = s.complete_until - lost.clock,
         -- A copy leaves nothing beyond the watermark to the original, but what the mirror has of it.
         namespace_since = case
-            when s.namespace_since > s.watermark_at - lost.clock then s.watermark_at - lost.clock
+            when lost.clock <> '0' and s.namespace_since > s.watermark_at - lost.clock then s.watermark_at - lost.clock
             else s.namespace_since
         end,
-        namespace_since_id = case when s.namespace_since > s.watermark_at - lost.clock then null else s.namespace_since_id end,
+        namespace_since_id = case
+            when lost.clock <> '0' and s.namespace_since > s.watermark_at - lost.clock then null
+            else s.namespace_since_id
+        end,
         updated_at = clock_timestamp()
     from lost
     where (select count(*) from held) = cardinality(@leases::text[])

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -33,8 +34,11 @@ func (c *checker) identity(ctx context.Context, book *ledger.Ledger, state ledge
 	if err := book.Confirm(ctx); err != nil {
 		return err
 	}
-	if err := c.SameExport(ctx); err != nil {
+	switch gone, remedy, err := c.SameExport(ctx); {
+	case err != nil:
 		c.trouble("export_other", err)
+	case gone != "":
+		c.add(LevelWarning, "export_behind", strings.ToUpper(remedy[:1])+remedy[1:]+".", "%s", gone)
 	}
 	return nil
 }

@@ -61,8 +61,9 @@ type Target struct {
 	Export func(ctx context.Context) (*source.Source, error)
 	Ledger func(ctx context.Context) (*ledger.Ledger, error)
 	Plan   func(ctx context.Context) (ledger.Migration, error)
-	// SameExport refuses an export that the watermark is not about.
-	SameExport func(ctx context.Context) error
+	// SameExport refuses an export that the watermark is not about. gone says that one lost its end,
+	// "" if it did not.
+	SameExport func(ctx context.Context) (gone, remedy string, err error)
 	// ConfigHash is that of the source's configuration here.
 	ConfigHash string
 	// Changes are what the configuration says otherwise than what the runs before went by.

@@ -14,14 +14,23 @@ func (t *Table) IDType() string { return t.Columns[colID].Type }
 
 // Newest reads the rows that were exported last: at most limit, at most about [PageBytes].
 func (s *Source) Newest(ctx context.Context, limit int) (*Page, error) {
+	return s.newest(ctx, numColumns, func() *conditions { return s.table.after(&conditions{}, Cursor{}) }, limit)
+}
+
+// NewestKeys is Newest for the rows of a range, of which it reads as much as [Source.Keys].
+func (s *Source) NewestKeys(ctx context.Context, r Range, limit int) (*Page, error) {
+	return s.newest(ctx, numKeys, func() *conditions { return s.table.within(r) }, limit)
+}
+
+func (s *Source) newest(ctx context.Context, columns int, of func() *conditions, limit int) (*Page, error) {
 	var page *Page
 	err := s.read(ctx, "reading the newest rows", func(ctx context.Context, db postgres.DB) (err error) {
-		sql, args := s.table.newestSelect(s.table.columnList(numColumns), limit)
+		sql, args := s.table.newestSelect(s.table.columnList(columns), of(), limit)
 		page, err = s.rows(ctx, db, limit, PageBytes, sql, args...)
 		return err
 	})
 	if postgres.Unconvertible(err) {
-		sql, args := s.table.newestSelect(s.table.rawList(numColumns), min(limit, minLimit))
+		sql, args := s.table.newestSelect(s.table.rawList(numColumns), of(), min(limit, minLimit))
 		return s.raw(ctx, "reading the newest rows", sql, args...)
 	}
 	if err == nil {

@@ -83,9 +83,8 @@ func (t *Table) pageSelect(list string, from Cursor, limit int) (string, []any) 
 	return t.ordered(list, t.after(&conditions{}, from), colExportedAt, limit)
 }
 
-// newestSelect returns the SELECT of the rows that were exported last.
-func (t *Table) newestSelect(list string, limit int) (string, []any) {
-	c := t.after(&conditions{}, Cursor{})
+// newestSelect returns the SELECT of those rows that were exported last.
+func (t *Table) newestSelect(list string, c *conditions, limit int) (string, []any) {
 	exported, id := "e."+t.sanitized(colExportedAt), "e."+t.sanitized(colID)
 	return "select " + list + "\nfrom " + t.Relation() + " as e" + c.where() +
 		"\norder by " + exported + " desc, " + id + " desc\nlimit " + c.arg(limit), c.args
