@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -14,7 +15,9 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/preflight"
+	"github.com/candu-loader/candu-loader/loader/secret"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
@@ -96,6 +99,9 @@ func (s *session) noteChanges(reads bool) error {
 		if err := checkStarted(s.export, s.run.State); err != nil {
 			return err
 		}
+	}
+	if others := s.loader.config.SharesKey(s.src); len(others) > 0 {
+		s.log.Warn("another source has the same write key: Segment takes the events of both for one source's", "other", strings.Join(others, ", "))
 	}
 	for _, change := range changes(s.src, s.run.State) {
 		s.log.Warn("the configuration was changed: "+change.Text, "remedy", change.Hint)
@@ -184,4 +190,18 @@ func keysOf(a, b map[string]string) []string {
 	both := maps.Clone(a)
 	maps.Copy(both, b)
 	return slices.Sorted(maps.Keys(both))
+}
+
+// warnURLs tells of parameters of URLs that have no effect, once a URL.
+func warnURLs(cfg *config.Config, log *slog.Logger) {
+	told := map[string]bool{}
+	for _, src := range cfg.Sources {
+		for _, url := range []secret.URL{cfg.Warehouse.URL, cfg.Warehouse.MigrateURL, src.Interactions.URL} {
+			without, _ := postgres.CheckURL(url, false) // What is wrong is said where it is opened.
+			if len(without) > 0 && !told[url.Reveal()] {
+				told[url.Reveal()] = true
+				log.Warn("parameters of a URL have no effect: the driver lacks them", "parameters", strings.Join(without, ", "), "url", postgres.Place(url))
+			}
+		}
+	}
 }

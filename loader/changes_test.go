@@ -13,6 +13,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/preflight"
+	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
 // finding returns what check says under a code, "" if nothing.
@@ -155,4 +156,32 @@ func TestMapping_ChangedAfterARun(t *testing.T) {
 	require.Contains(t, found, `user_id is read from column "user_id", until now from "uid"; kinds is by_event_name`)
 	require.Contains(t, found, "hint: candu-loader rejects retry Candu_Test")
 	require.Equal(t, string(preflight.LevelWarning), found[:7])
+}
+
+// Two sources with one write key are one for Segment.
+func TestWriteKey_Shared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.plain(t)
+	w.run(t)
+	require.Empty(t, w.finding(t, "write_key_shared"))
+	require.NotContains(t, w.log.String(), "same write key")
+	other := *w.cfg.Sources[0]
+	other.Nickname = "Candu_Other"
+	w.cfg.Sources = append(w.cfg.Sources, &other)
+	require.Contains(t, w.finding(t, "write_key_shared"), "warning: the write key is that of source Candu_Other too")
+	w.run(t)
+	require.Contains(t, w.log.String(), "another source has the same write key")
+}
+
+func TestURL_ParametersWithoutEffectAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.plain(t)
+	url := secret.URL(w.url + "&gssencmode=disable&keepalives=1")
+	w.cfg.Warehouse.URL, w.cfg.Warehouse.MigrateURL, w.cfg.Sources[0].Interactions.URL = url, url, url
+	w.run(t)
+	require.Contains(t, w.log.String(), `parameters="gssencmode, keepalives"`)
+	require.Contains(t, w.finding(t, "export_url_parameters"), "warning: export: parameters of the URL that the driver lacks, and that have no effect: gssencmode, keepalives")
+	require.NotEmpty(t, w.finding(t, "warehouse_url_parameters"))
 }

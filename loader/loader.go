@@ -34,6 +34,7 @@ type Loader struct {
 
 // New returns a loader. It does not connect. Close it when done.
 func New(cfg *config.Config, log *slog.Logger) *Loader {
+	warnURLs(cfg, log)
 	return &Loader{
 		config: cfg, turns: usualTurns,
 		log: log,

@@ -187,3 +187,14 @@ func (c *Config) Select(nicknames []string) ([]*Source, error) {
 	}
 	return selected, nil
 }
+
+// SharesKey returns the nicknames of the other sources that have a source's write key.
+func (c *Config) SharesKey(s *Source) []string {
+	var others []string
+	for _, other := range c.Sources {
+		if other != s && other.WriteKey == s.WriteKey {
+			others = append(others, other.Nickname)
+		}
+	}
+	return others
+}

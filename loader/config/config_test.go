@@ -128,6 +128,24 @@ alerts: {urls_file: `+services+`}
 	require.Contains(t, fault.HintOf(err), "Did you mean B?")
 }
 
+// One write key and one export, by whatever URL, would send each row twice.
+func TestParse_SourcesThatDoubleOneAnother(t *testing.T) {
+	t.Parallel()
+	for other, doubles := range map[string]bool{
+		"write_key: k": true, "write_key: ' k '": true, "write_key: j": false, "write_key: k, interactions: {table: other}": false,
+		`write_key: k, interactions: {url: "host=db dbname=w user=reader", table: candu_interactions}`: true,
+		`write_key: k, interactions: {url: "postgresql://reader:x@db:5432/w?sslmode=require"}`:         true,
+		`write_key: k, interactions: {url: "postgres://db/other"}`:                                     false,
+	} {
+		_, err := config.Parse("x.yaml", []byte("warehouse: {url: postgres://loader@db/w}\nsources:\n- {nickname: A, write_key: k}\n- {nickname: B, "+other+"}\n"), environment(nil))
+		if !doubles {
+			require.NoError(t, err, other)
+			continue
+		}
+		require.ErrorContains(t, err, `x.yaml:4: sources[1]: "B" and "A" (line 3) have one write key and one export, public.candu_interactions`, other)
+	}
+}
+
 func TestMaxRejected(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "x", "-1", "-1%", "101%", "NaN%", "inf%", "20 %", "1.5", "%"} {

@@ -6,8 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
 
+	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
@@ -25,17 +25,28 @@ func (d *decoder) rules(c *Config) {
 	for i, s := range c.Sources {
 		path := itemPath("sources", i)
 		d.source(path, s, w.URL)
+		shared := false
 		for _, other := range c.Sources[:i] {
 			switch {
 			case s.Nickname != "" && s.Nickname == other.Nickname:
 				d.problem(path, "Give each source a nickname of its own.", "nickname %q is taken by the source in line %d", s.Nickname, other.Line)
 			case s.Schema != "" && s.Schema == other.Schema:
 				d.problem(path, "Set `schema:` in one of them.", "%q and %q (line %d) would share schema %q", s.Nickname, other.Nickname, other.Line, s.Schema)
+			case !shared && s.doubles(other):
+				shared = true
+				d.problem(path, "Take one of them out, or give it the write key of a Segment source of its own.",
+					"%q and %q (line %d) have one write key and one export, %s: each row would be sent twice", s.Nickname, other.Nickname, other.Line, s.Interactions.Table)
 			}
 		}
 	}
 	d.http(&c.HTTP)
 	d.alerts(&c.Alerts)
+}
+
+// doubles reports whether two sources would send the same rows to the same source of Segment.
+func (s *Source) doubles(other *Source) bool {
+	return s.Nickname != "" && s.WriteKey != "" && s.WriteKey == other.WriteKey &&
+		s.Interactions.Table == other.Interactions.Table && postgres.SameDatabase(s.Interactions.URL, other.Interactions.URL)
 }
 
 // cdn decides who is asked about write keys. A stand-in on this machine knows none of Segment's.
@@ -109,18 +120,14 @@ func (d *decoder) alerts(a *Alerts) {
 	}
 }
 
-// checkPostgres refuses what no driver would take. The value may be a secret, so it
-// is not repeated.
+// checkPostgres refuses what no driver would take, or take for something else. Files that are missing are another
+// machine's, perhaps.
 func checkPostgres(u secret.URL) error {
-	s := u.Reveal()
-	isURL := strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
-	if isURL && strings.ContainsFunc(s, unicode.IsControl) {
-		return invalid("A variable in it may end with a line end, or the file may hold two lines.", "has a line end or another control character in it")
-	}
-	if s == "" || isURL || strings.Contains(s, "=") {
+	if u == "" {
 		return nil
 	}
-	return invalid("For example postgres://loader@db.example.com/warehouse", "is not a Postgres URL")
+	_, err := postgres.CheckURL(u, false)
+	return err
 }
 
 // checkHost allows Segment's own host and loopback. Candu is a source of

@@ -85,9 +85,12 @@ func open(ctx context.Context, url secret.URL, opts Options) (pool *pgxpool.Pool
 }
 
 func poolConfig(url secret.URL, opts Options) (*pgxpool.Config, error) {
+	if err := usable(url, opts); err != nil {
+		return nil, err
+	}
 	config, err := pgxpool.ParseConfig(url.Reveal())
 	if err != nil {
-		return nil, badURL(url, opts)
+		return nil, badURL(opts)
 	}
 	prepare(config.ConnConfig, opts)
 	config.MaxConns = cmp.Or(opts.MaxConns, 4)
@@ -95,13 +98,8 @@ func poolConfig(url secret.URL, opts Options) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-func badURL(url secret.URL, opts Options) error {
-	// The parser's error quotes the URL, so it is not wrapped.
-	return fault.New(fault.Config, "parsing the %s URL %q: not a Postgres URL", opts.Name, url).
-		WithHint("Expected postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full")
-}
-
 func prepare(config *pgx.ConnConfig, opts Options) {
+	tidy(config.RuntimeParams)
 	// Describes a statement once per connection and then sends it unnamed:
 	// named statements break behind PgBouncer in transaction mode.
 	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
@@ -120,7 +118,7 @@ func Unreachable(ctx context.Context, err error, name string, url secret.URL) er
 	}
 	e := &fault.Error{
 		Kind: fault.Precondition,
-		Text: fmt.Sprintf("connecting to the %s database %q", name, url),
+		Text: fmt.Sprintf("connecting to the %s database %q", name, Place(url)),
 		Err:  cause(err),
 	}
 	return e.WithHint("%s", connectHint(err))

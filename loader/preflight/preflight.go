@@ -107,12 +107,32 @@ func Check(ctx context.Context, t Target) []Finding {
 	c := &checker{Target: t}
 	c.add(LevelInfo, "config_read", "", "%s: schema %q, table %s", t.Config.Path, t.Source.Schema, t.Source.Interactions.Table)
 	c.http()
+	if others := t.Config.SharesKey(t.Source); len(others) > 0 {
+		c.add(LevelWarning, "write_key_shared", "Give each its own, unless both are meant to end in one source of Segment.",
+			"the write key is that of source %s too: Segment takes the events of both for one source's", strings.Join(others, ", "))
+	}
+	c.urls()
 	c.export(ctx)
 	c.warehouse(ctx)
 	if !t.Offline {
 		c.segment(ctx)
 	}
 	return c.findings
+}
+
+// urls warns of parameters that have no effect. What can't be connected to is said elsewhere.
+func (c *checker) urls() {
+	export, _ := postgres.CheckURL(c.Source.Interactions.URL, true)
+	warehouse, _ := postgres.CheckURL(c.Config.Warehouse.URL, true)
+	for _, url := range []struct {
+		name    string
+		without []string
+	}{{"export", export}, {"warehouse", warehouse}} {
+		if len(url.without) > 0 {
+			c.add(LevelWarning, url.name+"_url_parameters", "Take them out of the URL. The loader asks for keepalives by itself.",
+				"%s: parameters of the URL that the driver lacks, and that have no effect: %s", url.name, strings.Join(url.without, ", "))
+		}
+	}
 }
 
 // server reports what any of the two servers says of itself.

@@ -254,7 +254,7 @@ func TestRun_Reloads(t *testing.T) {
 
 	b.write(t, usual+`
 - nickname: Candu_More
-  write_key: key
+  write_key: more
   schedule: "@every 1s"
 `)
 	b.migrate(t)
