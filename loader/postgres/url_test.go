@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -112,7 +111,7 @@ func TestOpen_WithParametersOfLibpq(t *testing.T) {
 	pool, err := postgres.Open(t.Context(), secret.URL(url), postgres.Options{Name: "warehouse"})
 	require.NoError(t, err)
 	pool.Close()
-	reader, err := postgres.OpenReader(t.Context(), secret.URL(url), postgres.Options{Name: "export"}, time.Second)
+	reader, err := postgres.OpenReader(t.Context(), secret.URL(url), postgres.Options{Name: "export"})
 	require.NoError(t, err)
 	reader.Close()
 }
