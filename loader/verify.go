@@ -32,6 +32,13 @@ func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOpti
 	if _, err := confirmExport(ctx, src, book, state, export); err != nil {
 		return none, err
 	}
+	newest, err := export.Newest(ctx, 1)
+	if err == nil {
+		err = export.NewestSteady(ctx, newest)
+	}
+	if err != nil {
+		return none, err
+	}
 	if table := export.Table(); !table.Prints() {
 		l.log.Info("the export is not in UTF8: its rows are read and compared here, which is slower", "source", src.Nickname, "encoding", table.Encoding())
 	}

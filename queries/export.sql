@@ -207,3 +207,7 @@ select enumlabel::text as label from pg_enum where enumtypid = (@type_oid::bigin
 -- A text of the database, of which the bytes are known, converted as all that is read is. An error
 -- says that it can't be.
 select convert_from(@bytes::bytea, 'SQL_ASCII')::text as text;
+
+-- name: ExportView :one
+-- The text of a view.
+select coalesce(pg_get_viewdef(to_regclass(@relation::text)), '')::text as text;

@@ -414,3 +414,15 @@ func (q *Queries) ExportUnindexed(ctx context.Context, db DBTX, arg ExportUninde
 	}
 	return items, nil
 }
+
+const exportView = `-- name: ExportView :one
+select coalesce(pg_get_viewdef(to_regclass($1::text)), '')::text as text
+`
+
+// The text of a view.
+func (q *Queries) ExportView(ctx context.Context, db DBTX, relation string) (string, error) {
+	row := db.QueryRow(ctx, exportView, relation)
+	var text string
+	err := row.Scan(&text)
+	return text, err
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
@@ -44,6 +45,9 @@ type Incremental struct {
 	// asked is when the last page was asked for.
 	asked  time.Time
 	warned map[string]bool
+	// again notices rows that this run has read; looked is true once one was looked at twice.
+	again  repeats
+	looked bool
 }
 
 // NewIncremental decides where to read from. An export with ids that stand twice is a
@@ -110,11 +114,33 @@ func (p *Incremental) page(ctx context.Context) (*source.Page, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.steady(ctx, page); err != nil {
+		return nil, err
+	}
 	p.warn(page.Settled)
 	if p.config.Measure != nil {
 		p.config.Measure(page.Settled.Clock, page.SettledAt)
 	}
 	return page, nil
+}
+
+// steady refuses a page that brings again what this run has read because rows move by themselves. Of the first
+// page, and of one that brings such a row, a row is looked at again.
+func (p *Incremental) steady(ctx context.Context, page *source.Page) error {
+	row, thrice := p.again.see(page)
+	if thrice {
+		return p.config.Export.Again(row.ID)
+	}
+	if row == nil && p.looked {
+		return nil
+	}
+	p.looked = p.looked || len(page.Rows) > 0
+	if row == nil {
+		return p.config.Export.PageSteady(ctx, p.cursor, page)
+	}
+	return p.config.Export.Steady(ctx, page, []*event.Interaction{row}, func(ctx context.Context) (*source.Page, error) {
+		return p.config.Export.Page(ctx, p.cursor)
+	})
 }
 
 // Settle returns where the watermark may move once the page, and all before it, are recorded;

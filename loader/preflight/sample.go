@@ -30,6 +30,7 @@ func (c *checker) sample(ctx context.Context, export *source.Source) {
 		c.trouble("rows_unknown", err)
 		return
 	}
+	c.steady(ctx, page, export)
 	j := c.judge(ctx, page, export)
 	var kinds []string
 	for i := range page.Rows {
@@ -47,6 +48,27 @@ func (c *checker) sample(ctx context.Context, export *source.Source) {
 		c.add(LevelWarning, "kinds_unknown", c.Source.Interactions.Kinds.Hint(quoted(kinds)), "%s", text)
 	}
 	c.rejected(j, int64(len(page.Rows)), page.Last)
+}
+
+// steady looks whether rows stay where they are.
+func (c *checker) steady(ctx context.Context, page *source.Page, export *source.Source) {
+	switch err := export.NewestSteady(ctx, page); {
+	case errors.Is(err, source.ErrIDMoves):
+		c.trouble("id_moves", err)
+	case errors.Is(err, source.ErrCursorMoves):
+		c.trouble("exported_at_moves", err)
+	case err != nil:
+		c.trouble("rows_unknown", err)
+	}
+	computed, err := export.Computed(ctx)
+	if err != nil {
+		c.trouble("rows_unknown", err)
+	}
+	if len(computed) > 0 {
+		c.add(LevelWarning, "id_computed", "Take the key of the table behind the view as id.",
+			"the view computes with %s: if the id is made of it, it may become another one, and the row would be sent again as another event; whether it is can't be told from here",
+			strings.Join(computed, ", "))
+	}
 }
 
 // judged counts the newest rows by what a run would make of them.

@@ -1,0 +1,137 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/candu-loader/candu-loader/loader/event"
+	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/queries"
+)
+
+// A view may compute exported_at or id anew with each look: now(), coalesce(updated_at, now()),
+// row_number(). Then the place of a row moves while it is read: pages bring the same rows for ever and
+// never the others, or a row comes under another id, and so as another event.
+
+// settled reports whether what is read stands in a table of this database, where a row's place changes only
+// if somebody writes it.
+func (t *Table) settled() bool { return t.kind == "r" || t.kind == "m" }
+
+// Steady looks again at rows of a page, which again reads once more, and refuses an export in which the
+// place of one moves by itself. A row that was exported again, or deleted, is none.
+func (s *Source) Steady(ctx context.Context, page *Page, rows []*event.Interaction, again func(context.Context) (*Page, error)) error {
+	if s.table.settled() {
+		return nil
+	}
+	for _, row := range rows {
+		if err := s.steady(ctx, page, row, again); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Source) steady(ctx context.Context, read *Page, row *event.Interaction, again func(context.Context) (*Page, error)) error {
+	at := &conditions{}
+	s.table.place(at, colExportedAt, "=", After(row.ExportedAt, row.ID))
+	n, err := s.count(ctx, "looking at a row again", at, 2)
+	if err != nil || n > 0 {
+		return err
+	}
+	page, err := again(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range page.Rows {
+		id := other.ID
+		other.ID = row.ID
+		if other == *row && !slices.ContainsFunc(read.Rows, func(r event.Interaction) bool { return r.ID == id }) {
+			return s.idMoves(row.ID, id)
+		}
+	}
+	before := row.ExportedAt
+	for range 2 {
+		page, err := s.ByID(ctx, []string{row.ID})
+		if err != nil || len(page.Rows) == 0 {
+			return err
+		}
+		// Of several with this id, which is another error's business, one that stayed says enough.
+		if slices.ContainsFunc(page.Rows, func(r event.Interaction) bool { return r.ExportedAt.Equal(before) }) {
+			return nil
+		}
+		before = page.Rows[0].ExportedAt
+	}
+	return s.cursorMoves(row.ID)
+}
+
+func (s *Source) cursorMoves(id string) error {
+	e := fault.New(fault.Precondition, "reading table %s: exported_at (%s) of row %q is another one at each look, so pages would bring such rows again and again, and never the ones behind them",
+		s.table.Relation(), s.table.sanitized(colExportedAt), id)
+	e.Err = ErrCursorMoves
+	return e.WithHint("exported_at must stand in the row, set once when it is exported: a column with DEFAULT now(), for example. " +
+		"In a view it must not be now(), nor fall back to it: take another column instead, or leave those rows out.")
+}
+
+func (s *Source) idMoves(id, other string) error {
+	e := fault.New(fault.Precondition, "reading table %s: the row with id %q has id %q at the next look, so it would be sent again as another event", s.table.Relation(), id, other)
+	e.Err = ErrIDMoves
+	return e.WithHint("An id must stand in the row, and stay. In a view it must not be computed by row_number() or drawn by a function: take the key of the table behind it.")
+}
+
+// The causes of errors about an export whose rows do not stay where they are.
+var (
+	ErrCursorMoves = errors.New("the cursor moves")
+	ErrIDMoves     = errors.New("the id moves")
+)
+
+// Again refuses an export that brings the same rows for the third time to one run, though their place
+// does not move between two looks.
+func (s *Source) Again(id string) error {
+	e := fault.New(fault.Precondition, "reading table %s: rows that this run has read twice come again, row %q for one, each time with a later exported_at", s.table.Relation(), id)
+	e.Err = ErrCursorMoves
+	return e.WithHint("In a view, exported_at must not follow the clock (date_trunc('minute', now()), for example). If somebody exported the same rows three times meanwhile: run it again, " +
+		"nothing is lost and nothing is sent twice.")
+}
+
+// moving finds what may be another value at each look in the text of a view.
+var moving = regexp.MustCompile(`(?i)\b(row_number|rank|dense_rank|random|gen_random_uuid|uuid_generate_v\w+|nextval)\(`)
+
+// Computed returns the functions in the text of a view that may give a row another id at each look. Whether the id
+// is made of them can't be told.
+func (s *Source) Computed(ctx context.Context) ([]string, error) {
+	if s.table.kind != "v" {
+		return nil, nil
+	}
+	text, err := ask(ctx, s, "reading the view", func(ctx context.Context, db queries.DBTX) (string, error) {
+		return queries.New().ExportView(ctx, db, s.table.Relation())
+	})
+	var found []string
+	for _, match := range moving.FindAllStringSubmatch(text, -1) {
+		if name := strings.ToLower(match[1]) + "()"; !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	return found, err
+}
+
+// NewestSteady is Steady for some of the rows that were exported last.
+func (s *Source) NewestSteady(ctx context.Context, page *Page) error {
+	n := len(page.Rows)
+	if n == 0 {
+		return nil
+	}
+	rows := []*event.Interaction{&page.Rows[0], &page.Rows[n/2], &page.Rows[n-1]}
+	return s.Steady(ctx, page, slices.Compact(rows), func(ctx context.Context) (*Page, error) { return s.Newest(ctx, n) })
+}
+
+// PageSteady is Steady for the last row of the page after from.
+func (s *Source) PageSteady(ctx context.Context, from Cursor, page *Page) error {
+	n := len(page.Rows)
+	if n == 0 {
+		return nil
+	}
+	return s.Steady(ctx, page, []*event.Interaction{&page.Rows[n-1]}, func(ctx context.Context) (*Page, error) { return s.Page(ctx, from) })
+}
