@@ -65,6 +65,21 @@ func TestCheck_AllIsWell(t *testing.T) {
 	}
 }
 
+// A few rows that an index finds may be sorted; a table that is scanned for each page may not.
+func TestCheck_APlanThatSorts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.sample(t, loadertest.Export{Rows: 20_000})
+	set := func(name string) {
+		w.exec(t, "alter database "+w.one(t, "quote_ident(current_database())")+" set "+name+" to off")
+		w.db.Reset()
+	}
+	set("enable_indexscan")
+	require.NotContains(t, w.check(t), "plan_sorts")
+	set("enable_bitmapscan")
+	require.Contains(t, w.check(t), "plan_sorts")
+}
+
 // A status page that anybody may read is worth a word.
 func TestCheck_OpenHTTP(t *testing.T) {
 	t.Parallel()

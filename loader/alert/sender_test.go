@@ -24,7 +24,8 @@ import (
 
 var notice = alert.Notice{Source: "Candu_A", Kind: alert.Failing, Title: "Candu_A is failing", Text: "Runs of Candu_A fail.\nLook: candu-loader status Candu_A", At: noon}
 
-// newSender returns a quick sender, and what it logs.
+// newSender returns a sender that tries again at once, and what it logs. Its limit is none that a busy
+// machine reaches: an attempt that is over is counted, and comes again.
 func newSender(t *testing.T, ping string, urls ...string) (*alert.Sender, *bytes.Buffer) {
 	t.Helper()
 	cfg := config.Alerts{PingURL: secret.String(ping)}
@@ -34,7 +35,7 @@ func newSender(t *testing.T, ping string, urls ...string) (*alert.Sender, *bytes
 	var log bytes.Buffer
 	s, err := alert.NewSender(cfg, slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
-	return s.Hasten(5*time.Second, time.Millisecond), &log
+	return s.Hasten(loadertest.Patience, time.Millisecond), &log
 }
 
 func answering(code int) func(http.ResponseWriter, *http.Request, string, int) {

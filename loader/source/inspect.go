@@ -2,9 +2,11 @@ package source
 
 import (
 	"context"
-	"strings"
+	"encoding/json"
+	"slices"
 	"time"
 
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
@@ -50,14 +52,37 @@ func (s *Source) KindLabels(ctx context.Context) ([]string, error) {
 }
 
 // PageSorts reports whether the planner would read a page by scanning or sorting
-// the table rather than by an index.
+// the table rather than by an index. To sort what an index found is as good, while that is no more
+// than a page or two.
 func (s *Source) PageSorts(ctx context.Context) (bool, error) {
 	sql, args := s.table.pageSelect(s.table.columnList(numColumns), At(time.Now().Add(-time.Hour)), s.config.PageSize)
-	var plan string
+	var text string
 	err := s.read(ctx, "planning a page", func(ctx context.Context, db postgres.DB) error {
-		return db.QueryRow(ctx, "explain (format json) "+sql, args...).Scan(&plan)
+		return db.QueryRow(ctx, "explain (format json) "+sql, args...).Scan(&text)
 	})
-	return strings.Contains(plan, `"Sort"`) || strings.Contains(plan, `"Seq Scan"`), err
+	if err != nil {
+		return false, err
+	}
+	var plans []struct{ Plan plan }
+	if err := json.Unmarshal([]byte(text), &plans); err != nil || len(plans) == 0 {
+		return false, fault.Wrap(fault.Failed, err, "reading the plan of a page")
+	}
+	return plans[0].Plan.sorts(2 * s.config.PageSize), nil
+}
+
+// plan is a node of a plan.
+type plan struct {
+	Type  string  `json:"Node Type"`
+	Rows  float64 `json:"Plan Rows"`
+	Plans []plan
+}
+
+// sorts reports whether it scans a table, or sorts more than so many rows.
+func (p plan) sorts(most int) bool {
+	if p.Type == "Seq Scan" || p.Type == "Sort" && p.Rows > float64(most) {
+		return true
+	}
+	return slices.ContainsFunc(p.Plans, func(child plan) bool { return child.sorts(most) })
 }
 
 // Identity tells one export from another.
