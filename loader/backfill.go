@@ -26,7 +26,7 @@ type BackfillOptions struct {
 	// it, for rows that verify found missing.
 	Repair bool
 	// Resend sends rows that are in the mirror too, with the same messageIds; the
-	// mirror stays as it is.
+	// mirror stays as it is. Not those that another schema sent, of which this one is a copy.
 	Resend bool
 	// Integrations replaces the source's, for this backfill alone; nil keeps them.
 	Integrations map[string]any

@@ -99,6 +99,9 @@ func TestRun_ACopyOfAWatermarkThatIsHeldBack(t *testing.T) {
 
 			c := copied(t, w)
 			c.onItsOwn(t)
+			w.exec(t, "update candu_interactions set tutorial_id = null where id >= 50")
+			require.Contains(t, c.check(t)["rows_rejected"].Text, "delivered before they became unfit: 5", "what the original sent is nothing new to the copy")
+			w.exec(t, "update candu_interactions set tutorial_id = 1 where id >= 50")
 			preview, err := c.loader(t).PreviewRun(t.Context(), c.cfg.Sources[0], loader.RunOptions{})
 			require.NoError(t, err)
 			require.Zero(t, preview.ToSend)

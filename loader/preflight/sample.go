@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -74,6 +76,8 @@ func (c *checker) steady(ctx context.Context, page *source.Page, export *source.
 // judged counts the newest rows by what a run would make of them.
 type judged struct {
 	rules *event.Rules
+	// namespaces are the schema's, and those of the schemas that it is a copy of.
+	namespaces []uuid.UUID
 	// from is where a run begins to read; unsure is true if the ledger could not be asked.
 	from      time.Time
 	unsure    bool
@@ -111,13 +115,15 @@ func (c *checker) judge(ctx context.Context, page *source.Page, export *source.S
 		j.unsure = !errors.Is(err, ledger.ErrAbsent)
 		return j
 	}
-	ids, messages := make([]string, len(page.Rows)), make([]string, len(page.Rows))
+	j.namespaces = append([]uuid.UUID{state.MessageNamespace}, state.Originals...)
+	ids, messages := make([]string, len(page.Rows)), make([]string, 0, len(page.Rows))
 	for i := range page.Rows {
-		ids[i], messages[i] = page.Rows[i].ID, j.rules.MessageID(&page.Rows[i])
+		ids[i] = page.Rows[i].ID
+		messages = append(messages, event.MessageIDs(j.namespaces, &page.Rows[i])...)
 	}
 	var err1, err2 error
 	j.known, err1 = book.KnownRejects(ctx, ids)
-	j.delivered, err2 = book.Delivered(ctx, slices.DeleteFunc(messages, func(id string) bool { return id == "" }))
+	j.delivered, err2 = book.Delivered(ctx, messages)
 	j.unsure = err1 != nil || err2 != nil
 	return j
 }
@@ -128,7 +134,7 @@ func (j *judged) add(row *event.Interaction) *event.Reject {
 	before, known := j.known[row.ID]
 	// As the pipeline classifies: a row that is rejected for another reason than before is new.
 	known = known && (reject == nil && event.Reason(before.Reason).Stays() || reject != nil && before.Reason == string(reject.Reason))
-	_, delivered := j.delivered[j.rules.MessageID(row)]
+	delivered := slices.ContainsFunc(event.MessageIDs(j.namespaces, row), func(id string) bool { _, in := j.delivered[id]; return in })
 	passed := row.ExportedAt.Before(j.from)
 	j.lastFresh = !known && !delivered && !passed
 	if j.lastFresh {
