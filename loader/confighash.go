@@ -19,11 +19,15 @@ func ConfigHash(src *config.Source) string {
 	if src.Schedule != nil {
 		slots = src.Schedule.String()
 	}
-	text, err := json.Marshal(map[string]any{
+	facts := map[string]any{
 		"schedule": slots, "timezone": src.Location.String(), "catch_up": src.CatchUp, "start_now": src.StartAt.Now,
 		"start_at": src.StartAt.At.UTC().Format(time.RFC3339Nano), "lookback": src.Lookback, "table": src.Interactions.Table, "columns": src.Interactions.Columns,
 		"kinds": src.Interactions.Kinds, "max_rejected": src.MaxRejected.String(), "integrations": src.Integrations,
-	})
+	}
+	if path := src.Interactions.SearchPath; len(path) > 0 {
+		facts["search_path"] = path // Else the hash is what it was before there was the key.
+	}
+	text, err := json.Marshal(facts)
 	if err != nil {
 		return "" // It was read from YAML, and can be written.
 	}

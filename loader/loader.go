@@ -100,7 +100,7 @@ func (l *Loader) source(ctx context.Context, src *config.Source) (*source.Source
 // sourceFor is source with another time limit for each statement; 0 = the usual one.
 func (l *Loader) sourceFor(ctx context.Context, src *config.Source, timeout time.Duration) (*source.Source, error) {
 	return source.Open(ctx, source.Config{
-		URL: src.Interactions.URL, Timeout: timeout, PageSize: src.PageSize, Log: l.log.With("source", src.Nickname),
+		URL: src.Interactions.URL, Timeout: timeout, PageSize: src.PageSize, SearchPath: src.Interactions.SearchPath, Log: l.log.With("source", src.Nickname),
 		Spec: source.Spec{
 			Schema: src.Interactions.Table.Schema, Table: src.Interactions.Table.Name,
 			Columns: src.Interactions.Columns, ByEventName: src.Interactions.Kinds.ByEventName,

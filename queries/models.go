@@ -244,12 +244,15 @@ type PgAttribute struct {
 }
 
 type PgClass struct {
-	Oid          pgtype.Uint32
-	Relname      string
-	Relnamespace pgtype.Uint32
-	Relkind      interface{}
-	Relowner     pgtype.Uint32
-	Relam        pgtype.Uint32
+	Oid                 pgtype.Uint32
+	Relname             string
+	Relnamespace        pgtype.Uint32
+	Relkind             interface{}
+	Relowner            pgtype.Uint32
+	Relam               pgtype.Uint32
+	Reloptions          []string
+	Relrowsecurity      bool
+	Relforcerowsecurity bool
 }
 
 type PgConstraint struct {
@@ -307,6 +310,11 @@ type PgInherit struct {
 	Inhparent pgtype.Uint32
 }
 
+type PgLanguage struct {
+	Oid     pgtype.Uint32
+	Lanname string
+}
+
 type PgNamespace struct {
 	Oid      pgtype.Uint32
 	Nspname  string
@@ -338,6 +346,8 @@ type PgProc struct {
 	Pronamespace pgtype.Uint32
 	Provolatile  interface{}
 	Proretset    bool
+	Prolang      pgtype.Uint32
+	Proconfig    []string
 }
 
 type PgRewrite struct {
@@ -350,8 +360,10 @@ type PgRewrite struct {
 }
 
 type PgRole struct {
-	Oid     pgtype.Uint32
-	Rolname string
+	Oid          pgtype.Uint32
+	Rolname      string
+	Rolsuper     bool
+	Rolbypassrls bool
 }
 
 type PgStatActivity struct {

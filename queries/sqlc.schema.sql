@@ -4,7 +4,8 @@
 create table loader_schema_migrations (version bigint not null primary key, dirty boolean not null);
 
 -- Postgres's own catalogs, with the columns that are used.
-create table pg_class (oid oid not null, relname name not null, relnamespace oid not null, relkind "char" not null, relowner oid not null, relam oid not null);
+create table pg_class (oid oid not null, relname name not null, relnamespace oid not null, relkind "char" not null, relowner oid not null, relam oid not null,
+    reloptions text[] not null, relrowsecurity boolean not null, relforcerowsecurity boolean not null);
 create table pg_namespace (oid oid not null, nspname name not null, nspowner oid not null);
 create table pg_constraint (
     conname name not null, contype "char" not null, conrelid oid not null, confrelid oid not null, conindid oid not null, conparentid oid not null
@@ -25,12 +26,14 @@ create table pg_index (
 );
 create table pg_stat_activity (datname name, usename name, application_name text, pid integer not null, backend_type text, state text, query text, query_start timestamptz, xact_start timestamptz);
 create table pg_prepared_xacts (database name not null);
-create table pg_roles (oid oid not null, rolname name not null);
+create table pg_roles (oid oid not null, rolname name not null, rolsuper boolean not null, rolbypassrls boolean not null);
+create table pg_language (oid oid not null, lanname name not null);
 create table pg_stat_ssl (pid integer not null, ssl boolean not null);
 create table pg_subscription_rel (srsubid oid not null, srrelid oid not null);
 create table pg_inherits (inhrelid oid not null, inhparent oid not null);
 create table pg_depend (classid oid not null, objid oid not null, refclassid oid not null, refobjid oid not null);
-create table pg_proc (oid oid not null, proname name not null, pronamespace oid not null, provolatile "char" not null, proretset boolean not null);
+create table pg_proc (oid oid not null, proname name not null, pronamespace oid not null, provolatile "char" not null, proretset boolean not null,
+    prolang oid not null, proconfig text[] not null);
 create table pg_database (oid oid not null, datname name not null);
 create table pg_db_role_setting (setdatabase oid not null, setrole oid not null, setconfig text[] not null);
 create table pg_am (oid oid not null, amname name not null);

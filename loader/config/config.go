@@ -94,6 +94,8 @@ type Interactions struct {
 	// Columns maps canonical names to the table's, for the names that were given.
 	Columns map[string]string `yaml:"columns"`
 	Kinds   Kinds             `yaml:"kinds"`
+	// SearchPath is for functions behind the export that rely on the session's.
+	SearchPath []string `yaml:"search_path"`
 }
 
 // Table is a relation's name, unquoted.

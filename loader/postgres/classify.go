@@ -64,6 +64,31 @@ func Locked(err error) bool { return Code(err) == lockNotAvailable }
 // Denied reports whether err says that the role lacks a privilege.
 func Denied(err error) bool { return Code(err) == insufficientPrivilege }
 
+// RowSecurity reports whether err says that policies may hide rows. Its SQLSTATE is that of a missing
+// privilege, so the routine that raised it decides, which is the same in all languages.
+func RowSecurity(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == insufficientPrivilege && pg.Routine == "check_enable_rls"
+}
+
+// UnknownInFunction reports whether err says that the body of a function names something that is not
+// there: a function, a table, a type, a schema.
+func UnknownInFunction(err error) bool {
+	switch Code(err) {
+	case "42883", "42704", undefinedTable, undefinedSchema:
+		return Context(err) != ""
+	}
+	return false
+}
+
+// Context returns in which functions an error was raised, the innermost first.
+func Context(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Where
+	}
+	return ""
+}
+
 // NoSuchValue reports whether err says that a text is no value of the type that it was
 // cast to: malformed, or out of the type's range.
 func NoSuchValue(err error) bool {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,8 +88,17 @@ func (c *checker) add(level Level, code, hint, format string, args ...any) {
 	c.findings = append(c.findings, Finding{Code: code, Level: level, Source: c.Source.Nickname, Text: fmt.Sprintf(format, args...), Hint: hint})
 }
 
-// trouble makes a finding of an error.
+// trouble makes a finding of an error. What keeps the export from being read at all is found by each
+// look at it, and told once.
 func (c *checker) trouble(code string, err error) {
+	for cause, name := range map[error]string{source.ErrRowSecurity: "export_row_security", source.ErrFunctionPath: "export_search_path"} {
+		if errors.Is(err, cause) {
+			code = name
+			if slices.ContainsFunc(c.findings, func(f Finding) bool { return f.Code == name }) {
+				return
+			}
+		}
+	}
 	c.add(LevelError, code, fault.HintOf(err), "%s", err)
 }
 
@@ -112,6 +122,10 @@ func Check(ctx context.Context, t Target) []Finding {
 			"the write key is that of source %s too: Segment takes the events of both for one source's", strings.Join(others, ", "))
 	}
 	c.urls()
+	if path := t.Source.Interactions.SearchPath; len(path) > 0 {
+		c.add(LevelWarning, "search_path_set", "ALTER FUNCTION ... SET search_path = ..., for the functions behind the export; then take interactions.search_path out of the config.",
+			"functions behind the export find names in %s: who may create objects there may change what is read", strings.Join(path, ", "))
+	}
 	c.export(ctx)
 	c.warehouse(ctx)
 	if !t.Offline {

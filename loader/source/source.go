@@ -33,6 +33,8 @@ type Config struct {
 	Spec Spec
 	// PageSize is the greatest number of rows of one SELECT.
 	PageSize int
+	// SearchPath is for functions behind the export that rely on the session's; none = pg_catalog alone.
+	SearchPath []string
 	// Timeout is how long the server may work on one statement; 0 =
 	// [StatementTimeout].
 	Timeout time.Duration
@@ -57,7 +59,7 @@ type Source struct {
 // [fault.Precondition] with its remedy.
 func Open(ctx context.Context, config Config) (*Source, error) {
 	config.Timeout = cmp.Or(config.Timeout, StatementTimeout)
-	reader, err := postgres.OpenReader(ctx, config.URL, postgres.Options{Name: "export", StatementTimeout: config.Timeout})
+	reader, err := postgres.OpenReader(ctx, config.URL, postgres.Options{Name: "export", StatementTimeout: config.Timeout, SearchPath: config.SearchPath})
 	if err != nil {
 		return nil, err
 	}
@@ -105,14 +107,14 @@ func (s *Source) read(ctx context.Context, doing string, fn func(ctx context.Con
 	return postgres.Retry(ctx, s.config.Timeout+postgres.ConnectTimeout, again, func(ctx context.Context) error {
 		err := s.reader.Read(ctx, func(db postgres.DB) error { return fn(ctx, db) })
 		if err != nil {
-			return s.explain(err, doing)
+			return s.advise(ctx, s.explain(err, doing))
 		}
 		return nil
 	})
 }
 
 // explain gives an error of the export's database its kind and remedy.
-func (s *Source) explain(err error, doing string) error {
+func (s *Source) explain(err error, doing string) *fault.Error {
 	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf("%s in %s", doing, s.config.Spec.Relation()), Err: err}
 	switch {
 	case postgres.Denied(err):
