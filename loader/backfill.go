@@ -19,7 +19,7 @@ import (
 // BackfillOptions says what to send.
 type BackfillOptions struct {
 	// From is inclusive, To exclusive; they bound occurred_at, or exported_at with
-	// ByExported. A nil To is now.
+	// ByExported. A nil To is now, by the export's clock.
 	From, To   *time.Time
 	ByExported bool
 	// Repair makes it a run of kind repair, which takes the run's lease for all of
@@ -129,6 +129,10 @@ type backfill struct {
 }
 
 func (b *backfill) do(s *session) error {
+	if b.opts.To == nil {
+		now, _ := s.export.Clock()
+		b.opts.To = &now
+	}
 	all := settledRange(b.opts.From, b.opts.To, b.opts.ByExported, s.run.State)
 	var err error
 	if b.summary.Pending, err = s.export.Beyond(s.hard, all); err != nil {

@@ -70,6 +70,23 @@ func TestBackfill_SendsWhatTheMirrorLacks(t *testing.T) {
 	}
 }
 
+// Without an end it goes up to now, by the export's clock.
+func TestBackfill_WithoutAnEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.plain(t)
+	w.exec(t, `insert into candu_interactions (id, kind, user_id, tutorial_id, occurred_at, exported_at) values
+		(1, 'view', 'u', 1, now() - interval '1 minute', now() - interval '1 minute'), (2, 'view', 'u', 1, now() + interval '1 hour', now() - interval '1 minute')`)
+	require.EqualValues(t, 2, w.run(t).Sent)
+	w.lose(t, "true")
+	src, opts := w.cfg.Sources[0], loader.BackfillOptions{From: day(1)}
+	preview, err := w.loader(t).PreviewBackfill(t.Context(), src, opts)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, preview.ToSend)
+	require.EqualValues(t, 1, w.backfill(t, opts).Sent)
+	require.Equal(t, "1", w.one(t, "select string_agg(loader_interaction_id, ',') from candu_test.screens"))
+}
+
 func TestBackfill_LeavesPendingRowsAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})

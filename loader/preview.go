@@ -85,6 +85,10 @@ func (l *Loader) PreviewRun(ctx context.Context, src *config.Source, opts RunOpt
 // PreviewBackfill reads and decides as Backfill does, and sends and writes nothing.
 func (l *Loader) PreviewBackfill(ctx context.Context, src *config.Source, opts BackfillOptions) (Preview, error) {
 	return l.preview(ctx, src, func(p *previewer) error {
+		if opts.To == nil {
+			now, _ := p.export.Clock()
+			opts.To = &now
+		}
 		r := settledRange(opts.From, opts.To, opts.ByExported, p.state)
 		var err error
 		if p.preview.Pending, err = p.export.Beyond(ctx, r); err != nil {

@@ -96,7 +96,7 @@ func (a *app) parseIntegrations(text string) (map[string]any, error) {
 	return object, nil
 }
 
-// parseRange reads --from and --to; either may be left out.
+// parseRange reads --from and --to; either may be left out, and is nil then.
 func (a *app) parseRange(from, to string, location *time.Location) (start, end *time.Time, err error) {
 	parse := func(flag, text string) (*time.Time, error) {
 		if text == "" {
@@ -114,10 +114,12 @@ func (a *app) parseRange(from, to string, location *time.Location) (start, end *
 	if end, err = parse("--to", to); err != nil {
 		return nil, nil, err
 	}
-	if end == nil {
-		end = new(time.Now())
+	// What now is, the export's clock says; this machine's may be off.
+	last := time.Now().AddDate(0, 0, 1)
+	if end != nil {
+		last = *end
 	}
-	if start != nil && !start.Before(*end) {
+	if start != nil && !start.Before(last) {
 		return nil, nil, a.usage("the range is empty: --from %s is not before %s", from, cmp.Or(to, "now"))
 	}
 	return start, end, nil

@@ -80,7 +80,7 @@ func (a *app) serveOnce(ctx context.Context, cfg *config.Config) error {
 		}
 		if r.Summary == nil {
 			if r.Err == nil && !a.json {
-				a.printf("%s: nothing is due; the next slot is %s\n", r.Source.Nickname, r.Source.Schedule.Next(time.Now()).Format(time.RFC3339))
+				a.printf("%s: nothing is due; the next slot is %s\n", r.Source.Nickname, r.Next.Format(time.RFC3339))
 			}
 			continue
 		}

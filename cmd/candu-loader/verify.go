@@ -62,9 +62,6 @@ func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, 
 	if err != nil {
 		return proof.Report{Source: src.Nickname}, err
 	}
-	if to == "" {
-		end = nil
-	}
 	report, err := a.verifyOrRepair(ctx, l, src, loader.VerifyOptions{From: start, To: end}, repair)
 	if err != nil {
 		return report, err

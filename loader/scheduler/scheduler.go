@@ -78,7 +78,9 @@ type Result struct {
 	Source *config.Source
 	// Summary is nil if nothing was due.
 	Summary *loader.Summary
-	Err     error
+	// Next is the next slot by the warehouse's clock, zero if that is not known.
+	Next time.Time
+	Err  error
 }
 
 // Once runs what is due, the sources side by side, and returns when that is done, with
@@ -94,6 +96,9 @@ func (s *Scheduler) Once(ctx context.Context) []Result {
 			w.once = true
 			summary, err := w.onceThrough(ctx)
 			results[i] = Result{Source: src, Summary: summary, Err: err}
+			if !w.now.IsZero() {
+				results[i].Next = src.Schedule.Next(w.now)
+			}
 		})
 	}
 	wg.Wait()

@@ -45,6 +45,8 @@ type worker struct {
 	since time.Time
 	// passed is the last of its slots that is known to be recorded, by whomever.
 	passed time.Time
+	// now is the warehouse's clock at the last look.
+	now time.Time
 	// other is the schedule of another machine that was told of.
 	other string
 	// job is under way, or nil.
@@ -122,6 +124,7 @@ func (w *worker) tick(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	w.now = view.Now
 	// The schema may be another one than at the last look, and the clock may have been put back.
 	if !w.begun || view.Schedule == nil || view.Since == nil || view.Since.After(view.Now) {
 		if view, err = w.begin(ctx, looking, book, view); err != nil {

@@ -36,7 +36,7 @@ type counter func(ctx context.Context, from, to time.Time) ([]ledger.Day, error)
 // get returns the days as they were counted last, none if they never were, and when that was if
 // more came since.
 func (d *days) get(ctx context.Context, s *status.Source, count counter) ([]ledger.Day, *time.Time) {
-	today := time.Now().UTC().Truncate(24 * time.Hour)
+	today := s.At.UTC().Truncate(24 * time.Hour)
 	of, more := changes(s, today)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -12,6 +12,9 @@ import (
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
+// today is by the warehouse's clock, which is not this machine's.
+var today = time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+
 // mirror answers with views of today, or fails, and counts how often it is asked.
 type mirror struct {
 	views int64
@@ -21,7 +24,7 @@ type mirror struct {
 
 func (m *mirror) count(context.Context, time.Time, time.Time) ([]ledger.Day, error) {
 	m.asked++
-	return []ledger.Day{{Date: time.Now().UTC().Format(time.DateOnly), Views: m.views}}, m.err
+	return []ledger.Day{{Date: today.Format(time.DateOnly), Views: m.views}}, m.err
 }
 
 // shown returns today's views, -1 if nothing is counted yet, when all that is due was counted.
@@ -56,7 +59,7 @@ func TestDays(t *testing.T) {
 	t.Parallel()
 	var d days
 	m := &mirror{err: errors.New("away")}
-	s := &status.Source{}
+	s := &status.Source{At: today}
 	expect := func(views int64, fresh bool, why string) {
 		t.Helper()
 		got, asOf := shown(t, &d, s, m)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/human"
@@ -39,7 +40,7 @@ func (x *explainer) selectRow() {
 			human.Exact(*x.State.NamespaceSince)
 	case s.StartAt != nil && exported.Before(*s.StartAt):
 		s.Why = "it was exported before start_at " + human.Exact(*s.StartAt)
-	case first && x.Source.StartAt.Now && exported.Before(x.out.At):
+	case first && x.Source.StartAt.Now && exported.Before(x.exportsNow()):
 		s.Why = "start_at is now, and it was exported before the first run"
 	case first:
 		s.NextRunReadsIt, s.Why = true, "no run has read anything yet"
@@ -58,6 +59,12 @@ func (x *explainer) inherited() bool {
 	at, id := x.State.NamespaceSince, x.State.NamespaceSinceID
 	exported := x.row.ExportedAt
 	return at != nil && (exported.Before(*at) || exported.Equal(*at) && id != nil && !idLess(*id, x.row.ID))
+}
+
+// exportsNow is the export's clock, by which a start of now is told.
+func (x *explainer) exportsNow() time.Time {
+	now, _ := x.Export.Clock()
+	return now
 }
 
 // idLess orders ids as the export does if they are numbers; of texts the database's
