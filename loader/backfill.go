@@ -149,7 +149,7 @@ func (b *backfill) do(s *session) error {
 		_, err := b.send(s, all)
 		return err
 	}
-	border, err := s.run.Border(s.hard, s.src.Lookback)
+	border, err := s.run.Border(s.hard, lookback(s.src, s.export.Table(), s.run.State.WatermarkAt))
 	if err != nil {
 		return err
 	}

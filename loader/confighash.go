@@ -9,6 +9,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/source"
 )
 
 // ConfigHash tells configurations of a source from one another: of what decides which rows are
@@ -26,6 +27,9 @@ func ConfigHash(src *config.Source) string {
 	}
 	if path := src.Interactions.SearchPath; len(path) > 0 {
 		facts["search_path"] = path // Else the hash is what it was before there was the key.
+	}
+	if zone := src.Interactions.Zone; zone != source.DefaultZone {
+		facts["interactions_timezone"] = zone
 	}
 	text, err := json.Marshal(facts)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -33,19 +34,41 @@ func exportLoaded(ctx context.Context, book *ledger.Ledger, state ledger.State, 
 
 func exportNow(ctx context.Context, export *source.Source) (ledger.Export, error) {
 	id, err := export.Identity(ctx)
-	return ledger.Export{Place: ledger.Place{System: id.System, Database: id.Database}, Relation: id.Relation}, err
+	return ledger.Export{Place: ledger.Place{System: id.System, Database: id.Database}, Relation: id.Relation, Zone: export.Table().UsedZone()}, err
 }
 
 // confirmExport refuses an export that the watermark is not about: the rows of it that lie before
 // the watermark would never be read.
 func confirmExport(ctx context.Context, src *config.Source, book *ledger.Ledger, state ledger.State, export *source.Source) (ledger.Export, error) {
 	now, same, err := exportLoaded(ctx, book, state, export)
+	if err == nil {
+		err = confirmZone(book, state, now)
+	}
 	if err != nil || same {
 		return now, err
 	}
 	return now, fault.New(fault.Precondition, "reading %s: what was loaded up to the watermark came from %s, and its rows are not in this one", now, state.Export).
 		WithHint("Look at interactions.url and interactions.table. If it is another export on purpose: candu-loader run %s --new-export   "+
 			"reads it from where the first run began, and passes over what the mirror has.", human.Quote(src.Nickname))
+}
+
+// confirmZone refuses another zone for times without one: with it each event would be sent again, under a
+// new id.
+func confirmZone(book *ledger.Ledger, state ledger.State, now ledger.Export) error {
+	loaded := state.Export.Zone
+	if loaded == "" && state.WatermarkAt != nil {
+		loaded = source.DefaultZone // Older versions knew no other.
+	}
+	if now.Zone == "" || loaded == "" || now.Zone == loaded {
+		return nil
+	}
+	return fault.New(fault.Config, "interactions.timezone %q differs from the one that schema %q was loaded with, %q", now.Zone, book.Schema(), loaded).
+		WithHint("With another zone every event would be sent again under a new id. Write `interactions: {timezone: %s}` under the source.", loaded)
+}
+
+// lookback is how far before a watermark a run begins.
+func lookback(src *config.Source, table *source.Table, watermark *time.Time) time.Duration {
+	return src.Lookback + table.ClockChange(watermark)
 }
 
 // sameRows reports whether an export holds what was loaded: the row at the watermark, or, where

@@ -103,7 +103,7 @@ func (l *Loader) sourceFor(ctx context.Context, src *config.Source, timeout time
 		URL: src.Interactions.URL, Timeout: timeout, PageSize: src.PageSize, SearchPath: src.Interactions.SearchPath, Log: l.log.With("source", src.Nickname),
 		Spec: source.Spec{
 			Schema: src.Interactions.Table.Schema, Table: src.Interactions.Table.Name,
-			Columns: src.Interactions.Columns, ByEventName: src.Interactions.Kinds.ByEventName,
+			Columns: src.Interactions.Columns, ByEventName: src.Interactions.Kinds.ByEventName, Zone: string(src.Interactions.Zone),
 		},
 	})
 }

@@ -66,7 +66,7 @@ func (l *Loader) PreviewRun(ctx context.Context, src *config.Source, opts RunOpt
 			p.state.StartAt, p.state.WatermarkAt = at, at
 		}
 		c := pages.Config{
-			Export: p.export, Answers: p.answers, State: p.state, Lookback: src.Lookback,
+			Export: p.export, Answers: p.answers, State: p.state, Lookback: lookback(src, p.export.Table(), p.state.WatermarkAt),
 			Log: l.log.With("source", src.Nickname),
 		}
 		rows, _, err := passedOver(ctx, src, p.state, p.export)

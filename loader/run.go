@@ -140,7 +140,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 
 func (s *session) incremental(estimate bool) pages.Config {
 	return pages.Config{
-		Export: s.export, Answers: s.run.Answers(), State: s.run.State, Lookback: s.src.Lookback,
+		Export: s.export, Answers: s.run.Answers(), State: s.run.State, Lookback: lookback(s.src, s.export.Table(), s.run.State.WatermarkAt),
 		Measure: s.run.Measure, Estimate: estimate, Again: s.again, Log: s.log,
 	}
 }
@@ -168,7 +168,8 @@ func beginning(src *config.Source, export *source.Source) (*ledger.Beginning, er
 	if err := src.StartAt.Check(clock); err != nil {
 		return nil, err
 	}
-	b := &ledger.Beginning{StartNow: src.StartAt.Now, Lookback: src.Lookback, ExportClock: clock, At: at}
+	b := &ledger.Beginning{StartNow: src.StartAt.Now, ExportClock: clock, At: at}
+	b.Lookback = func(watermark *time.Time) time.Duration { return lookback(src, export.Table(), watermark) }
 	switch {
 	case src.StartAt.Now:
 		b.StartAt = &clock

@@ -5,7 +5,7 @@ alter table loader_rejects add constraint loader_rejects_reason_check check (rea
     'missing_identity', 'unknown_kind', 'missing_tutorial_id', 'invalid_tutorial_id', 'invalid_portal_id',
     'missing_event_name', 'invalid_timestamp', 'event_too_large', 'refused_by_segment'));
 alter table loader_state
-    drop column export_system, drop column export_database, drop column export_relation,
+    drop column export_system, drop column export_database, drop column export_relation, drop column export_zone,
     drop column place_system, drop column place_database, drop column namespace_since, drop column namespace_since_id, drop column original_namespaces,
     drop column write_key_hash, drop column write_key_asked_at, drop column write_key_known,
     drop column unrecorded_at, drop column unrecorded_id,

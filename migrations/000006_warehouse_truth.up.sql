@@ -18,6 +18,7 @@ alter table loader_state
     add column export_system text,
     add column export_database text,
     add column export_relation text,
+    add column export_zone text,
     add column place_system text,
     add column place_database text,
     add column namespace_since timestamptz,
@@ -56,6 +57,7 @@ comment on column loader_leases.wanted_at is 'When it last said so.';
 comment on column loader_state.export_system is 'System identifier of the server that holds the export. NULL = not known yet.';
 comment on column loader_state.export_database is 'The export''s database.';
 comment on column loader_state.export_relation is 'The export''s table or view, with its schema.';
+comment on column loader_state.export_zone is 'The zone by which its times without a zone are read, of which messageIds are made. NULL = it has none.';
 comment on column loader_state.place_system is 'System identifier of the server that this schema is on. A copy elsewhere would send under the same ids.';
 comment on column loader_state.place_database is 'The database that this schema is in.';
 comment on column loader_state.namespace_since is 'The watermark as this schema, a copy of another one, got a namespace of its own, or less if the export''s clock was put back since. What the export has up to there is the other one''s to send. NULL = there is no such place.';

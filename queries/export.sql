@@ -199,6 +199,18 @@ select
     pg_is_in_recovery() as is_replica,
     coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false)::boolean as encrypted;
 
+-- name: ExportZones :one
+-- The zone that the server was set up with, as far as it tells (a session's own, ours too, hides it), that of
+-- sessions of this database and its roles where it is another one, and ours.
+select
+    current_setting('log_timezone')::text as server,
+    coalesce((
+        select string_agg(distinct split_part(c, '=', 2), ', ')
+        from pg_db_role_setting d cross join unnest(d.setconfig) as c
+        where d.setdatabase in (0, (select b.oid from pg_database b where b.datname = current_database())) and c ilike 'timezone=%'
+    ), '')::text as others,
+    current_setting('TimeZone')::text as session;
+
 -- name: ExportLabels :many
 -- The labels of an enum in their order; none if the type is no enum.
 select enumlabel::text as label from pg_enum where enumtypid = (@type_oid::bigint)::oid order by enumsortorder;

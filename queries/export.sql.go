@@ -426,3 +426,29 @@ func (q *Queries) ExportView(ctx context.Context, db DBTX, relation string) (str
 	err := row.Scan(&text)
 	return text, err
 }
+
+const exportZones = `-- name: ExportZones :one
+select
+    current_setting('log_timezone')::text as server,
+    coalesce((
+        select string_agg(distinct split_part(c, '=', 2), ', ')
+        from pg_db_role_setting d cross join unnest(d.setconfig) as c
+        where d.setdatabase in (0, (select b.oid from pg_database b where b.datname = current_database())) and c ilike 'timezone=%'
+    ), '')::text as others,
+    current_setting('TimeZone')::text as session
+`
+
+type ExportZonesRow struct {
+	Server  string
+	Others  string
+	Session string
+}
+
+// The zone that the server was set up with, as far as it tells (a session's own, ours too, hides it), that of
+// sessions of this database and its roles where it is another one, and ours.
+func (q *Queries) ExportZones(ctx context.Context, db DBTX) (ExportZonesRow, error) {
+	row := db.QueryRow(ctx, exportZones)
+	var i ExportZonesRow
+	err := row.Scan(&i.Server, &i.Others, &i.Session)
+	return i, err
+}

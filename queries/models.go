@@ -183,6 +183,8 @@ type LoaderState struct {
 	ExportDatabase *string
 	// The export's table or view, with its schema.
 	ExportRelation *string
+	// The zone by which its times without a zone are read, of which messageIds are made. NULL = it has none.
+	ExportZone *string
 	// System identifier of the server that this schema is on. A copy elsewhere would send under the same ids.
 	PlaceSystem *string
 	// The database that this schema is in.

@@ -82,7 +82,8 @@ select holder from loader_leases where expires_at > clock_timestamp() order by n
 -- Which export the watermark is about. 0 rows: somebody else has taken over.
 update loader_state
 set export_system = coalesce(sqlc.narg(system)::text, case when export_database = @database::text then export_system end),
-    export_database = @database::text, export_relation = @relation::text, updated_at = clock_timestamp()
+    export_database = @database::text, export_relation = @relation::text,
+    export_zone = coalesce(sqlc.narg(zone)::text, export_zone), updated_at = clock_timestamp()
 where exists (select from loader_leases l where l.holder = @holder::text and l.expires_at > clock_timestamp());
 
 -- name: ExportReset :exec
@@ -92,7 +93,7 @@ update loader_state
 set watermark_at = start_at, watermark_id = null, complete_until = null, held_back_by = null,
     namespace_since = null, namespace_since_id = null, unrecorded_at = null, unrecorded_id = null,
     export_system = sqlc.narg(system)::text, export_database = @database::text, export_relation = @relation::text,
-    updated_at = clock_timestamp();
+    export_zone = sqlc.narg(zone)::text, updated_at = clock_timestamp();
 
 -- name: StartSet :exec
 -- The first run began elsewhere, as far as anybody is concerned: NULL = the beginning. Where that lies

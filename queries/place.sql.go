@@ -77,33 +77,41 @@ update loader_state
 set watermark_at = start_at, watermark_id = null, complete_until = null, held_back_by = null,
     namespace_since = null, namespace_since_id = null, unrecorded_at = null, unrecorded_id = null,
     export_system = $1::text, export_database = $2::text, export_relation = $3::text,
-    updated_at = clock_timestamp()
+    export_zone = $4::text, updated_at = clock_timestamp()
 `
 
 type ExportResetParams struct {
 	System   *string
 	Database string
 	Relation string
+	Zone     *string
 }
 
 // Another export: reading begins where the first run began, for its rows may lie anywhere. What the
 // mirror has is found delivered. Of a copy, what the original has sent of this export is in the mirror.
 func (q *Queries) ExportReset(ctx context.Context, db DBTX, arg ExportResetParams) error {
-	_, err := db.Exec(ctx, exportReset, arg.System, arg.Database, arg.Relation)
+	_, err := db.Exec(ctx, exportReset,
+		arg.System,
+		arg.Database,
+		arg.Relation,
+		arg.Zone,
+	)
 	return err
 }
 
 const exportSet = `-- name: ExportSet :execrows
 update loader_state
 set export_system = coalesce($1::text, case when export_database = $2::text then export_system end),
-    export_database = $2::text, export_relation = $3::text, updated_at = clock_timestamp()
-where exists (select from loader_leases l where l.holder = $4::text and l.expires_at > clock_timestamp())
+    export_database = $2::text, export_relation = $3::text,
+    export_zone = coalesce($4::text, export_zone), updated_at = clock_timestamp()
+where exists (select from loader_leases l where l.holder = $5::text and l.expires_at > clock_timestamp())
 `
 
 type ExportSetParams struct {
 	System   *string
 	Database string
 	Relation string
+	Zone     *string
 	Holder   string
 }
 
@@ -113,6 +121,7 @@ func (q *Queries) ExportSet(ctx context.Context, db DBTX, arg ExportSetParams) (
 		arg.System,
 		arg.Database,
 		arg.Relation,
+		arg.Zone,
 		arg.Holder,
 	)
 	if err != nil {

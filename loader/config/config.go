@@ -96,7 +96,12 @@ type Interactions struct {
 	Kinds   Kinds             `yaml:"kinds"`
 	// SearchPath is for functions behind the export that rely on the session's.
 	SearchPath []string `yaml:"search_path"`
+	// Zone is that of times without one.
+	Zone Zone `yaml:"timezone" default:"UTC"`
 }
+
+// Zone is the name of a time zone, as the tz database has it.
+type Zone string
 
 // Table is a relation's name, unquoted.
 type Table struct{ Schema, Name string }

@@ -49,6 +49,8 @@ func (d *decoder) set(f field, text string) error {
 		return unlessEmpty(to, text, ParseMaxRejected)
 	case *Kinds:
 		return unlessEmpty(to, text, parseKinds)
+	case *Zone:
+		return unlessEmpty(to, text, parseZone)
 	case *Table:
 		return unlessEmpty(to, text, parseTable)
 	}
@@ -112,6 +114,15 @@ func parseLocation(text string) (*time.Location, error) {
 		return nil, invalid("Write a name of the tz database, for example Europe/Berlin or UTC.", "unknown time zone %q", text)
 	}
 	return location, nil
+}
+
+// parseZone takes what Postgres knows too, which Local is not.
+func parseZone(text string) (Zone, error) {
+	location, err := parseLocation(text)
+	if err == nil && location == time.Local {
+		return "", invalid("Write a name of the tz database, for example Europe/Berlin or UTC.", "time zone %q is another one on each machine", text)
+	}
+	return Zone(text), err
 }
 
 func (d *decoder) parseSchedule(text string) (*schedule.Schedule, error) {

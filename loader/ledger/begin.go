@@ -18,7 +18,8 @@ type Beginning struct {
 	StartAt *time.Time
 	// StartNow says that it is a start of now, by the export's clock.
 	StartNow bool
-	Lookback time.Duration
+	// Lookback is how far before a watermark a run begins.
+	Lookback func(watermark *time.Time) time.Duration
 	// ExportClock was read from the export At this process's time.
 	ExportClock, At time.Time
 }
@@ -49,7 +50,7 @@ func (r *Run) begin(ctx context.Context, tx pgx.Tx, b *Beginning) error {
 	}
 	row, err := r.ledger.q.RunBegin(ctx, tx, queries.RunBeginParams{
 		ID: r.ID, Leases: r.leases, Holder: r.holder, Ttl: leaseTTL(), Behind: r.behindParam(),
-		StartAt: b.StartAt, StartNow: b.StartNow, Lookback: interval(b.Lookback),
+		StartAt: b.StartAt, StartNow: b.StartNow, Lookback: interval(b.Lookback(r.State.WatermarkAt)),
 	})
 	if err != nil {
 		return err

@@ -15,6 +15,8 @@ type Export struct {
 
 	// Relation is its quoted name, with its schema's.
 	Relation string
+	// Zone is that of its times without one, "" if it has none, or it is not known.
+	Zone string
 }
 
 func (e Export) String() string { return e.Relation + " of " + e.Place.String() }
@@ -26,13 +28,13 @@ func (e Export) Differs(stored Export) bool {
 
 // adds reports whether there is something in it that was not stored.
 func (e Export) adds(stored Export) bool {
-	return e.Relation != stored.Relation || e.Database != stored.Database || e.System != "" && e.System != stored.System
+	return e.Relation != stored.Relation || e.Database != stored.Database || e.System != "" && e.System != stored.System || e.Zone != "" && e.Zone != stored.Zone
 }
 
 func exportOf(s queries.LoaderState) Export {
 	return Export{
 		Place:    Place{System: orEmpty(s.ExportSystem), Database: orEmpty(s.ExportDatabase)},
-		Relation: orEmpty(s.ExportRelation),
+		Relation: orEmpty(s.ExportRelation), Zone: orEmpty(s.ExportZone),
 	}
 }
 
@@ -42,7 +44,7 @@ func (r *Run) SetExport(ctx context.Context, e Export) error {
 		return nil
 	}
 	rows, err := ask(ctx, r.ledger.writing(), "storing the export's identity", r.ledger.q.ExportSet, queries.ExportSetParams{
-		System: orNil(e.System), Database: e.Database, Relation: e.Relation, Holder: r.holder,
+		System: orNil(e.System), Database: e.Database, Relation: e.Relation, Zone: orNil(e.Zone), Holder: r.holder,
 	})
 	if err == nil && rows == 0 {
 		err = r.lost(ctx)
@@ -60,7 +62,7 @@ func (l *Ledger) ResetExport(ctx context.Context, e Export) error {
 		if err := l.q.CommitDurably(ctx, tx); err != nil {
 			return err
 		}
-		return l.q.ExportReset(ctx, tx, queries.ExportResetParams{System: orNil(e.System), Database: e.Database, Relation: e.Relation})
+		return l.q.ExportReset(ctx, tx, queries.ExportResetParams{System: orNil(e.System), Database: e.Database, Relation: e.Relation, Zone: orNil(e.Zone)})
 	})
 }
 

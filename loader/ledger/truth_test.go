@@ -173,7 +173,7 @@ func (b *testBundle) begins(t *testing.T, behind time.Duration, change func(*Beg
 	t.Helper()
 	var clock time.Time
 	require.NoError(t, b.db.QueryRow(t.Context(), "select clock_timestamp()").Scan(&clock))
-	begin := &Beginning{ExportClock: clock.Add(-behind), At: time.Now(), Lookback: 15 * time.Minute}
+	begin := &Beginning{ExportClock: clock.Add(-behind), At: time.Now(), Lookback: func(*time.Time) time.Duration { return 15 * time.Minute }}
 	if change != nil {
 		change(begin)
 	}

@@ -24,9 +24,7 @@ func (c *checker) export(ctx context.Context) {
 	}
 	table := export.Table()
 	c.add(LevelInfo, "export_readable", "", "table %s can be read, id is %s", table.Relation(), table.IDType())
-	for _, f := range table.Findings() {
-		c.add(LevelWarning, f.Code, f.Hint, "%s", f.Text)
-	}
+	c.zones(ctx, export)
 	if !table.HasKind {
 		c.add(LevelInfo, "kinds_by_event_name", "", "kinds: by_event_name: rows without an event name are views, all others interactions")
 	}
@@ -39,6 +37,22 @@ func (c *checker) export(ctx context.Context) {
 	c.lateCommits(ctx, export)
 	c.ids(ctx, export)
 	c.sample(ctx, export)
+}
+
+// zones warns of times without a zone, which mean what nobody can see in them.
+func (c *checker) zones(ctx context.Context, export *source.Source) {
+	findings := export.Table().Findings()
+	if len(findings) == 0 {
+		return
+	}
+	zones, err := export.Zones(ctx)
+	if err != nil {
+		c.trouble("timezone_unknown", err)
+		return
+	}
+	for _, f := range findings {
+		c.add(LevelWarning, f.Code, f.Hint, "%s; %s", f.Text, zones)
+	}
 }
 
 // order looks for the index that pages are read with, and for rows that no page

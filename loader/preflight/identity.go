@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 )
 
@@ -35,6 +36,8 @@ func (c *checker) identity(ctx context.Context, book *ledger.Ledger, state ledge
 		return err
 	}
 	switch gone, remedy, err := c.SameExport(ctx); {
+	case fault.Is(err, fault.Config):
+		c.trouble("timezone_differs", err)
 	case err != nil:
 		c.trouble("export_other", err)
 	case gone != "":

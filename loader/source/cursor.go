@@ -52,16 +52,13 @@ var (
 )
 
 // timestamp is a time as an argument of a statement.
-func timestamp(at time.Time, zoned bool) any {
-	v := pgtype.Timestamp{Time: at.UTC(), Valid: true}
+func timestamp(at time.Time) pgtype.Timestamptz {
+	v := pgtype.Timestamptz{Time: at.UTC(), Valid: true}
 	switch {
 	case !at.Before(positiveInfinity):
 		v.InfinityModifier = pgtype.Infinity
 	case !at.After(negativeInfinity):
 		v.InfinityModifier = pgtype.NegativeInfinity
-	}
-	if zoned {
-		return pgtype.Timestamptz(v)
 	}
 	return v
 }

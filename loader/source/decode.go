@@ -67,11 +67,6 @@ func (m *moment) ScanTimestamptz(v pgtype.Timestamptz) error {
 	return nil
 }
 
-// ScanTimestamp implements [pgtype.TimestampScanner]; a time without a zone is UTC.
-func (m *moment) ScanTimestamp(v pgtype.Timestamp) error {
-	return m.ScanTimestamptz(pgtype.Timestamptz(v))
-}
-
 // object returns a row as JSON by canonical names, for the ledger of rejects.
 func (t *Table) object(in *event.Interaction, nulls uint16) ([]byte, error) {
 	texts := [numColumns]string{

@@ -34,23 +34,18 @@ type Fingerprint struct {
 // onDay is an expression of rows whose occurred_at is a day that Segment takes, NULL
 // for others.
 func (t *Table) onDay(expression string) string {
-	at := t.sanitized(colOccurredAt)
+	at := t.at(colOccurredAt)
 	return "case when " + at + " >= '1970-01-01' and " + at + " < '10000-01-01' then " + expression + " end"
 }
 
 // microsExpression is occurred_at in microseconds since 1970, as text.
 func (t *Table) microsExpression() string {
-	return t.onDay("(date_part('epoch', " + t.sanitized(colOccurredAt) + ") * 1000000)::bigint::text")
+	return t.onDay("(date_part('epoch', " + t.at(colOccurredAt) + ") * 1000000)::bigint::text")
 }
 
 // dayExpression is the day of occurred_at, NULL where there is none.
 func (t *Table) dayExpression() string {
-	at := t.sanitized(colOccurredAt)
-	day := at + "::date"
-	if t.Columns[colOccurredAt].zoned() {
-		day = "(" + at + " at time zone 'UTC')::date"
-	}
-	return t.onDay(day)
+	return t.onDay("(" + t.at(colOccurredAt) + " at time zone 'UTC')::date")
 }
 
 // kindExpression is the row's kind by the configured spellings.
@@ -99,11 +94,7 @@ func (t *Table) dayRowsSelect(r Range, kinds Kinds, after string, limit int) (st
 		c.add(id + " collate \"C\" > " + c.arg(after))
 	}
 	kind := t.kindExpression(c, kinds)
-	at := t.sanitized(colOccurredAt)
-	if !t.Columns[colOccurredAt].zoned() {
-		at += " at time zone 'UTC'"
-	}
-	return "select " + id + ", " + kind + ", " + at + "\nfrom " + t.Relation() + c.where() +
+	return "select " + id + ", " + kind + ", " + t.at(colOccurredAt) + "\nfrom " + t.Relation() + c.where() +
 		"\norder by " + id + " collate \"C\"\nlimit " + c.arg(limit), c.args
 }
 

@@ -74,7 +74,7 @@ func (t *Table) rawList(n int) string {
 		case !t.has(i):
 			list[i] = "null::text"
 		case i == colExportedAt || i == colOccurredAt:
-			list[i] = t.sanitized(i)
+			list[i] = t.read(i)
 		default:
 			list[i] = "encode(convert_to(" + t.sanitized(i) + "::text, 'SQL_ASCII'), 'hex')"
 		}

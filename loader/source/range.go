@@ -117,11 +117,12 @@ type RangeReader struct {
 // occurred_at where an index serves that, else by the index on exported_at, passing
 // over the rows outside; missing is then the statement that makes the index, else "".
 func (s *Source) Range(ctx context.Context, r Range) (reader *RangeReader, missing string, err error) {
-	if !r.ByExported {
+	if t := s.table; !r.ByExported {
 		if missing, err = s.missingIndex(ctx, colOccurredAt); err != nil {
 			return nil, "", err
 		}
-		r.byOccurred = missing == ""
+		// In its order there are places twice, or none, where a clock change repeats or skips an hour.
+		r.byOccurred = missing == "" && (t.Columns[colOccurredAt].zoned() || t.zone() == utc)
 	}
 	return &RangeReader{source: s, rng: r}, missing, nil
 }

@@ -46,7 +46,7 @@ func (t *Table) onTable(format string, args ...any) string {
 
 // NullStatement returns the statement that gives rows without exported_at one.
 func (t *Table) NullStatement() string {
-	return t.onTable("UPDATE %s SET %[2]s = now() WHERE %[2]s IS NULL;", t.sanitized(colExportedAt))
+	return t.onTable("UPDATE %s SET %[2]s = %[3]s WHERE %[2]s IS NULL;", t.sanitized(colExportedAt), t.local(colExportedAt, "now()"))
 }
 
 // UniqueStatement returns what keeps ids unique.

@@ -28,19 +28,6 @@ func (c *conditions) add(text string) { c.texts = append(c.texts, text) }
 
 func (c *conditions) where() string { return "\nwhere " + strings.Join(c.texts, "\n  and ") }
 
-// timeArg adds a time as an argument of a column's type.
-func (t *Table) timeArg(c *conditions, column int, at time.Time) string {
-	if t.Columns[column].zoned() {
-		return c.arg(timestamp(at, true)) + "::timestamptz"
-	}
-	return c.arg(timestamp(at, false)) + "::timestamp"
-}
-
-// moment compares a time column with a moment.
-func (t *Table) moment(c *conditions, column int, operator string, at time.Time) {
-	c.add(t.sanitized(column) + " " + operator + " " + t.timeArg(c, column, at))
-}
-
 // place compares a row's place in the order of a time column and id with a cursor. The
 // comparison is of whole rows and typed, so ties are safe and Postgres can use an index on
 // both.
@@ -123,7 +110,7 @@ func (t *Table) unreadable() *conditions {
 
 // future are the rows ahead of the server's clock.
 func (t *Table) future() *conditions {
-	return &conditions{texts: []string{t.sanitized(colExportedAt) + " > clock_timestamp()"}}
+	return &conditions{texts: []string{t.sanitized(colExportedAt) + " > " + t.local(colExportedAt, "clock_timestamp()")}}
 }
 
 // explainSelect asks the planner how many rows there are.
@@ -150,7 +137,7 @@ func (t *Table) columnList(n int) string {
 		case !t.has(i):
 			list[i] = "null::text"
 		case i < numKeys:
-			list[i] = t.sanitized(i)
+			list[i] = t.read(i)
 		default:
 			list[i] = t.sanitized(i) + "::text"
 		}

@@ -119,6 +119,9 @@ func (s *Source) explain(err error, doing string) *fault.Error {
 	switch {
 	case postgres.Denied(err):
 		return e.WithHint("%s", grantHint(s.config.Spec, s.reader.Role()))
+	case postgres.Code(err) == skippedTime:
+		e.Kind = fault.Precondition
+		return e.WithHint("No clock of that zone ever shows such a time: is interactions.timezone the zone of whoever writes the rows?")
 	case postgres.Missing(err):
 		return e.WithHint("Check interactions.table in the config.")
 	}

@@ -47,6 +47,8 @@ type Spec struct {
 	// ByEventName leaves the column kind aside, if there is one: then a row without an event
 	// name is a view.
 	ByEventName bool
+	// Zone is that of times without one, as the tz database names it; "" = UTC.
+	Zone string
 }
 
 // Relation returns the quoted name of the relation.
@@ -190,8 +192,8 @@ func (t *Table) Findings() (findings []Finding) {
 		}
 		findings = append(findings, Finding{
 			Code: "timestamp_without_time_zone",
-			Text: fmt.Sprintf("column %q (%s) is of type timestamp without time zone; it is read as UTC", t.Columns[column].Name, Names[column]),
-			Hint: t.onTable("ALTER TABLE %s ALTER COLUMN %[2]s TYPE timestamptz USING %[2]s AT TIME ZONE 'UTC';", t.sanitized(column)),
+			Text: fmt.Sprintf("column %q (%s) is of type timestamp without time zone; it is read as of %s, by interactions.timezone", t.Columns[column].Name, Names[column], t.zone()),
+			Hint: t.onTable("ALTER TABLE %s ALTER COLUMN %[2]s TYPE timestamptz USING %[2]s AT TIME ZONE %[3]s;", t.sanitized(column), t.zoneText()),
 		})
 	}
 	return findings
