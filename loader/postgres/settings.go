@@ -27,9 +27,8 @@ type wishes struct {
 	// don't know, and what must not hold yet while the connection is being chosen.
 	later []setting
 	// mark arrives only where start-up parameters do; the others might hold by chance.
-	mark setting
-	// begin begins a transaction where a pooler stands in between.
-	begin string
+	mark     setting
+	readOnly bool
 }
 
 // pause is how long a transaction waits for its next statement, unless it says something else.
@@ -40,7 +39,8 @@ var outsideOnly = []string{"default_transaction_isolation", "default_transaction
 
 func wishesOf(opts Options) *wishes {
 	w := &wishes{
-		mark: setting{"candu_loader.connection", rand.Text()},
+		readOnly: opts.ReadOnly,
+		mark:     setting{"candu_loader.connection", rand.Text()},
 		asked: []setting{
 			// Definitions are compared as the server prints them, the path too.
 			{"quote_all_identifiers", "off"},
@@ -65,11 +65,9 @@ func wishesOf(opts Options) *wishes {
 			{"idle_session_timeout", "0"},              // 14
 			{checkInterval, keepalives[checkInterval]}, // 14
 		},
-		begin: "begin isolation level read committed read write",
 	}
 	if opts.ReadOnly {
 		w.later = append(w.later, setting{"default_transaction_read_only", "on"})
-		w.begin = "begin isolation level read committed read only"
 	}
 	return w
 }
@@ -94,6 +92,11 @@ func (w *wishes) connect(config *pgx.ConnConfig, connect func() error) error {
 		config.RuntimeParams[s.name] = s.value
 	}
 	err := connect()
+	if Code(err) == "22023" {
+		// Not every system can look whether a connection is still there while it works.
+		w.later = slices.DeleteFunc(w.later, func(s setting) bool { return s.name == checkInterval })
+		err = connect()
+	}
 	for range limits {
 		// It is so short that the connection ended before it was lifted; so the server knows it.
 		if name := limits[Code(err)]; name != "" {
@@ -123,7 +126,7 @@ func get(params map[string]string, name string) (value string, set bool) {
 // settle says whether what was asked for at start-up has arrived, by names and values ($1, $2), and if
 // it has, sets the rest of what the server knows ($3, $4). It may run with anybody's search_path, so
 // that no name in it is looked for there; unnest of several arrays is a part of the grammar.
-const settle = `select h.held, l.name, case when h.held then pg_catalog.set_config(l.name, l.value, false) end
+const settle = `select h.held, pg_catalog.pg_is_in_recovery(), l.name, case when h.held and l.name is not null then pg_catalog.set_config(l.name, l.value, false) end
 from (
 	select pg_catalog.bool_and(coalesce(
 		case when a.name operator(pg_catalog.=) 'datestyle' then pg_catalog.split_part(n.value, ',', 1) else n.value end
@@ -149,10 +152,10 @@ func (w *wishes) settle(ctx context.Context, conn *pgx.Conn) error {
 	names, values := columns(append(slices.Clone(w.asked), w.mark))
 	laterNames, laterValues := columns(later)
 	rows, _ := conn.Query(ctx, settle, pgx.QueryExecModeExec, names, values, laterNames, laterValues) // CollectRows returns its error.
-	held, known := false, []string(nil)
+	held, recovering, known := false, false, []string(nil)
 	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
 		var name, now *string
-		err := row.Scan(&held, &name, &now)
+		err := row.Scan(&held, &recovering, &name, &now)
 		if name != nil {
 			known = append(known, *name)
 		}
@@ -162,7 +165,13 @@ func (w *wishes) settle(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("reading the connection's settings back: %w", err)
 	}
 	if !held {
-		begin := w.begin
+		begin := "begin isolation level read committed"
+		switch {
+		case w.readOnly:
+			begin += " read only"
+		case !recovering: // There it would be an error, and what is asked is answered all the same.
+			begin += " read write"
+		}
 		for _, s := range append(slices.Clone(w.asked), later...) {
 			unknown := slices.Contains(w.later, s) && !slices.Contains(known, s.name)
 			if !unknown && !slices.Contains(outsideOnly, s.name) {
