@@ -30,6 +30,25 @@ type Loader struct {
 
 	mu        sync.Mutex
 	warehouse *pgxpool.Pool
+	// hasty is true if what passes is said at once, where nothing is under way.
+	hasty bool
+}
+
+// Hasty has the loader say at once that a database restarts, where a command waits for it: serve looks
+// again by itself. It returns the loader.
+func (l *Loader) Hasty() *Loader {
+	l.hasty = true
+	return l
+}
+
+// again tells of what is waited out; nil if nothing is.
+func (l *Loader) again() func(err error, wait time.Duration) {
+	if l.hasty {
+		return nil
+	}
+	return func(err error, wait time.Duration) {
+		l.log.Warn("retrying: a database did not answer", "error", err, "wait", wait)
+	}
 }
 
 // New returns a loader. It does not connect. Close it when done.
@@ -63,7 +82,7 @@ func (l *Loader) ledger(ctx context.Context, src *config.Source) (*ledger.Ledger
 	defer l.mu.Unlock()
 	if l.warehouse == nil {
 		pool, err := postgres.Open(ctx, l.config.Warehouse.URL, postgres.Options{
-			Name: "warehouse",
+			Name: "warehouse", Again: l.again(),
 			// Two record, one renews the lease, one asks what was delivered. Four sources load at
 			// once.
 			MaxConns: int32(max(6, 4*min(len(l.config.Sources), 6))),
@@ -82,6 +101,7 @@ func (l *Loader) migrated(ctx context.Context, src *config.Source) (*ledger.Ledg
 	if err != nil {
 		return nil, ledger.State{}, err
 	}
+	book = book.Patient(l.again())
 	state, err := book.State(ctx)
 	return book, state, err
 }
@@ -100,7 +120,7 @@ func (l *Loader) source(ctx context.Context, src *config.Source) (*source.Source
 // sourceFor is source with another time limit for each statement; 0 = the usual one.
 func (l *Loader) sourceFor(ctx context.Context, src *config.Source, timeout time.Duration) (*source.Source, error) {
 	return source.Open(ctx, source.Config{
-		URL: src.Interactions.URL, Timeout: timeout, PageSize: src.PageSize, SearchPath: src.Interactions.SearchPath, Log: l.log.With("source", src.Nickname),
+		URL: src.Interactions.URL, Timeout: timeout, Again: l.again(), PageSize: src.PageSize, SearchPath: src.Interactions.SearchPath, Log: l.log.With("source", src.Nickname),
 		Spec: source.Spec{
 			Schema: src.Interactions.Table.Schema, Table: src.Interactions.Table.Name,
 			Columns: src.Interactions.Columns, ByEventName: src.Interactions.Kinds.ByEventName, Zone: string(src.Interactions.Zone),
@@ -115,12 +135,26 @@ func (l *Loader) Migrate(ctx context.Context, src *config.Source, opts ledger.Mi
 			return ledger.Migration{Schema: src.Schema}, err
 		}
 	}
-	return ledger.Migrate(ctx, l.config.Warehouse.MigrateURL, l.identity(src), opts)
+	if l.hasty || opts.NewNamespace { // Once more it would be another one.
+		return ledger.Migrate(ctx, l.config.Warehouse.MigrateURL, l.identity(src), opts)
+	}
+	var done ledger.Migration
+	err := postgres.Retry(ctx, migrateTimeout, l.again(), func(ctx context.Context) (err error) {
+		done, err = ledger.Migrate(ctx, l.config.Warehouse.MigrateURL, l.identity(src), opts)
+		return err
+	})
+	return done, err
 }
 
 // MigrationPlan returns the SQL that Migrate would run.
 func (l *Loader) MigrationPlan(ctx context.Context, src *config.Source) (ledger.Migration, string, error) {
-	return ledger.Plan(ctx, l.config.Warehouse.MigrateURL, l.identity(src))
+	var plan ledger.Migration
+	var sql string
+	err := postgres.Retry(ctx, openTimeout, l.again(), func(ctx context.Context) (err error) {
+		plan, sql, err = ledger.Plan(ctx, l.config.Warehouse.MigrateURL, l.identity(src))
+		return err
+	})
+	return plan, sql, err
 }
 
 // rules returns what makes events of the source's rows, for the encoder to send.

@@ -47,6 +47,19 @@ type Ledger struct {
 	// write, locked of those that record pages, ask of those that look for delivered ids.
 	begin, record, locked, ask string
 	q                          *queries.Queries
+	// again is told what is waited out, nil if nothing is.
+	again func(err error, wait time.Duration)
+}
+
+// readLimit bounds one try to read.
+const readLimit = 30 * time.Minute
+
+// Patient is the ledger for those who read and don't try again themselves: what passes, a restart of the
+// server, is waited out, and again is told.
+func (l *Ledger) Patient(again func(err error, wait time.Duration)) *Ledger {
+	p := *l
+	p.again = again
+	return &p
 }
 
 // A loader that was stopped in the middle of a transaction must not hold up the one
@@ -89,7 +102,7 @@ func New(pool *pgxpool.Pool, id Identity) *Ledger {
 // lets them go.
 func (l *Ledger) writing() *Ledger {
 	w := *l
-	w.begin = l.record
+	w.begin, w.again = l.record, nil // Whether it may be repeated, those know who write.
 	return &w
 }
 
@@ -119,6 +132,14 @@ func (l *Ledger) Schema() string { return l.id.Schema }
 // names what was being done. Of a schema that is not there it has [ErrAbsent] as its cause, of
 // one of an older version [ErrNotMigrated]. fn must not keep tx.
 func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
+	if l.again == nil {
+		return l.once(ctx, doing, fn)
+	}
+	return postgres.Retry(ctx, readLimit, l.again, func(ctx context.Context) error { return l.once(ctx, doing, fn) })
+}
+
+// once is inTx without another try.
+func (l *Ledger) once(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
 	err := postgres.InTx(ctx, l.pool, l.begin, fn)
 	if err == nil {
 		return nil
@@ -267,7 +288,7 @@ func (l *Ledger) explain(err error, format string, args ...any) error {
 		return e.WithHint("The loader's role lacks a right in schema %s, or a trigger there refuses it: `candu-loader check` looks.",
 			pgx.Identifier{l.id.Schema}.Sanitize())
 	}
-	return fault.Wrap(postgres.KindOf(err), err, "%s", text)
+	return &fault.Error{Kind: postgres.KindOf(err), Text: text, Err: postgres.Detailed(err), Hint: postgres.Hint(err)}
 }
 
 // verify refuses a schema of another source, and a namespace that would give

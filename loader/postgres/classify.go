@@ -25,6 +25,8 @@ const (
 	serializationFailure  = "40001"
 	lockNotAvailable      = "55P03"
 	diskFull              = "53100"
+	protocolViolation     = "08P01"
+	tooManyConnections    = "53300"
 )
 
 // Code returns the SQLSTATE of err, "" if the server did not send it.
@@ -146,8 +148,10 @@ func kindOfCode(code string) fault.Kind {
 		return fault.Retryable
 	case insufficientPrivilege, undefinedTable, undefinedSchema, "42703", // undefined column
 		"28P01", "28000", "3D000", // password, no pg_hba entry, no such database
-		"25006",  // read-only: a standby, or a failover under way
-		diskFull: // what frees space is somebody, not time
+		protocolViolation, // statement pooling
+		"08001",           // A server behind the server, of which a foreign table is.
+		"25006",           // read-only: a standby, or a failover under way
+		diskFull:          // what frees space is somebody, not time
 		return fault.Precondition
 	}
 	switch code[:min(2, len(code))] {
@@ -172,6 +176,9 @@ func isNetwork(err error) bool {
 
 // connectHint is what to do about a server that cannot be used.
 func connectHint(err error) string {
+	if hint := Hint(err); hint != "" {
+		return hint
+	}
 	switch Code(err) {
 	case "28P01":
 		return "Check user and password in the URL; a password with special characters must be percent-encoded."
@@ -179,10 +186,10 @@ func connectHint(err error) string {
 		return "Add a line to pg_hba.conf that lets this user in from this host, or use sslmode=require."
 	case "3D000":
 		return "Check the database's name at the end of the URL."
-	case "53300":
-		return "The server has no connection left: raise max_connections or put PgBouncer in front."
-	case "08P01":
-		return "The pooler refuses a startup parameter: take `options` and `search_path` out of the URL."
+	case "42704", "22023", "55P02":
+		return "Take the parameter that the server names out of the URL."
+	case "57P01", "57P02", "57P03":
+		return "The server starts or shuts down: try again once it is up."
 	}
 	var dns *net.DNSError
 	switch {

@@ -38,6 +38,9 @@ type Options struct {
 	StatementTimeout time.Duration
 	// ReadOnly makes every transaction read-only.
 	ReadOnly bool
+	// Again has a server that restarts waited for, [RetryFor] at most, and is told of each try; nil = such
+	// a server is an error like any other.
+	Again func(err error, wait time.Duration)
 }
 
 // Open returns a pool and proves that the server answers. A server that does
@@ -64,7 +67,7 @@ func open(ctx context.Context, url secret.URL, opts Options) (pool *pgxpool.Pool
 	}
 	wishes := wishesOf(opts)
 	config.AfterConnect = wishes.settle
-	err = wishes.connect(config.ConnConfig, func() (err error) {
+	err = whileRestarting(ctx, config.ConnConfig, opts.Again, wishes, func() (err error) {
 		pool, err = pgxpool.NewWithConfig(ctx, config)
 		if err != nil {
 			return err

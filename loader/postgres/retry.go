@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
 )
@@ -48,5 +51,29 @@ func Retry(ctx context.Context, limit time.Duration, again func(err error, wait 
 	if last == nil || ctx.Err() != nil {
 		return fault.Wrap(fault.Interrupted, context.Cause(ctx), "interrupted")
 	}
+	return last
+}
+
+// whileRestarting connects, again and again while the server says that it starts or shuts down, and, once it
+// has said so, while it does not answer. One that refuses from the first is a wrong URL most times.
+func whileRestarting(ctx context.Context, config *pgx.ConnConfig, again func(err error, wait time.Duration), wishes *wishes, connect func() error) error {
+	if again == nil {
+		return wishes.connect(config, connect)
+	}
+	plain, seen := config.RuntimeParams, false
+	var last error
+	_ = Retry(ctx, RetryFor, again, func(context.Context) error { // It returns what last is.
+		config.RuntimeParams = maps.Clone(plain)
+		if last = wishes.connect(config, connect); last == nil {
+			return nil
+		}
+		restarting := slices.Contains([]string{"57P01", "57P02", "57P03"}, Code(last))
+		seen = seen || restarting
+		kind := fault.Precondition
+		if restarting || seen && isNetwork(last) {
+			kind = fault.Retryable
+		}
+		return fault.Wrap(kind, last, "connecting")
+	})
 	return last
 }

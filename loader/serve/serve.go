@@ -111,7 +111,7 @@ func (s *server) generation(cfg *config.Config) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{config: cfg, loader: loader.New(cfg, s.log), done: make(chan struct{})}
+	g := &generation{config: cfg, loader: loader.New(cfg, s.log).Hasty(), done: make(chan struct{})}
 	memory := &memory{metrics: s.metrics, succeeded: func() { g.alerts.succeeded() }, sources: map[string]status.Memory{}}
 	if s.now != nil {
 		memory.inherit(s.now.collector.memory)

@@ -39,6 +39,8 @@ type Config struct {
 	// [StatementTimeout].
 	Timeout time.Duration
 	Log     *slog.Logger
+	// Again has a server that restarts waited for as the export is opened, and is told of each try; nil = it is not.
+	Again func(err error, wait time.Duration)
 }
 
 // Source reads one export. It is not safe for concurrent use.
@@ -59,7 +61,7 @@ type Source struct {
 // [fault.Precondition] with its remedy.
 func Open(ctx context.Context, config Config) (*Source, error) {
 	config.Timeout = cmp.Or(config.Timeout, StatementTimeout)
-	reader, err := postgres.OpenReader(ctx, config.URL, postgres.Options{Name: "export", StatementTimeout: config.Timeout, SearchPath: config.SearchPath})
+	reader, err := postgres.OpenReader(ctx, config.URL, postgres.Options{Name: "export", StatementTimeout: config.Timeout, SearchPath: config.SearchPath, Again: config.Again})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +117,9 @@ func (s *Source) read(ctx context.Context, doing string, fn func(ctx context.Con
 
 // explain gives an error of the export's database its kind and remedy.
 func (s *Source) explain(err error, doing string) *fault.Error {
-	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf("%s in %s", doing, s.config.Spec.Relation()), Err: err}
+	e := &fault.Error{
+		Kind: postgres.KindOf(err), Text: fmt.Sprintf("%s in %s", doing, s.config.Spec.Relation()), Err: postgres.Detailed(err), Hint: postgres.Hint(err),
+	}
 	switch {
 	case postgres.Denied(err):
 		return e.WithHint("%s", grantHint(s.config.Spec, s.reader.Role()))
