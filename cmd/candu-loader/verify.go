@@ -149,6 +149,7 @@ func verdict(r proof.Report) string {
 	if r.Unexpected.Rows > 0 {
 		text += fmt.Sprintf(", %d gone from the export", r.Unexpected.Rows)
 	}
+	var beyond strings.Builder
 	for _, left := range []struct {
 		rows int64
 		why  string
@@ -157,9 +158,10 @@ func verdict(r proof.Report) string {
 		{r.Beyond - r.BeforeStart - r.BeforeNamespace, "lie beyond the watermark, which stays 10 s behind the export's clock, and behind open transactions"},
 	} {
 		if left.rows > 0 {
-			text += fmt.Sprintf(", %d of those mirrored %s", left.rows, left.why)
+			fmt.Fprintf(&beyond, ", %d of those mirrored %s", left.rows, left.why)
 		}
 	}
+	text += beyond.String()
 	if r.Inherited > 0 {
 		text += fmt.Sprintf(", %d exported until %s left out: another schema sent them, of which this one is a copy", r.Inherited, human.Exact(*r.InheritedUpTo))
 	}
