@@ -96,7 +96,10 @@ func verifyHint(r proof.Report) string {
 	case r.Different.Rows > 0:
 		return fmt.Sprintf("These rows changed in the export after they were sent, or in the mirror. candu-loader explain %s ID   tells more.", source)
 	}
-	return "Rows without exported_at are never read: set exported_at in the export."
+	if len(r.Twice) > 0 {
+		return "Ids must be unique in the export: candu-loader check " + source + "   tells what keeps them so."
+	}
+	return "Rows without exported_at or id are never read: set them in the export."
 }
 
 // namedIDs is how many ids verify prints of each difference; --json has more.
@@ -125,6 +128,7 @@ func verifyText(r proof.Report) string {
 	named("missing", r.Missing)
 	named("different kind or time, or not in tutorial_interaction", r.Different)
 	named("in the mirror twice, or rejected too", r.Doubled)
+	named("more than once in the export", proof.Difference{Rows: int64(len(r.Twice)), IDs: r.Twice})
 	named("delivered or rejected, gone from the export", r.Unexpected)
 	if r.ReadAs != "" {
 		fmt.Fprintf(&b, "the export is in %s, so its rows were read and compared here, which is slower\n", r.ReadAs)
@@ -141,6 +145,9 @@ func verdict(r proof.Report) string {
 		text = "nothing to prove"
 	case !r.Proved:
 		text = fmt.Sprintf("NOT proved: %d missing, %d different, %d without exported_at", r.Missing.Rows, r.Different.Rows, r.Unreadable)
+		if len(r.Twice) > 0 {
+			text += fmt.Sprintf(", %d ids more than once in the export", len(r.Twice))
+		}
 		if r.Doubled.Rows > 0 {
 			text += fmt.Sprintf(", %d doubled", r.Doubled.Rows)
 		}

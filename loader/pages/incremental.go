@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -62,8 +63,19 @@ func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
 			until: *state.WatermarkAt, again: c.Again,
 		}
 	}
-	if err := c.Export.CheckUnique(ctx, p.cursor); err != nil {
+	switch err := c.Export.CheckUnique(ctx, p.cursor); {
+	case errors.Is(err, source.ErrTooSlow):
+		c.Log.Warn("whether ids are unique can't be told in time: an id that comes twice is noticed within a page alone", "remedy", c.Export.Table().UniqueStatement())
+	case err != nil:
 		return nil, err
+	}
+	switch n, err := c.Export.WithoutID(ctx, p.cursor); {
+	case errors.Is(err, source.ErrTooSlow):
+		c.Log.Warn("whether there are rows without id can't be told in time: such rows are never read")
+	case err != nil:
+		return nil, err
+	case n > 0:
+		c.Log.Warn("rows without id are never read", "rows", n, "remedy", "set id in the export")
 	}
 	unreadable, err := c.Export.Unreadable(ctx)
 	if err != nil {

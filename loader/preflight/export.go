@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -149,11 +150,24 @@ func (c *checker) ahead(ctx context.Context, point source.SafePoint) {
 }
 
 func (c *checker) ids(ctx context.Context, export *source.Source) {
+	switch n, err := export.WithoutID(ctx, source.Cursor{}); {
+	case errors.Is(err, source.ErrTooSlow):
+		c.add(LevelWarning, "id_null_not_checked", "", "whether there are rows without id can't be told in time: such rows are never read")
+	case err != nil:
+		c.trouble("id_unknown", err)
+	case n > 0:
+		c.add(LevelError, "id_null", "Give each of them an id that stays, or leave them out of the view.", "without id, and so never read: %s", human.Count(n, "row"))
+	}
 	if export.Table().UniqueID {
 		c.add(LevelInfo, "id_unique", "", "an index keeps ids unique")
 		return
 	}
-	if err := export.CheckUnique(ctx, source.Cursor{}); err != nil {
+	switch err := export.CheckUnique(ctx, source.Cursor{}); {
+	case errors.Is(err, source.ErrTooSlow):
+		c.add(LevelWarning, "id_not_checked", export.Table().UniqueStatement(),
+			"no index keeps ids unique, and whether they are can't be told in time: a run notices an id that comes twice within a page alone")
+		return
+	case err != nil:
 		c.trouble("id_not_unique", err)
 		return
 	}

@@ -72,7 +72,7 @@ func Verify(ctx context.Context, c Config) (Report, error) {
 			return *report, err
 		}
 	}
-	if report.Unreadable, err = c.Export.Unreadable(ctx); err != nil {
+	if err := v.unreadable(ctx); err != nil {
 		return *report, err
 	}
 	if !v.Range.UpTo.IsZero() {
@@ -80,9 +80,19 @@ func Verify(ctx context.Context, c Config) (Report, error) {
 			return *report, err
 		}
 	}
-	report.Proved = report.Missing.Rows == 0 && report.Different.Rows == 0 && report.Doubled.Rows == 0 && report.Unreadable == 0
+	report.Proved = report.Missing.Rows == 0 && report.Different.Rows == 0 && report.Doubled.Rows == 0 && report.Unreadable == 0 && len(report.Twice) == 0
 	report.Seconds = time.Since(started).Seconds()
 	return *report, nil
+}
+
+// unreadable finds the rows of the export that can't be in one place: those that no page holds, and those
+// that share an id.
+func (v *verifier) unreadable(ctx context.Context) error {
+	withoutTime, err1 := v.Export.Unreadable(ctx)
+	withoutID, err2 := v.Export.WithoutID(ctx, source.Cursor{})
+	twice, err3 := v.Export.Twice(ctx, source.Cursor{})
+	v.report.Unreadable, v.report.Twice = withoutTime+withoutID, append(v.report.Twice, twice...)
+	return cmp.Or(err1, err2, err3)
 }
 
 func (v *verifier) compare(ctx context.Context) error {

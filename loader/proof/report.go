@@ -18,7 +18,7 @@ type Report struct {
 	Rows     int64 `json:"rows"`
 	Mirrored int64 `json:"mirrored"`
 	Rejected int64 `json:"rejected"`
-	// Pending rows lie behind the watermark. Unreadable ones have no exported_at.
+	// Pending rows lie behind the watermark. Unreadable ones have no exported_at or no id.
 	Pending    int64 `json:"pending"`
 	Unreadable int64 `json:"unreadable"`
 	// Missing are in neither place. Different are mirrored with another kind or
@@ -29,6 +29,8 @@ type Report struct {
 	Different  Difference `json:"different"`
 	Doubled    Difference `json:"doubled"`
 	Unexpected Difference `json:"unexpected"`
+	// Twice are ids that stand more than once in the export, 1,000 at most.
+	Twice []string `json:"twice"`
 	// Beyond counts rows of the mirror that belong to rows of the export beyond the
 	// watermark, before start_at or inherited, which are not among Rows.
 	Beyond int64 `json:"beyond"`
@@ -79,5 +81,5 @@ type Day struct {
 func newReport(nickname, schema string) *Report {
 	// For machines: none is an empty list.
 	none := func() Difference { return Difference{IDs: []string{}} }
-	return &Report{Source: nickname, Schema: schema, Days: []Day{}, Missing: none(), Different: none(), Doubled: none(), Unexpected: none()}
+	return &Report{Source: nickname, Schema: schema, Days: []Day{}, Twice: []string{}, Missing: none(), Different: none(), Doubled: none(), Unexpected: none()}
 }

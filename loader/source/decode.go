@@ -1,8 +1,11 @@
 package source
 
 import (
+	"cmp"
 	"encoding/json"
+	"math/big"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -38,9 +41,11 @@ func valid(s string) text {
 	return text([]rune(s))
 }
 
-// clean makes the texts of a row UTF-8, which they may not be in SQL_ASCII alone.
+// clean makes the texts of a row what they mean: numbers without a fraction that says nothing, and
+// UTF-8, which they may not be in SQL_ASCII alone.
 func (t *Table) clean(in *event.Interaction) {
 	t.nameID(in)
+	t.numbers(in)
 	if t.encoding != postgres.SQLASCII {
 		return
 	}
@@ -49,6 +54,39 @@ func (t *Table) clean(in *event.Interaction) {
 	} {
 		*field = string(valid(*field))
 	}
+}
+
+// numbers makes numbers of a row plain.
+func (t *Table) numbers(in *event.Interaction) {
+	if slices.Contains(numberTypes, t.Columns[colUserID].oid) {
+		in.UserID = plain(in.UserID)
+	}
+	if slices.Contains(numberTypes, t.Columns[colAnonymousID].oid) {
+		in.AnonymousID = plain(in.AnonymousID)
+	}
+	// What is no number stays, to be told of.
+	if t.Columns[colTutorialID].oid == pgtype.NumericOID {
+		in.TutorialID = cmp.Or(plain(in.TutorialID), in.TutorialID)
+	}
+	if t.Columns[colPortalID].oid == pgtype.NumericOID {
+		in.PortalID = cmp.Or(plain(in.PortalID), in.PortalID)
+	}
+}
+
+// plain is a number as it identifies somebody: 7.00 and 7e0 are 7; "" for NaN and the infinities, which
+// identify nobody.
+func plain(number string) string {
+	if strings.Trim(number, "-0123456789") == "" {
+		return number
+	}
+	value, ok := new(big.Rat).SetString(number)
+	switch {
+	case !ok:
+		return ""
+	case value.IsInt():
+		return value.Num().String()
+	}
+	return number
 }
 
 // moment scans a time in UTC, zero for NULL, and the infinities as [Cursor] has them.

@@ -101,6 +101,7 @@ func (s *Source) raw(ctx context.Context, doing, sql string, args ...any) (*Page
 		if err := s.convert(ctx, &rows[i]); err != nil {
 			return nil, err
 		}
+		s.table.numbers(&rows[i].row)
 		page.Rows, page.nulls, page.Bytes = append(page.Rows, rows[i].row), append(page.nulls, rows[i].nulls), page.Bytes+rows[i].bytes
 	}
 	return page, nil

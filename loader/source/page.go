@@ -179,6 +179,9 @@ func (s *Source) page(ctx context.Context, r reading) (*Page, error) {
 		from = placeOf(&row.Rows[0], r.order)
 	}
 	if n := len(page.Rows); n > 0 {
+		if err := s.unique(ctx, page); err != nil {
+			return nil, err
+		}
 		page.Next = placeOf(&page.Rows[n-1], colExportedAt)
 		*r.limit = min(s.config.PageSize, max(1, PageBytes/(page.Bytes/n)))
 	}

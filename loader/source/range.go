@@ -56,6 +56,7 @@ func (t *Table) inRange(r Range) *conditions {
 		column = colExportedAt
 	}
 	c.add(t.sanitized(colExportedAt) + " is not null")
+	t.withID(c)
 	if r.From != nil {
 		t.moment(c, column, ">=", *r.From)
 	}

@@ -55,6 +55,23 @@ func (t *Table) after(c *conditions, from Cursor) *conditions {
 	default:
 		t.place(c, colExportedAt, ">", from)
 	}
+	return t.withID(c)
+}
+
+// withID leaves out the rows without id, which are nowhere in the order.
+func (t *Table) withID(c *conditions) *conditions {
+	if t.nullID {
+		c.add(t.sanitized(colID) + " is not null")
+	}
+	return c
+}
+
+// withoutID are the rows without id that were exported from a moment on.
+func (t *Table) withoutID(from Cursor) *conditions {
+	c := &conditions{texts: []string{t.sanitized(colID) + " is null", t.sanitized(colExportedAt) + " is not null"}}
+	if !from.IsZero() {
+		t.moment(c, colExportedAt, ">=", from.At)
+	}
 	return c
 }
 
@@ -118,14 +135,18 @@ func (t *Table) explainSelect(c *conditions) (string, []any) {
 	return "explain (format json) select from " + t.Relation() + c.where(), c.args
 }
 
-// duplicateSelect finds an id that stands twice among the rows from a moment on, for
+// duplicateSelect finds ids that stand twice among the rows from a moment on, for
 // exports whose ids no index keeps unique.
 func (t *Table) duplicateSelect(from Cursor) (string, []any) {
 	from.ID = nil
 	c := t.after(&conditions{}, from)
 	id := t.sanitized(colID)
-	return "select " + id + "::text\nfrom " + t.Relation() + c.where() +
-		"\ngroup by " + id + "\nhaving count(*) > 1\norder by 1\nlimit 1", c.args
+	list := id + "::text"
+	if t.textID() {
+		list = "encode(convert_to(" + id + "::text, 'SQL_ASCII'), 'hex')"
+	}
+	return "select " + list + "\nfrom " + t.Relation() + c.where() +
+		"\ngroup by " + id + "\nhaving count(*) > 1\norder by 1\nlimit " + c.arg(mostTwice), c.args
 }
 
 // columnList names the first n canonical columns in their order. The keys, by which rows are

@@ -209,19 +209,3 @@ func (s *Source) Unreadable(ctx context.Context) (int64, error) {
 func (s *Source) Future(ctx context.Context) (int64, error) {
 	return s.count(ctx, "counting rows with an exported_at in the future", s.table.future(), countedRows)
 }
-
-// CheckUnique refuses an export in which an id stands twice among the rows from
-// there on. Where an index keeps ids unique it asks nothing.
-func (s *Source) CheckUnique(ctx context.Context, from Cursor) error {
-	if s.table.UniqueID {
-		return nil
-	}
-	sql, args := s.table.duplicateSelect(from)
-	twice, err := collect(ctx, s, "looking for duplicate ids", pgx.RowTo[string], sql, args...)
-	if err != nil || len(twice) == 0 {
-		return err
-	}
-	return fault.New(fault.Precondition, "reading table %s: id %q is there more than once", s.table.Relation(), twice[0]).
-		WithHint("Ids must be unique. Find them: SELECT %[1]s, count(*) FROM %[2]s GROUP BY 1 HAVING count(*) > 1; then: %[3]s",
-			s.table.sanitized(colID), s.table.Relation(), s.table.UniqueStatement())
-}

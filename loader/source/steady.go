@@ -35,9 +35,7 @@ func (s *Source) Steady(ctx context.Context, page *Page, rows []*event.Interacti
 }
 
 func (s *Source) steady(ctx context.Context, read *Page, row *event.Interaction, again func(context.Context) (*Page, error)) error {
-	at := &conditions{}
-	s.table.place(at, colExportedAt, "=", After(row.ExportedAt, row.ID))
-	n, err := s.count(ctx, "looking at a row again", at, 2)
+	n, err := s.count(ctx, "looking at a row again", s.table.standing(row), 2)
 	if err != nil || n > 0 {
 		return err
 	}

@@ -79,6 +79,8 @@ type Table struct {
 	// kind is the catalog's: r is a table, p one in partitions, v a view, m a materialized one, f a
 	// foreign table.
 	kind string
+	// nullID is true if id may be NULL. Such a row is not read.
+	nullID bool
 	// canBeUnique is true if a constraint can keep ids unique.
 	canBeUnique bool
 	// behind are the tables behind a view.
@@ -95,6 +97,7 @@ type Finding struct{ Code, Text, Hint string }
 var (
 	textTypes    = []uint32{pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID}
 	integerTypes = []uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID}
+	numberTypes  = []uint32{pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID}
 	timeTypes    = []uint32{pgtype.TimestamptzOID, pgtype.TimestampOID}
 )
 
@@ -113,7 +116,7 @@ func rules(column int) rule {
 	case colTutorialID, colPortalID:
 		return rule{oids: slices.Concat(integerTypes, textTypes, []uint32{pgtype.NumericOID}), words: "integer, bigint or text of digits"}
 	case colUserID, colAnonymousID:
-		return rule{oids: slices.Concat(textTypes, integerTypes, []uint32{pgtype.NumericOID, pgtype.UUIDOID}), words: "text or a number"}
+		return rule{oids: slices.Concat(textTypes, integerTypes, numberTypes, []uint32{pgtype.UUIDOID}), words: "text or a number"}
 	case colKind:
 		return rule{oids: textTypes, enum: true, words: "text"}
 	default:
@@ -179,7 +182,7 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 	}
 	t.Columns[column] = Column{Name: name, Type: row.TypeName, oid: oid}
 	if column == colID {
-		t.UniqueID, t.canBeUnique = row.IsUnique, row.CanBeUnique
+		t.UniqueID, t.canBeUnique, t.nullID = row.IsUnique, row.CanBeUnique, !row.NotNull
 	}
 	return ""
 }

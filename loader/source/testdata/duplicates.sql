@@ -4,4 +4,4 @@ where "Exported At" >= $1::timestamptz at time zone 'UTC'
 group by "we""ird"
 having count(*) > 1
 order by 1
-limit 1
+limit $2

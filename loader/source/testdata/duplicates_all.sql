@@ -4,4 +4,4 @@ where "exported_at" is not null
 group by "id"
 having count(*) > 1
 order by 1
-limit 1
+limit $1
