@@ -3,6 +3,7 @@ package loader_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -77,7 +78,7 @@ func TestRun_RowSecurityOnTheExport(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, remedy %d", name, n), func(t *testing.T) {
 				t.Parallel()
 				w, role, owner := tenants(t, "public."+c.table)
-				if w.one(t, "select current_setting('server_version_num')::int / 10000 >= "+fmt.Sprint(c.since)) == "false" {
+				if w.one(t, "select current_setting('server_version_num')::int / 10000 >= "+strconv.Itoa(c.since)) == "false" {
 					return // There is no such view.
 				}
 				w.exec(t, "alter table candu_interactions enable row level security")

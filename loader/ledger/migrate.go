@@ -287,8 +287,7 @@ func (m *migrator) explain(err error, format string, args ...any) error {
 		return err
 	}
 	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}
-	switch {
-	case postgres.Denied(err):
+	if postgres.Denied(err) {
 		return e.WithHint("The loader's role must own schema %s and its tables, or a DBA runs what `candu-loader migrate --dry-run` prints.", m.schema)
 	}
 	return e

@@ -75,7 +75,7 @@ func wishesOf(opts Options) *wishes {
 // connect connects by a configuration, which is left as it was last tried.
 func (w *wishes) connect(config *pgx.ConnConfig, connect func() error) error {
 	plain := config.RuntimeParams
-	if _, set := get(plain, checkInterval); set {
+	if isSet(plain, checkInterval) {
 		w.later = slices.DeleteFunc(w.later, func(s setting) bool { return s.name == checkInterval })
 	}
 	for _, s := range w.asked {
@@ -84,7 +84,7 @@ func (w *wishes) connect(config *pgx.ConnConfig, connect func() error) error {
 	}
 	config.RuntimeParams = maps.Clone(plain)
 	for name, value := range keepalives {
-		if _, set := get(plain, name); !set && name != checkInterval {
+		if !isSet(plain, name) && name != checkInterval {
 			config.RuntimeParams[name] = value
 		}
 	}
@@ -114,13 +114,13 @@ func (w *wishes) connect(config *pgx.ConnConfig, connect func() error) error {
 // limits are those that end a connection by themselves, by the SQLSTATE with which they do.
 var limits = map[string]string{"25P04": "transaction_timeout", "57P05": "idle_session_timeout"}
 
-func get(params map[string]string, name string) (value string, set bool) {
-	for key, value := range params {
+func isSet(params map[string]string, name string) bool {
+	for key := range params {
 		if strings.EqualFold(key, name) {
-			return value, true
+			return true
 		}
 	}
-	return "", false
+	return false
 }
 
 // settle says whether what was asked for at start-up has arrived, by names and values ($1, $2), and if
@@ -165,20 +165,21 @@ func (w *wishes) settle(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("reading the connection's settings back: %w", err)
 	}
 	if !held {
-		begin := "begin isolation level read committed"
+		var begin strings.Builder
+		begin.WriteString("begin isolation level read committed")
 		switch {
 		case w.readOnly:
-			begin += " read only"
+			begin.WriteString(" read only")
 		case !recovering: // There it would be an error, and what is asked is answered all the same.
-			begin += " read write"
+			begin.WriteString(" read write")
 		}
 		for _, s := range append(slices.Clone(w.asked), later...) {
 			unknown := slices.Contains(w.later, s) && !slices.Contains(known, s.name)
 			if !unknown && !slices.Contains(outsideOnly, s.name) {
-				begin += "; set local " + s.name + " = " + s.literal()
+				begin.WriteString("; set local " + s.name + " = " + s.literal())
 			}
 		}
-		conn.PgConn().CustomData()[beginKey] = begin
+		conn.PgConn().CustomData()[beginKey] = begin.String()
 	}
 	return nil
 }
