@@ -38,7 +38,7 @@ func reader(t *testing.T, url string) string {
 	t.Helper()
 	role := loadertest.Role(t, loadertest.Shared(t), "reader")
 	db := connected(t, url)
-	execute(t, db, "grant pg_read_all_stats, pg_read_all_data to "+role)
+	execute(t, db, "grant pg_read_all_stats to "+role+"; grant usage on schema public to "+role+"; grant select on all tables in schema public to "+role)
 	return loadertest.Shared(t).URL(db.Config().Database, role)
 }
 
