@@ -34,3 +34,16 @@ delete from loader_schema_migrations;
 
 -- name: VersionPut :exec
 insert into loader_schema_migrations (version, dirty) values (@version, false);
+
+-- name: LockHolders :many
+-- Who holds locks on what is in a schema, the longest first; one row a session. What a session does is hidden
+-- from roles without pg_read_all_stats.
+select a.pid::integer as pid, coalesce(a.usename::text, '')::text as role, coalesce(a.application_name, '')::text as application,
+    a.xact_start as since, coalesce(a.state, '')::text as state, min(c.relname::text)::text as relation
+from pg_lock_status() l
+join pg_class c on c.oid = l.relation and c.relnamespace = to_regnamespace(@schema::text)::oid
+join pg_stat_activity a on a.pid = l.pid
+where l.granted and l.pid <> pg_backend_pid() and l.database = (select d.oid from pg_database d where d.datname = current_database())
+group by a.pid, a.usename, a.application_name, a.xact_start, a.state
+order by a.xact_start nulls last, a.pid
+limit 3;

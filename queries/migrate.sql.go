@@ -7,7 +7,58 @@ package queries
 
 import (
 	"context"
+	"time"
 )
+
+const lockHolders = `-- name: LockHolders :many
+select a.pid::integer as pid, coalesce(a.usename::text, '')::text as role, coalesce(a.application_name, '')::text as application,
+    a.xact_start as since, coalesce(a.state, '')::text as state, min(c.relname::text)::text as relation
+from pg_lock_status() l
+join pg_class c on c.oid = l.relation and c.relnamespace = to_regnamespace($1::text)::oid
+join pg_stat_activity a on a.pid = l.pid
+where l.granted and l.pid <> pg_backend_pid() and l.database = (select d.oid from pg_database d where d.datname = current_database())
+group by a.pid, a.usename, a.application_name, a.xact_start, a.state
+order by a.xact_start nulls last, a.pid
+limit 3
+`
+
+type LockHoldersRow struct {
+	Pid         int32
+	Role        string
+	Application string
+	Since       *time.Time
+	State       string
+	Relation    string
+}
+
+// Who holds locks on what is in a schema, the longest first; one row a session. What a session does is hidden
+// from roles without pg_read_all_stats.
+func (q *Queries) LockHolders(ctx context.Context, db DBTX, schema string) ([]LockHoldersRow, error) {
+	rows, err := db.Query(ctx, lockHolders, schema)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockHoldersRow
+	for rows.Next() {
+		var i LockHoldersRow
+		if err := rows.Scan(
+			&i.Pid,
+			&i.Role,
+			&i.Application,
+			&i.Since,
+			&i.State,
+			&i.Relation,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
 
 const migrateTryLock = `-- name: MigrateTryLock :one
 select pg_try_advisory_xact_lock(hashtextextended('candu-loader:' || $1::text, 0)) as locked

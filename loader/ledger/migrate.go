@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,8 @@ type MigrateOptions struct {
 	// SetStart says that reading is to begin at StartAt, as if the first run had begun there; nil =
 	// the beginning.
 	SetStart bool
+	// Patience is for how long tables are waited for that others have locked; 0 = a minute.
+	Patience time.Duration
 	StartAt  *time.Time
 }
 
@@ -72,6 +75,7 @@ func Migrate(ctx context.Context, url secret.URL, id Identity, opts MigrateOptio
 		return done, err
 	}
 	defer m.close()
+	m.patience = cmp.Or(opts.Patience, m.patience)
 	if err := m.locked(ctx, func(tx pgx.Tx) error { return m.prepare(ctx, tx, opts) }); err != nil {
 		return done, err
 	}
@@ -89,6 +93,8 @@ type migrator struct {
 	schema string
 	pool   *pgxpool.Pool
 	q      *queries.Queries
+	// patience is for how long tables are waited for that others have locked, waited for how long they were.
+	patience, waited time.Duration
 }
 
 func openMigrator(ctx context.Context, url secret.URL, id Identity) (*migrator, error) {
@@ -98,7 +104,7 @@ func openMigrator(ctx context.Context, url secret.URL, id Identity) (*migrator, 
 	if err != nil {
 		return nil, err
 	}
-	return &migrator{id: id, schema: pgx.Identifier{id.Schema}.Sanitize(), pool: pool, q: queries.New()}, nil
+	return &migrator{id: id, schema: pgx.Identifier{id.Schema}.Sanitize(), pool: pool, q: queries.New(), patience: tablePatience}, nil
 }
 
 func (m *migrator) close() { m.pool.Close() }
@@ -110,8 +116,9 @@ var errTaken = errors.New("another migration is under way")
 // loaders that have it.
 func (m *migrator) locked(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	for deadline := time.Now().Add(lockPatience); time.Now().Before(deadline); {
+		pause, began := 100*time.Millisecond, time.Now()
 		var conn *pgconn.PgConn
-		err := postgres.InTx(ctx, m.pool, "", func(tx pgx.Tx) error {
+		err := postgres.InTx(ctx, m.pool, "; set local lock_timeout to '"+lockTimeout+"'", func(tx pgx.Tx) error {
 			conn = tx.Conn().PgConn()
 			locked, err := m.q.MigrateTryLock(ctx, tx, m.id.Schema)
 			switch {
@@ -128,13 +135,18 @@ func (m *migrator) locked(ctx context.Context, fn func(tx pgx.Tx) error) error {
 			return fault.Wrap(fault.Interrupted, context.Cause(ctx), "migrating schema %q", m.id.Schema)
 		case err == nil:
 			return nil
+		case postgres.Locked(err):
+			if m.waited += time.Since(began); m.waited > m.patience {
+				return m.blocked(ctx, err)
+			}
+			pause, m.waited = lockPause, m.waited+lockPause
 		case !errors.Is(err, errTaken):
 			return m.explain(err, "migrating schema %q", m.id.Schema)
 		}
 		select {
 		case <-ctx.Done():
 			return fault.Wrap(fault.Interrupted, context.Cause(ctx), "waiting for another migration of schema %q", m.id.Schema)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 	return fault.New(fault.Failed, "waiting for another migration of schema %q: it did not end within %s", m.id.Schema, lockPatience).
@@ -235,7 +247,7 @@ func (m *migrator) up(ctx context.Context) (from, to int, err error) {
 	for {
 		driver := &exactDriver{ctx: ctx, q: m.q}
 		err := m.locked(ctx, func(tx pgx.Tx) error {
-			driver.tx = tx
+			*driver = exactDriver{ctx: ctx, q: m.q, tx: tx} // It may be another try.
 			return m.step(driver)
 		})
 		if from < 0 {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,7 +43,13 @@ func (m *migrator) settle(ctx context.Context, opts MigrateOptions) (answers []s
 		if err := l.admit(ctx, tx, row.LoaderState, at); err != nil {
 			return err
 		}
-		for _, statement := range append(m.revokes(row.LoaderState.Readers), m.grants()...) {
+		// A role that was dropped has no rights left, and can't lose them.
+		dropped, err := m.q.RolesMissing(ctx, tx, row.LoaderState.Readers)
+		if err != nil {
+			return err
+		}
+		before := slices.DeleteFunc(row.LoaderState.Readers, func(role string) bool { return slices.Contains(dropped, role) })
+		for _, statement := range append(m.revokes(before), m.grants()...) {
 			if _, err := tx.Exec(ctx, statement); err != nil {
 				return err
 			}
