@@ -33,12 +33,12 @@ func connected(t *testing.T, url string) *pgx.Conn {
 	return conn
 }
 
-// reader makes a role that may read and see all, and returns the URL with it.
+// reader makes a role that may read what is there and what comes, and see all, and returns the URL with it.
 func reader(t *testing.T, url string) string {
 	t.Helper()
 	role := loadertest.Role(t, loadertest.Shared(t), "reader")
 	db := connected(t, url)
-	execute(t, db, "grant pg_read_all_stats to "+role+"; grant usage on schema public to "+role+"; grant select on all tables in schema public to "+role)
+	execute(t, db, "grant pg_read_all_stats to "+role+"; grant select on all tables in schema public to "+role+"; alter default privileges in schema public grant select on tables to "+role)
 	return loadertest.Shared(t).URL(db.Config().Database, role)
 }
 
@@ -56,7 +56,7 @@ func TestSafePoint_SaysNothing(t *testing.T) {
 		create materialized view kept as select * from candu_interactions;
 		create function rows_of() returns setof candu_interactions stable language sql as 'select * from public.candu_interactions';
 		create function told(text) returns text stable language sql as 'select $1'`)
-	list := "id, kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, version_id, event_name, occurred_at, exported_at"
+	reading, list := reader(t, url), "id, kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, version_id, event_name, occurred_at, exported_at"
 	for name, c := range map[string]struct{ sql, want string }{
 		"a foreign table":                {"create foreign table $ (" + columns + ") server far", "public.$ is a foreign table"},
 		"a view over a foreign table":    {"create view $ as select * from far_away", "public.far_away is a foreign table"},
@@ -75,10 +75,11 @@ func TestSafePoint_SaysNothing(t *testing.T) {
 		"a time without a zone":          {"create table $ (" + columns + "); alter table $ alter exported_at type timestamp", "without time zone"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			relation := "r" + uuid.NewString()[:8]
 			expand := func(s string) string { return strings.ReplaceAll(s, "$", relation) }
 			execute(t, db, expand(c.sql))
-			s := open(t, reader(t, url), relation, 10)
+			s := open(t, reading, relation, 10)
 			defer s.Close()
 			point, err := s.SafePoint(t.Context())
 			require.NoError(t, err)
@@ -95,6 +96,7 @@ func TestSafePoint_Speaks(t *testing.T) {
 	db := loadertest.Pool(t, url)
 	require.NoError(t, loadertest.Export{}.Create(t.Context(), db))
 	execute(t, db, "create function plain(text) returns text immutable language sql as 'select lower($1)'")
+	reading := reader(t, url)
 	for relation, sql := range map[string]string{
 		"candu_interactions": "select",
 		"viewed":             "create view viewed_1 as select * from candu_interactions; create view viewed as select * from viewed_1 where id > 0 and exported_at < now()",
@@ -104,8 +106,9 @@ func TestSafePoint_Speaks(t *testing.T) {
 		"updatable":          "create view updatable as select * from candu_interactions",
 	} {
 		t.Run(relation, func(t *testing.T) {
+			t.Parallel()
 			execute(t, db, sql)
-			s := open(t, reader(t, url), relation, 10)
+			s := open(t, reading, relation, 10)
 			defer s.Close()
 			point, err := s.SafePoint(t.Context())
 			require.NoError(t, err)
@@ -172,7 +175,8 @@ func TestSafePoint_OfManyTransactionsInOneMessage(t *testing.T) {
 		"a procedure": {"call forever();", false}, // Each of its transactions has a time of its own.
 		"both":        {"call nothing(); select pg_sleep(3600)", true},
 	} {
-		t.Run(name, func(t *testing.T) {
+		func() {
+			t.Log(name) // One after the other: each looks for the oldest.
 			execute(t, db, `
 				create or replace procedure forever() language plpgsql as 'begin commit; perform pg_sleep(3600); end';
 				create or replace procedure nothing() language plpgsql as 'begin end'`)
@@ -202,7 +206,7 @@ func TestSafePoint_OfManyTransactionsInOneMessage(t *testing.T) {
 			require.EqualValues(t, pid, point.Oldest.PID)
 			require.Equal(t, point.Oldest.Since, point.At)
 			require.GreaterOrEqual(t, point.Clock.Sub(point.At), 30*time.Second)
-		})
+		}()
 	}
 }
 

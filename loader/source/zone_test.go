@@ -53,6 +53,7 @@ func TestZone_IsPostgresBusiness(t *testing.T) {
 	db := loadertest.Pool(t, url)
 	for _, zone := range []string{"", "UTC", "America/New_York", "Asia/Kolkata", "Europe/Lisbon"} {
 		t.Run(zone, func(t *testing.T) {
+			t.Parallel()
 			name := zone
 			if name == "" {
 				name = "UTC"
