@@ -28,8 +28,13 @@ func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (tr
 	c.ReadsFrom = pages.Start(c.State, src.Lookback)
 	if c.Export, c.ExportError = l.source(ctx, src); c.ExportError == nil {
 		defer c.Export.Close()
+		table := c.Export.Table()
+		if err := confirmZone(src.Schema, state, table.UsedZone()); err != nil {
+			return none, err // It would name an event that was never sent.
+		}
+		c.ReadsFrom = pages.Start(c.State, lookback(src, table, state.WatermarkAt))
 		c.Encoder = segment.NewEncoder(src.Integrations)
-		c.Rules = rules(src, c.Export.Table(), c.State, c.Encoder)
+		c.Rules = rules(src, table, c.State, c.Encoder)
 	}
 	return trace.Row(ctx, c, id)
 }

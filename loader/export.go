@@ -42,7 +42,7 @@ func exportNow(ctx context.Context, export *source.Source) (ledger.Export, error
 func confirmExport(ctx context.Context, src *config.Source, book *ledger.Ledger, state ledger.State, export *source.Source) (ledger.Export, error) {
 	now, same, err := exportLoaded(ctx, book, state, export)
 	if err == nil {
-		err = confirmZone(book, state, now)
+		err = confirmZone(book.Schema(), state, now.Zone)
 	}
 	if err != nil || same {
 		return now, err
@@ -54,15 +54,15 @@ func confirmExport(ctx context.Context, src *config.Source, book *ledger.Ledger,
 
 // confirmZone refuses another zone for times without one: with it each event would be sent again, under a
 // new id.
-func confirmZone(book *ledger.Ledger, state ledger.State, now ledger.Export) error {
+func confirmZone(schema string, state ledger.State, zone string) error {
 	loaded := state.Export.Zone
 	if loaded == "" && state.WatermarkAt != nil {
 		loaded = source.DefaultZone // Older versions knew no other.
 	}
-	if now.Zone == "" || loaded == "" || now.Zone == loaded {
+	if zone == "" || loaded == "" || zone == loaded {
 		return nil
 	}
-	return fault.New(fault.Config, "interactions.timezone %q differs from the one that schema %q was loaded with, %q", now.Zone, book.Schema(), loaded).
+	return fault.New(fault.Config, "interactions.timezone %q differs from the one that schema %q was loaded with, %q", zone, schema, loaded).
 		WithHint("With another zone every event would be sent again under a new id. Write `interactions: {timezone: %s}` under the source.", loaded)
 }
 

@@ -65,6 +65,8 @@ func TestRun_AnotherZone(t *testing.T) {
 		require.Equal(t, preflight.LevelError, w.check(t)["timezone_differs"].Level)
 		_, err = w.loader(t).Verify(t.Context(), w.cfg.Sources[0], loader.VerifyOptions{})
 		require.ErrorContains(t, err, "differs")
+		_, err = w.loader(t).Explain(t.Context(), w.cfg.Sources[0], "1")
+		require.ErrorContains(t, err, "differs")
 		w.cfg.Sources[0].Interactions.Zone = "UTC"
 		require.Zero(t, w.run(t).Sent)
 	}
