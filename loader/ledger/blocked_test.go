@@ -68,3 +68,23 @@ func TestMigrate_ReaderWasDropped(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "false", b.one(t, `select has_table_privilege('`+stays+`', '"Odd Name".screens', 'select')`))
 }
+
+// A page that finds the mirror locked says who holds it.
+func TestLedger_TablesLocked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	analyst, err := b.db.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = analyst.Rollback(context.Background()) }()
+	_, err = analyst.Exec(t.Context(), `set local application_name to 'analyst'; lock table "Odd Name".screens in share mode`)
+	require.NoError(t, err)
+	err = New(b.db, b.id).writing().inTx(t.Context(), "recording", func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), `set local lock_timeout to '50ms'; delete from screens`)
+		return err
+	})
+	require.ErrorContains(t, err, `"screens" by pid `)
+	require.ErrorContains(t, err, `application "analyst"`)
+	require.Equal(t, fault.Retryable, fault.KindOf(err))
+	require.Contains(t, fault.HintOf(err), "SELECT pg_terminate_backend(")
+}

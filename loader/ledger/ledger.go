@@ -151,6 +151,9 @@ func (l *Ledger) once(ctx context.Context, doing string, fn func(tx pgx.Tx) erro
 	if errors.Is(err, ErrNotMigrated) || postgres.Denied(err) {
 		err = l.because(ctx, err)
 	}
+	if e, ok := errors.AsType[*fault.Error](err); ok && postgres.Locked(err) && ctx.Err() == nil {
+		err = holding(ctx, l.pool, pgx.Identifier{l.id.Schema}.Sanitize(), e)
+	}
 	return err
 }
 
