@@ -16,7 +16,7 @@ const offline = `
 warehouse: {url: "postgres://nobody@127.0.0.1:1/nowhere"}
 sources:
   - {nickname: Candu_Prod, write_key: secret-key, schedule: "@daily"}
-  - {nickname: Candu Prod (EU), write_key: secret-key-eu, schema: candu_eu}
+  - {nickname: Candu Prod (EU), write_key: other-key, schema: candu_eu}
 `
 
 func TestDBT(t *testing.T) {
