@@ -28,11 +28,11 @@ func (s *Source) newest(ctx context.Context, columns int, of func() *conditions,
 	var page *Page
 	err := s.read(ctx, "reading the newest rows", func(ctx context.Context, db postgres.DB) (err error) {
 		sql, args := s.table.newestSelect(s.table.columnList(columns), of(), limit)
-		page, err = s.rows(ctx, db, limit, PageBytes, sql, args...)
+		page, err = s.rows(ctx, db, columns, limit, PageBytes, sql, args...)
 		return err
 	})
 	if postgres.Unconvertible(err) {
-		sql, args := s.table.newestSelect(s.table.rawList(numColumns), of(), min(limit, minLimit))
+		sql, args := s.table.newestSelect(s.table.rawList(columns), of(), min(limit, minLimit))
 		return s.raw(ctx, "reading the newest rows", sql, args...)
 	}
 	if err == nil {

@@ -203,7 +203,7 @@ func (s *Source) part(ctx context.Context, r reading, from Cursor, page *Page) (
 		}
 		limit := max(1, *r.limit-len(page.Rows))
 		sql, args := r.build(s.table.columnList(r.columns), from, limit)
-		part, err = s.rows(ctx, db, limit, PageBytes-page.Bytes, sql, args...)
+		part, err = s.rows(ctx, db, r.columns, limit, PageBytes-page.Bytes, sql, args...)
 		if postgres.TooSlow(err) {
 			*r.limit = max(minLimit, *r.limit/2)
 		}
@@ -221,19 +221,22 @@ func (p *Page) add(more *Page) {
 	p.Rows, p.nulls, p.Bytes = append(p.Rows, more.Rows...), append(p.nulls, more.nulls...), p.Bytes+more.Bytes
 }
 
-// rows reads the at most limit rows of a SELECT, and stops after most bytes. What the server
+// rows reads the at most limit rows of a SELECT of the first columns, and stops after most bytes. What the server
 // sends beyond that is thrown away. With an error it returns the rows that came before.
-func (s *Source) rows(ctx context.Context, db postgres.DB, limit, most int, sql string, args ...any) (*Page, error) {
+func (s *Source) rows(ctx context.Context, db postgres.DB, columns, limit, most int, sql string, args ...any) (*Page, error) {
 	page := &Page{table: s.table, Rows: make([]event.Interaction, 0, limit), nulls: make([]uint16, 0, limit)}
-	rows, err := db.Query(ctx, sql, args...)
+	rows, err := db.Query(ctx, sql, append([]any{formats[:columns]}, args...)...)
 	if err != nil {
 		return page, err
 	}
 	defer rows.Close()
+	if err := s.table.sameTypes(rows.FieldDescriptions()); err != nil {
+		return page, err
+	}
 	for page.Bytes < most && rows.Next() {
 		page.Rows = append(page.Rows, event.Interaction{})
 		values, row := rows.RawValues(), &page.Rows[len(page.Rows)-1]
-		if err := rows.Scan(targets(row)[:len(values)]...); err != nil {
+		if err := rows.Scan(s.table.texts(targets(row), values)...); err != nil {
 			return page, err
 		}
 		s.table.clean(row)
@@ -284,7 +287,7 @@ func (s *Source) ByID(ctx context.Context, ids []string) (*Page, error) {
 func (s *Source) byID(ctx context.Context, ids []string) (*Page, error) {
 	var page *Page
 	err := s.read(ctx, "reading rows by id", func(ctx context.Context, db postgres.DB) (err error) {
-		page, err = s.rows(ctx, db, len(ids), math.MaxInt, s.table.idSelect(s.table.columnList(numColumns)), ids)
+		page, err = s.rows(ctx, db, numColumns, len(ids), math.MaxInt, s.table.idSelect(s.table.columnList(numColumns)), ids)
 		return err
 	})
 	if len(ids) == 1 && postgres.Unconvertible(err) {

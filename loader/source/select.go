@@ -149,8 +149,8 @@ func (t *Table) duplicateSelect(from Cursor) (string, []any) {
 		"\ngroup by " + id + "\nhaving count(*) > 1\norder by 1\nlimit " + c.arg(mostTwice), c.args
 }
 
-// columnList names the first n canonical columns in their order. The keys, by which rows are
-// ordered, are read as they are, all else as text; a missing kind is NULL.
+// columnList names the first n canonical columns in their order, as they are, for then the server says of
+// which types they are; a missing kind is NULL.
 func (t *Table) columnList(n int) string {
 	list := make([]string, n)
 	for i := range list {
@@ -160,7 +160,7 @@ func (t *Table) columnList(n int) string {
 		case i < numKeys:
 			list[i] = t.read(i)
 		default:
-			list[i] = t.sanitized(i) + "::text"
+			list[i] = t.sanitized(i)
 		}
 	}
 	return strings.Join(list, ", ")

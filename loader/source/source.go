@@ -126,6 +126,8 @@ func (s *Source) explain(err error, doing string) *fault.Error {
 	case postgres.Code(err) == skippedTime:
 		e.Kind = fault.Precondition
 		return e.WithHint("No clock of that zone ever shows such a time: is interactions.timezone the zone of whoever writes the rows?")
+	case postgres.MissingColumn(err):
+		return e.WithHint("A column went since the table was looked at: candu-loader check tells which.")
 	case postgres.Missing(err):
 		return e.WithHint("Check interactions.table in the config.")
 	}

@@ -1,4 +1,4 @@
-select "id", "exported_at", "occurred_at", "kind"::text, "user_id"::text, "anonymous_id"::text, "tutorial_id"::text, "segment_id"::text, "portal_id"::text, "version_id"::text, "event_name"::text
+select "id", "exported_at", "occurred_at", "kind", "user_id", "anonymous_id", "tutorial_id", "segment_id", "portal_id", "version_id", "event_name"
 from "public"."candu_interactions" as e
 where ("exported_at", "id") > ($1::timestamptz, $2::text)
 order by e."exported_at", e."id"
