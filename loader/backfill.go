@@ -11,6 +11,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/lineage"
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/source"
@@ -149,7 +150,7 @@ func (b *backfill) do(s *session) error {
 		_, err := b.send(s, all)
 		return err
 	}
-	border, err := s.run.Border(s.hard, lookback(s.src, s.export.Table(), s.run.State.WatermarkAt))
+	border, err := s.run.Border(s.hard, lineage.Lookback(s.src, s.export.Table(), s.run.State.WatermarkAt))
 	if err != nil {
 		return err
 	}

@@ -24,8 +24,6 @@ func (l *Loader) Check(ctx context.Context, src *config.Source, offline bool) []
 			plan, _, err := l.MigrationPlan(ctx, src)
 			return plan, err
 		},
-		ConfigHash: ConfigHash(src),
-		Changes:    func(state ledger.State) []preflight.Finding { return changes(src, state) },
 		SameExport: func(ctx context.Context) (string, string, error) { return l.checkExport(ctx, src) },
 		Rules: func(table *source.Table, state ledger.State) *event.Rules {
 			return rules(src, table, state, segment.NewEncoder(src.Integrations))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/lineage"
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/trace"
@@ -29,10 +30,10 @@ func (l *Loader) Explain(ctx context.Context, src *config.Source, id string) (tr
 	if c.Export, c.ExportError = l.source(ctx, src); c.ExportError == nil {
 		defer c.Export.Close()
 		table := c.Export.Table()
-		if err := confirmZone(src.Schema, state, table.UsedZone()); err != nil {
+		if err := lineage.ConfirmZone(src.Schema, state, table.UsedZone()); err != nil {
 			return none, err // It would name an event that was never sent.
 		}
-		c.ReadsFrom = pages.Start(c.State, lookback(src, table, state.WatermarkAt))
+		c.ReadsFrom = pages.Start(c.State, lineage.Lookback(src, table, state.WatermarkAt))
 		c.Encoder = segment.NewEncoder(src.Integrations)
 		c.Rules = rules(src, table, c.State, c.Encoder)
 	}

@@ -6,6 +6,7 @@ package loader
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/postgres"
+	"github.com/candu-loader/candu-loader/loader/secret"
 	"github.com/candu-loader/candu-loader/loader/segment"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
@@ -167,4 +169,18 @@ func rules(src *config.Source, table *source.Table, state ledger.State, encoder 
 		kinds[spelling] = event.Interacted
 	}
 	return event.NewRules(state.MessageNamespace, kinds, table.HasKind, encoder.Size)
+}
+
+// warnURLs tells of parameters of URLs that have no effect, once a URL.
+func warnURLs(cfg *config.Config, log *slog.Logger) {
+	told := map[string]bool{}
+	for _, src := range cfg.Sources {
+		for _, url := range []secret.URL{cfg.Warehouse.URL, cfg.Warehouse.MigrateURL, src.Interactions.URL} {
+			without, _ := postgres.CheckURL(url, false) // What is wrong is said where it is opened.
+			if len(without) > 0 && !told[url.Reveal()] {
+				told[url.Reveal()] = true
+				log.Warn("parameters of a URL have no effect: the driver lacks them", "parameters", strings.Join(without, ", "), "url", postgres.Place(url))
+			}
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/lineage"
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/segment"
@@ -66,15 +67,13 @@ func (l *Loader) PreviewRun(ctx context.Context, src *config.Source, opts RunOpt
 			p.state.StartAt, p.state.WatermarkAt = at, at
 		}
 		c := pages.Config{
-			Export: p.export, Answers: p.answers, State: p.state, Lookback: lookback(src, p.export.Table(), p.state.WatermarkAt),
+			Export: p.export, Answers: p.answers, State: p.state, Lookback: lineage.Lookback(src, p.export.Table(), p.state.WatermarkAt),
 			Log: l.log.With("source", src.Nickname),
 		}
-		rows, _, err := passedOver(ctx, src, p.state, p.export)
-		if err == nil && p.preview.Migrated {
-			err = confirmPassedOver(ctx, src, p.book, p.state, p.export, rows)
-		}
-		if err != nil {
-			return err
+		if p.preview.Migrated {
+			if _, err := (lineage.Lineage{Source: src, Ledger: p.book, State: p.state, Export: p.export}).ConfirmPassedOver(ctx); err != nil {
+				return err
+			}
 		}
 		from, err := pages.NewIncremental(ctx, c)
 		p.intake.Pages, p.intake.Limit, p.intake.Brake = from, opts.Limit, p.wouldStop(brake(src, opts.MaxRejected, ""))
@@ -139,7 +138,7 @@ func (l *Loader) preview(ctx context.Context, src *config.Source, open func(*pre
 		if err := book.Confirm(ctx); err != nil {
 			return p.preview, err
 		}
-		if _, err := confirmExport(ctx, src, book, state, p.export); err != nil {
+		if _, err := (lineage.Lineage{Source: src, Ledger: book, State: state, Export: p.export}).Confirm(ctx); err != nil {
 			return p.preview, err
 		}
 		p.answers, p.preview.Migrated = book.Answers(), true

@@ -8,6 +8,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/lineage"
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
 	"github.com/candu-loader/candu-loader/loader/postgres"
@@ -140,7 +141,7 @@ func (l *Loader) Run(ctx context.Context, src *config.Source, opts RunOptions) (
 
 func (s *session) incremental(estimate bool) pages.Config {
 	return pages.Config{
-		Export: s.export, Answers: s.run.Answers(), State: s.run.State, Lookback: lookback(s.src, s.export.Table(), s.run.State.WatermarkAt),
+		Export: s.export, Answers: s.run.Answers(), State: s.run.State, Lookback: lineage.Lookback(s.src, s.export.Table(), s.run.State.WatermarkAt),
 		Measure: s.run.Measure, Estimate: estimate, Again: s.again, Log: s.log,
 	}
 }
@@ -169,7 +170,7 @@ func beginning(src *config.Source, export *source.Source) (*ledger.Beginning, er
 		return nil, err
 	}
 	b := &ledger.Beginning{StartNow: src.StartAt.Now, ExportClock: clock, At: at}
-	b.Lookback = func(watermark *time.Time) time.Duration { return lookback(src, export.Table(), watermark) }
+	b.Lookback = func(watermark *time.Time) time.Duration { return lineage.Lookback(src, export.Table(), watermark) }
 	switch {
 	case src.StartAt.Now:
 		b.StartAt = &clock

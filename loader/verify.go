@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/lineage"
 	"github.com/candu-loader/candu-loader/loader/proof"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
@@ -29,7 +30,7 @@ func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOpti
 		return none, err
 	}
 	defer export.Close()
-	if _, err := confirmExport(ctx, src, book, state, export); err != nil {
+	if _, err := (lineage.Lineage{Source: src, Ledger: book, State: state, Export: export}).Confirm(ctx); err != nil {
 		return none, err
 	}
 	newest, err := export.Newest(ctx, 1)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/lineage"
 )
 
 // identity looks whether schema, write key, export and configuration are those of the runs before. It
@@ -17,19 +18,19 @@ func (c *checker) identity(ctx context.Context, book *ledger.Ledger, state ledge
 	if !state.Clock.IsZero() {
 		now = state.Clock
 	}
-	switch configs := state.Configs; {
+	switch configs, here := state.Configs, lineage.Hash(c.Source); {
 	case configs.Alternate(now):
 		c.add(LevelWarning, "config_alternates", hint, "%s", configs.Words())
-	case configs.Hash != "" && configs.Hash != c.ConfigHash && configs.Before == c.ConfigHash:
+	case configs.Hash != "" && configs.Hash != here && configs.Before == here:
 		c.add(LevelWarning, "config_alternates", hint,
 			"the configuration here is the one before the last run's, which came from host %s: two machines may have different ones", configs.Host)
-	case configs.Hash != "" && configs.Hash != c.ConfigHash:
+	case configs.Hash != "" && configs.Hash != here:
 		c.add(LevelInfo, "config_changed", "", "the last run, on host %s, had another configuration of this source", configs.Host)
 	}
 	if err := state.CheckStart(c.exportClock); err != nil {
 		c.trouble("start_at_ahead", err)
 	}
-	for _, change := range c.Changes(state) {
+	for _, change := range lineage.Changes(c.Source, state) {
 		c.add(LevelWarning, change.Code, change.Hint, "%s", change.Text)
 	}
 	if err := book.Confirm(ctx); err != nil {

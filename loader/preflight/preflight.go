@@ -65,10 +65,6 @@ type Target struct {
 	// SameExport refuses an export that the watermark is not about. gone says that one lost its end,
 	// "" if it did not.
 	SameExport func(ctx context.Context) (gone, remedy string, err error)
-	// ConfigHash is that of the source's configuration here.
-	ConfigHash string
-	// Changes are what the configuration says otherwise than what the runs before went by.
-	Changes func(state ledger.State) []Finding
 	// Rules make events of the table's rows. ReadsFrom is where a run begins to read, the zero cursor =
 	// the beginning.
 	Rules     func(table *source.Table, state ledger.State) *event.Rules

@@ -1,36 +1,62 @@
-package loader
+package lineage
 
 import (
 	"cmp"
-	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/config"
-	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/ledger"
-	"github.com/candu-loader/candu-loader/loader/postgres"
-	"github.com/candu-loader/candu-loader/loader/preflight"
-	"github.com/candu-loader/candu-loader/loader/secret"
 	"github.com/candu-loader/candu-loader/loader/source"
 )
 
-// changes are what the configuration says otherwise than what the runs before went by, where that
+// Hash tells configurations of a source from one another: of what decides which rows are
+// read, when, and what is sent of them. No secret is in it, and no URL: machines may reach one database
+// by different ways.
+func Hash(src *config.Source) string {
+	slots := ""
+	if src.Schedule != nil {
+		slots = src.Schedule.String()
+	}
+	facts := map[string]any{
+		"schedule": slots, "timezone": src.Location.String(), "catch_up": src.CatchUp, "start_now": src.StartAt.Now,
+		"start_at": src.StartAt.At.UTC().Format(time.RFC3339Nano), "lookback": src.Lookback, "table": src.Interactions.Table, "columns": src.Interactions.Columns,
+		"kinds": src.Interactions.Kinds, "max_rejected": src.MaxRejected.String(), "integrations": src.Integrations,
+	}
+	if path := src.Interactions.SearchPath; len(path) > 0 {
+		facts["search_path"] = path // Else the hash is what it was before there was the key.
+	}
+	if zone := src.Interactions.Zone; zone != source.DefaultZone {
+		facts["interactions_timezone"] = zone
+	}
+	text, err := json.Marshal(facts)
+	if err != nil {
+		return "" // It was read from YAML, and can be written.
+	}
+	hash := sha256.Sum256(text)
+	return hex.EncodeToString(hash[:])
+}
+
+// Change is what the configuration says otherwise than what the runs before went by.
+type Change struct{ Code, Text, Hint string }
+
+// Changes are what the configuration says otherwise than what the runs before went by, where that
 // is not done by writing it.
-func changes(src *config.Source, state ledger.State) []preflight.Finding {
-	var found []preflight.Finding
+func Changes(src *config.Source, state ledger.State) []Change {
+	var found []Change
 	if text, hint := startChange(src, state); text != "" {
-		found = append(found, preflight.Finding{Code: "start_at_changed", Text: text, Hint: hint})
+		found = append(found, Change{Code: "start_at_changed", Text: text, Hint: hint})
 	}
 	if text := mappingChange(src, state); text != "" {
 		nickname := human.Quote(src.Nickname)
-		found = append(found, preflight.Finding{
+		found = append(found, Change{
 			Code: "mapping_changed", Text: text + ": rows that were sent or rejected before stay as they were, in Segment and in the mirror",
 			Hint: fmt.Sprintf("candu-loader rejects retry %s   tries the rejected ones again. candu-loader verify %[1]s   compares rows as they are read now with what was sent.", nickname),
 		})
@@ -41,7 +67,7 @@ func changes(src *config.Source, state ledger.State) []preflight.Finding {
 // startChange says that a start_at was changed after the first run, which alone asks for it.
 func startChange(src *config.Source, state ledger.State) (text, hint string) {
 	begun := state.StartAt != nil || state.WatermarkAt != nil
-	want := startAt(src)
+	want := StartAt(src)
 	switch {
 	case !begun, src.StartAt.Now && state.StartAt != nil, !src.StartAt.Now && sameTime(want, state.StartAt):
 		return "", ""
@@ -61,8 +87,8 @@ func startChange(src *config.Source, state ledger.State) (text, hint string) {
 	return text, hint + "or write " + startWords(state.StartAt, false) + " as before. candu-loader backfill " + nickname + " --from DATE --to DATE   sends a range alone."
 }
 
-// startAt is where the configuration has the first run begin; nil = the beginning, or now.
-func startAt(src *config.Source) *time.Time {
+// StartAt is where the configuration has the first run begin; nil = the beginning, or now.
+func StartAt(src *config.Source) *time.Time {
 	if src.StartAt.At.IsZero() {
 		return nil
 	}
@@ -85,44 +111,6 @@ func startWords(at *time.Time, now bool) string {
 		return "beginning"
 	}
 	return human.Exact(*at)
-}
-
-// checkStarted refuses a start that was stored and that no row has reached, as older versions stored it.
-func checkStarted(export *source.Source, state ledger.State) error {
-	clock, _ := export.Clock()
-	return state.CheckStart(clock)
-}
-
-// noteChanges warns of what changed, and refuses what no run can work with.
-func (s *session) noteChanges(reads bool) error {
-	if reads {
-		if err := checkStarted(s.export, s.run.State); err != nil {
-			return err
-		}
-	}
-	if others := s.loader.config.SharesKey(s.src); len(others) > 0 {
-		s.log.Warn("another source has the same write key: Segment takes the events of both for one source's", "other", strings.Join(others, ", "))
-	}
-	for _, change := range changes(s.src, s.run.State) {
-		s.log.Warn("the configuration was changed: "+change.Text, "remedy", change.Hint)
-	}
-	return nil
-}
-
-// startOf fills in what migrate --start-at stores.
-func (l *Loader) startOf(ctx context.Context, src *config.Source, opts *ledger.MigrateOptions) error {
-	if src.StartAt.Now {
-		return fault.New(fault.Config, "setting the start of source %q: start_at is now, which is when the first run begins", src.Nickname).
-			WithHint("Write beginning or a date.")
-	}
-	export, err := l.source(ctx, src)
-	if err != nil {
-		return err
-	}
-	defer export.Close()
-	clock, _ := export.Clock()
-	opts.StartAt = startAt(src)
-	return src.StartAt.Check(clock)
 }
 
 // mapping is how rows are read.
@@ -192,16 +180,5 @@ func keysOf(a, b map[string]string) []string {
 	return slices.Sorted(maps.Keys(both))
 }
 
-// warnURLs tells of parameters of URLs that have no effect, once a URL.
-func warnURLs(cfg *config.Config, log *slog.Logger) {
-	told := map[string]bool{}
-	for _, src := range cfg.Sources {
-		for _, url := range []secret.URL{cfg.Warehouse.URL, cfg.Warehouse.MigrateURL, src.Interactions.URL} {
-			without, _ := postgres.CheckURL(url, false) // What is wrong is said where it is opened.
-			if len(without) > 0 && !told[url.Reveal()] {
-				told[url.Reveal()] = true
-				log.Warn("parameters of a URL have no effect: the driver lacks them", "parameters", strings.Join(without, ", "), "url", postgres.Place(url))
-			}
-		}
-	}
-}
+// Mapping is how rows are read, as it is stored.
+func Mapping(src *config.Source) string { return mappingOf(src).String() }
