@@ -251,7 +251,7 @@ func (s *Source) rows(ctx context.Context, db postgres.DB, columns, limit, most 
 		page.nulls = append(page.nulls, nulls)
 	}
 	rows.Close()
-	if err := rows.Err(); err != nil && !(page.Bytes >= most && postgres.Unconvertible(err)) {
+	if err := rows.Err(); err != nil && (page.Bytes < most || !postgres.Unconvertible(err)) {
 		return page, err
 	}
 	return page, nil
