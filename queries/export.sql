@@ -78,6 +78,7 @@ select
     -- A prepared transaction hides when it began. It is looked for after the sessions: the other way round,
     -- one that is prepared between the two looks is in neither.
     (select count(*) from pg_prepared_xacts p where p.database = current_database()) as prepared,
+    coalesce((select p.gid from pg_prepared_xacts p where p.database = current_database() order by p.prepared limit 1), '')::text as prepared_gid,
     coalesce(o.pid, 0)::integer as oldest_pid,
     coalesce(o.usename::text, '')::text as oldest_role,
     coalesce(o.application_name, '')::text as oldest_application,

@@ -25,6 +25,9 @@ import (
 // versionTable is golang-migrate's own table in the schema.
 const versionTable = "loader_schema_migrations"
 
+// makeVersionTable makes it as golang-migrate does.
+const makeVersionTable = "create table " + versionTable + " (version bigint not null primary key, dirty boolean not null)"
+
 // lockPatience is how long one loader waits for another one's migration.
 const lockPatience = 2 * time.Minute
 
@@ -179,8 +182,7 @@ func (m *migrator) prepare(ctx context.Context, tx pgx.Tx, opts MigrateOptions) 
 		statements = append(statements, "create schema "+m.schema)
 	}
 	if !look.Ours {
-		// As golang-migrate makes it.
-		statements = append(statements, "create table "+versionTable+" (version bigint not null primary key, dirty boolean not null)")
+		statements = append(statements, makeVersionTable)
 	}
 	for _, statement := range statements {
 		if _, err := tx.Exec(ctx, statement); err != nil {

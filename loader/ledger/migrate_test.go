@@ -132,3 +132,19 @@ func (b *testBundle) sessions(t *testing.T, want int, state string) {
 		return b.db.QueryRow(t.Context(), sql).Scan(&n) == nil && n == want
 	}, "%d sessions of a migration with %s", want, state)
 }
+
+// What the dry run prints is all of it: somebody else may run it, and migrate goes on with what it made.
+func TestPlan_IsWhatMigrateDoes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, sql, err := Plan(t.Context(), b.url, b.id)
+	require.NoError(t, err)
+	b.exec(t, sql)
+	done, err := Migrate(t.Context(), b.url, b.id, MigrateOptions{Create: true})
+	require.NoError(t, err)
+	require.Equal(t, []int{Latest(), Latest()}, []int{done.From, done.To})
+	finish(t, b.open(t), End{Status: RunSucceeded})
+	plan, _, err := Plan(t.Context(), b.url, b.id)
+	require.NoError(t, err)
+	require.Equal(t, plan.From, plan.To)
+}

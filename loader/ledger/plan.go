@@ -16,7 +16,8 @@ import (
 	"github.com/candu-loader/candu-loader/queries"
 )
 
-// Plan returns the SQL that Migrate would run, without running it.
+// Plan returns the SQL that Migrate would run, without running it. Who may not create schemas gives it to
+// somebody who may: what it makes is a schema that Migrate goes on with.
 func Plan(ctx context.Context, url secret.URL, id Identity) (Migration, string, error) {
 	plan := Migration{Schema: id.Schema}
 	m, err := openMigrator(ctx, url, id)
@@ -43,11 +44,17 @@ func Plan(ctx context.Context, url secret.URL, id Identity) (Migration, string, 
 	}
 	plan.To = plan.From
 	fmt.Fprintf(&b, "set search_path to %s;\n", postgres.Path(m.id.Schema))
+	if !look.Ours {
+		fmt.Fprintf(&b, "%s;\n", makeVersionTable)
+	}
 	for _, file := range embedded() {
 		if file.version > plan.From {
 			fmt.Fprintf(&b, "\n-- migration %d\n%s", file.version, file.sql)
 			plan.To = file.version
 		}
+	}
+	if plan.To > plan.From {
+		fmt.Fprintf(&b, "\ndelete from %s;\ninsert into %[1]s (version, dirty) values (%d, false);\n", versionTable, plan.To)
 	}
 	for _, grant := range m.grants() {
 		fmt.Fprintf(&b, "%s;\n", grant)

@@ -181,7 +181,7 @@ func (p *Incremental) warn(point source.SafePoint) {
 	}
 	if point.Prepared > 0 {
 		once("the watermark stays where it is while a prepared transaction is open in the export's database", "prepared_transactions", point.Prepared,
-			"remedy", "select * from pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED")
+			"remedy", point.EndPrepared())
 	}
 	if point.Visible && point.LongHeld() {
 		once("a transaction in the export's database has been open for long: the watermark stays at its beginning", "pid", point.Oldest.PID,

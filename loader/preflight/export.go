@@ -110,8 +110,7 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 	}
 	c.ahead(ctx, point)
 	if point.Prepared > 0 {
-		c.add(LevelWarning, "prepared_transactions",
-			"SELECT gid FROM pg_prepared_xacts WHERE database = current_database();  then COMMIT PREPARED or ROLLBACK PREPARED.",
+		c.add(LevelWarning, "prepared_transactions", point.EndPrepared(),
 			"the watermark stays where it is while prepared transactions are open: %d", point.Prepared)
 	}
 	if point.Visible {

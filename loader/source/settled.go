@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/candu-loader/candu-loader/queries"
@@ -50,6 +51,8 @@ type SafePoint struct {
 	// Prepared is the number of prepared transactions, which hide their start:
 	// while there is one, the watermark must stay where it is.
 	Prepared int64
+	// PreparedGID is the name of the oldest of them.
+	PreparedGID string
 	// Visible is false where At says nothing about late rows, and lookback alone
 	// has to catch them; Reason says why.
 	Visible bool
@@ -71,7 +74,7 @@ func (s *Source) SafePoint(ctx context.Context) (SafePoint, error) {
 
 func (s *Source) safePoint(row queries.ExportSafePointRow) SafePoint {
 	point := SafePoint{
-		At: row.SafePoint, Clock: row.ServerClock, Prepared: row.Prepared, Role: row.Role,
+		At: row.SafePoint, Clock: row.ServerClock, Prepared: row.Prepared, PreparedGID: row.PreparedGid, Role: row.Role,
 	}
 	if row.OldestPid != 0 {
 		point.Oldest = Session{PID: row.OldestPid, Role: row.OldestRole, Application: row.OldestApplication, Since: row.OldestSince}
@@ -135,4 +138,10 @@ func origin(o queries.ExportOriginsRow) Blindness {
 		return "track_activities is off, so sessions hide their transactions"
 	}
 	return Blindness("track_activities is off for role " + name + ", whose sessions hide their transactions")
+}
+
+// EndPrepared returns the statements of which one ends the oldest prepared transaction.
+func (p SafePoint) EndPrepared() string {
+	gid := strings.ReplaceAll(p.PreparedGID, "'", "''")
+	return fmt.Sprintf("COMMIT PREPARED '%s';  or  ROLLBACK PREPARED '%[1]s';", gid)
 }
