@@ -24,9 +24,9 @@ set reason = excluded.reason, detail = excluded.detail, interaction = excluded.i
 delete from loader_rejects where interaction_id = any (@interaction_ids::text[]);
 
 -- name: RejectsList :many
--- A page of rejects in the order of their id, after the one given.
+-- A page of rejects in the order of their id, after the one given; NULL stands before every id, an empty text does not.
 select * from loader_rejects
-where interaction_id > @after::text and (sqlc.narg(reason)::text is null or reason = sqlc.narg(reason))
+where (sqlc.narg(after)::text is null or interaction_id > sqlc.narg(after)) and (sqlc.narg(reason)::text is null or reason = sqlc.narg(reason))
 order by interaction_id
 limit @count;
 

@@ -93,18 +93,18 @@ func (q *Queries) RejectsKnown(ctx context.Context, db DBTX, interactionIds []st
 
 const rejectsList = `-- name: RejectsList :many
 select interaction_id, reason, detail, interaction, run_id, first_seen_at, last_seen_at, attempts from loader_rejects
-where interaction_id > $1::text and ($2::text is null or reason = $2)
+where ($1::text is null or interaction_id > $1) and ($2::text is null or reason = $2)
 order by interaction_id
 limit $3
 `
 
 type RejectsListParams struct {
-	After  string
+	After  *string
 	Reason *string
 	Count  int32
 }
 
-// A page of rejects in the order of their id, after the one given.
+// A page of rejects in the order of their id, after the one given; NULL stands before every id, an empty text does not.
 func (q *Queries) RejectsList(ctx context.Context, db DBTX, arg RejectsListParams) ([]LoaderReject, error) {
 	rows, err := db.Query(ctx, rejectsList, arg.After, arg.Reason, arg.Count)
 	if err != nil {

@@ -20,18 +20,20 @@ from (
 group by m.day, m.kind;
 
 -- name: VerifyMirrorRows :many
--- A page of the mirror's rows of one day, in the order of the bytes of their ids. copies
--- is how often the row of the export stands in that day; whole is false for a track
+-- A page of the mirror's rows of one day, in the order of the bytes of their ids, after the one given; NULL stands
+-- before every id, an empty text does not. copies is how often the row of the export stands in that day; whole is false for a track
 -- without its row in tutorial_interaction.
 select m.loader_interaction_id::text as interaction_id, m.kind::text as kind, m.at::timestamptz as at, m.whole::boolean as whole,
     count(*) over (partition by m.loader_interaction_id collate "C") as copies
 from (
     select s.loader_interaction_id, 'view' as kind, s."timestamp" as at, true as whole from screens s
-    where s."timestamp" >= @day_from and s."timestamp" < @day_to and s.loader_interaction_id collate "C" > @after::text
+    where s."timestamp" >= @day_from and s."timestamp" < @day_to and s.loader_interaction_id is not null
+      and (sqlc.narg(after)::text is null or s.loader_interaction_id collate "C" > sqlc.narg(after)::text)
     union all
     select t.loader_interaction_id, 'interaction', t."timestamp", i.id is not null from tracks t
     left join tutorial_interaction i on i.id = t.id
-    where t."timestamp" >= @day_from and t."timestamp" < @day_to and t.loader_interaction_id collate "C" > @after::text
+    where t."timestamp" >= @day_from and t."timestamp" < @day_to and t.loader_interaction_id is not null
+      and (sqlc.narg(after)::text is null or t.loader_interaction_id collate "C" > sqlc.narg(after)::text)
 ) m
 order by m.loader_interaction_id collate "C"
 limit @count;

@@ -110,11 +110,13 @@ select m.loader_interaction_id::text as interaction_id, m.kind::text as kind, m.
     count(*) over (partition by m.loader_interaction_id collate "C") as copies
 from (
     select s.loader_interaction_id, 'view' as kind, s."timestamp" as at, true as whole from screens s
-    where s."timestamp" >= $1 and s."timestamp" < $2 and s.loader_interaction_id collate "C" > $3::text
+    where s."timestamp" >= $1 and s."timestamp" < $2 and s.loader_interaction_id is not null
+      and ($3::text is null or s.loader_interaction_id collate "C" > $3::text)
     union all
     select t.loader_interaction_id, 'interaction', t."timestamp", i.id is not null from tracks t
     left join tutorial_interaction i on i.id = t.id
-    where t."timestamp" >= $1 and t."timestamp" < $2 and t.loader_interaction_id collate "C" > $3::text
+    where t."timestamp" >= $1 and t."timestamp" < $2 and t.loader_interaction_id is not null
+      and ($3::text is null or t.loader_interaction_id collate "C" > $3::text)
 ) m
 order by m.loader_interaction_id collate "C"
 limit $4
@@ -123,7 +125,7 @@ limit $4
 type VerifyMirrorRowsParams struct {
 	DayFrom *time.Time
 	DayTo   *time.Time
-	After   string
+	After   *string
 	Count   int32
 }
 
@@ -135,8 +137,8 @@ type VerifyMirrorRowsRow struct {
 	Copies        int64
 }
 
-// A page of the mirror's rows of one day, in the order of the bytes of their ids. copies
-// is how often the row of the export stands in that day; whole is false for a track
+// A page of the mirror's rows of one day, in the order of the bytes of their ids, after the one given; NULL stands
+// before every id, an empty text does not. copies is how often the row of the export stands in that day; whole is false for a track
 // without its row in tutorial_interaction.
 func (q *Queries) VerifyMirrorRows(ctx context.Context, db DBTX, arg VerifyMirrorRowsParams) ([]VerifyMirrorRowsRow, error) {
 	rows, err := db.Query(ctx, verifyMirrorRows,

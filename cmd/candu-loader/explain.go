@@ -10,6 +10,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/trace"
 )
@@ -51,7 +52,7 @@ func explanationText(x trace.Explanation) string {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-12s %s\n", label, fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(&b, "%s (schema %s): row %s\n", x.Source, x.Schema, x.InteractionID)
+	fmt.Fprintf(&b, "%s (schema %s): row %s\n", x.Source, x.Schema, event.Shown(x.InteractionID))
 	switch {
 	case x.ExportError != "":
 		line("source row", "unknown: %s", x.ExportError)

@@ -73,7 +73,7 @@ func (a *app) listRejects(ctx context.Context, l *loader.Loader, src *config.Sou
 		if n == 1 {
 			a.printf("%-24s %-20s %8s  %-20s  %s\n", "ID", "REASON", "ATTEMPTS", "LAST TRIED", "DETAIL")
 		}
-		a.printf("%-24s %-20s %8d  %-20s  %s\n", r.InteractionID, r.Reason, r.Attempts, human.Time(r.LastSeenAt), r.Detail)
+		a.printf("%-24s %-20s %8d  %-20s  %s\n", event.Shown(r.InteractionID), r.Reason, r.Attempts, human.Time(r.LastSeenAt), r.Detail)
 		return nil
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/proof"
@@ -118,7 +119,10 @@ func verifyText(r proof.Report) string {
 		if d.Rows == 0 {
 			return
 		}
-		ids := d.IDs[:min(namedIDs, len(d.IDs))]
+		var ids []string
+		for _, id := range d.IDs[:min(namedIDs, len(d.IDs))] {
+			ids = append(ids, event.Shown(id))
+		}
 		fmt.Fprintf(&b, "%s: %s", what, strings.Join(ids, ", "))
 		if more := d.Rows - int64(len(ids)); more > 0 {
 			fmt.Fprintf(&b, " and %d more", more)

@@ -117,6 +117,9 @@ func (r *Rules) Convert(in *Interaction) (Event, *Reject) {
 	if in.Garbled != "" {
 		return Event{}, &Reject{InvalidText, in.Garbled}
 	}
+	if blank(in.ID) {
+		return Event{}, &Reject{MissingID, "id is blank"}
+	}
 	kind, reject := r.kind(in)
 	if reject != nil {
 		return Event{}, reject

@@ -107,6 +107,7 @@ func TestConvert_Rejects(t *testing.T) {
 		reason event.Reason
 		detail string
 	}{
+		"blank id":             {func(in *event.Interaction) { in.ID, in.Kind = "\u3000 \t", "x" }, event.MissingID, "id is blank"},
 		"no identity":          {func(in *event.Interaction) { in.UserID = "" }, event.MissingIdentity, "user_id and anonymous_id are missing"},
 		"blank identity":       {func(in *event.Interaction) { in.UserID, in.AnonymousID = " \t", "\u00a0" }, event.MissingIdentity, "user_id and anonymous_id are missing"},
 		"unknown kind":         {func(in *event.Interaction) { in.Kind = "View" }, event.UnknownKind, `kind "View" stands for neither view nor interaction`},

@@ -23,6 +23,7 @@ const (
 	MissingEventName  Reason = "missing_event_name"
 	InvalidTimestamp  Reason = "invalid_timestamp"
 	TooLarge          Reason = "event_too_large"
+	MissingID         Reason = "missing_id"
 	InvalidText       Reason = "invalid_text"
 	CanNotBeRecorded  Reason = "can_not_be_recorded"
 	RefusedBySegment  Reason = "refused_by_segment"
@@ -32,7 +33,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		MissingIdentity, UnknownKind, MissingTutorialID, InvalidTutorialID, InvalidPortalID, MissingEventName,
-		InvalidTimestamp, TooLarge, InvalidText, CanNotBeRecorded, RefusedBySegment,
+		InvalidTimestamp, TooLarge, MissingID, InvalidText, CanNotBeRecorded, RefusedBySegment,
 	}
 }
 

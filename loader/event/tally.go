@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,7 +24,15 @@ type Tally struct{ counts []Count }
 
 // Add counts a row.
 func (t *Tally) Add(reason Reason, id, detail string) {
-	t.plus(Count{Reason: reason, Rows: 1, Examples: []string{fmt.Sprintf("id %s: %s", cut(id), detail)}})
+	t.plus(Count{Reason: reason, Rows: 1, Examples: []string{fmt.Sprintf("id %s: %s", Shown(id), detail)}})
+}
+
+// Shown is an id as people see it: a long one is cut, a blank one quoted.
+func Shown(id string) string {
+	if blank(id) {
+		return strconv.Quote(cut(id))
+	}
+	return cut(id)
 }
 
 // Plus counts what another one has counted.

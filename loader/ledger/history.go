@@ -186,9 +186,12 @@ func (l *Ledger) AllRejects(ctx context.Context, reason string) iter.Seq2[[]Reje
 }
 
 // Rejects returns a page of rejects in the order of the rows' ids, after the one
-// given; reason "" means any.
-func (l *Ledger) Rejects(ctx context.Context, after, reason string, limit int32) ([]Reject, error) {
-	rows, err := ask(ctx, l, "reading the rejects", l.q.RejectsList, queries.RejectsListParams{After: rejectKey(after), Reason: orNil(reason), Count: limit})
+// given, of which nil stands before all; reason "" means any.
+func (l *Ledger) Rejects(ctx context.Context, after *string, reason string, limit int32) ([]Reject, error) {
+	if after != nil {
+		after = new(rejectKey(*after))
+	}
+	rows, err := ask(ctx, l, "reading the rejects", l.q.RejectsList, queries.RejectsListParams{After: after, Reason: orNil(reason), Count: limit})
 	return each(rows, rejectOf), err
 }
 

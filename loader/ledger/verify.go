@@ -37,8 +37,8 @@ type DayRow struct {
 }
 
 // DayRows reads a page of the mirror's rows of [from, to), in the order of the bytes
-// of the export's ids, after the one given.
-func (l *Ledger) DayRows(ctx context.Context, from, to time.Time, after string, limit int32) ([]DayRow, error) {
+// of the export's ids, after the one given; nil stands before every id.
+func (l *Ledger) DayRows(ctx context.Context, from, to time.Time, after *string, limit int32) ([]DayRow, error) {
 	rows, err := ask(ctx, l, "reading a day", l.q.VerifyMirrorRows, queries.VerifyMirrorRowsParams{DayFrom: &from, DayTo: &to, After: after, Count: limit})
 	return each(rows, func(row queries.VerifyMirrorRowsRow) DayRow { return DayRow(row) }), err
 }

@@ -18,7 +18,7 @@ type Rejects struct {
 	// Reason chooses; "" means any.
 	Reason string
 
-	after string
+	after *string // of the page before, nil at first
 	done  bool
 	gone  []ledger.Rejected
 	// lost is how many there were on all pages.
@@ -45,7 +45,7 @@ func (r *Rejects) Next(ctx context.Context, _ int64) (*source.Page, error) {
 	ids := make([]string, len(rejects))
 	for i := range rejects {
 		ids[i] = rejects[i].InteractionID
-		r.after = ids[i]
+		r.after = &ids[i]
 	}
 	page, err := r.Export.ByID(ctx, ids)
 	if err != nil {

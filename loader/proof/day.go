@@ -21,7 +21,7 @@ func (v *verifier) day(ctx context.Context, day string) error {
 	}
 	if v.Export.Table().Prints() {
 		return v.dayOf(ctx, rng, everyID, &pages[source.Row]{
-			read: func(after string) ([]source.Row, error) { return v.Export.DayRows(ctx, rng, v.Kinds, after, pageRows) },
+			read: func(after *string) ([]source.Row, error) { return v.Export.DayRows(ctx, rng, v.Kinds, after, pageRows) },
 		})
 	}
 	// The export's order of ids is not the mirror's, so the rows are sorted here, a part at a time.
@@ -51,7 +51,7 @@ func everyID(string) bool { return true }
 func (v *verifier) dayOf(ctx context.Context, rng source.Range, in func(id string) bool, exported *pages[source.Row]) error {
 	exported.id = func(r source.Row) string { return r.ID }
 	mirrored := &pages[ledger.DayRow]{
-		read: func(after string) ([]ledger.DayRow, error) {
+		read: func(after *string) ([]ledger.DayRow, error) {
 			if rng.NoDay {
 				return nil, nil // Nothing without a day is ever mirrored.
 			}
@@ -260,10 +260,10 @@ const partRows = 500_000
 
 // pages reads a list page by page, in the order of the ids.
 type pages[T any] struct {
-	read func(after string) ([]T, error)
+	read func(after *string) ([]T, error)
 	id   func(T) string
 	page []T
-	last string
+	last *string // nil before the first, for an empty text is an id too
 	done bool
 }
 
@@ -282,7 +282,7 @@ func (p *pages[T]) peek() (first *T, err error) {
 }
 
 func (p *pages[T]) next() {
-	p.last = p.id(p.page[0])
+	p.last = new(p.id(p.page[0]))
 	p.page = p.page[1:]
 }
 

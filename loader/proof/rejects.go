@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 )
 
@@ -65,7 +66,7 @@ func (v *verifier) ofDay(reject ledger.Reject) (rejectOfDay, bool) {
 	switch {
 	case !v.Export.Table().HasKind:
 		key.kind = "view"
-		if row.EventName != "" {
+		if event.Present(row.EventName) != "" {
 			key.kind = "interaction"
 		}
 	case slices.Contains(v.Kinds.View, row.Kind):

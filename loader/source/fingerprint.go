@@ -87,11 +87,11 @@ type Row struct {
 	At time.Time
 }
 
-func (t *Table) dayRowsSelect(r Range, kinds Kinds, after string, limit int) (string, []any) {
+func (t *Table) dayRowsSelect(r Range, kinds Kinds, after *string, limit int) (string, []any) {
 	c := t.within(r)
 	id := t.sanitized(colID) + "::text"
-	if after != "" {
-		c.add(id + " collate \"C\" > " + c.arg(after))
+	if after != nil {
+		c.add(id + " collate \"C\" > " + c.arg(*after))
 	}
 	kind := t.kindExpression(c, kinds)
 	return "select " + id + ", " + kind + ", " + t.at(colOccurredAt) + "\nfrom " + t.Relation() + c.where() +
@@ -99,8 +99,8 @@ func (t *Table) dayRowsSelect(r Range, kinds Kinds, after string, limit int) (st
 }
 
 // DayRows reads a page of the rows of one day, in the order of the bytes of their
-// ids, after the one given.
-func (s *Source) DayRows(ctx context.Context, r Range, kinds Kinds, after string, limit int) ([]Row, error) {
+// ids, after the one given; nil stands before every id.
+func (s *Source) DayRows(ctx context.Context, r Range, kinds Kinds, after *string, limit int) ([]Row, error) {
 	sql, args := s.table.dayRowsSelect(r, kinds, after, limit)
 	return collect(ctx, s, "reading a day", func(row pgx.CollectableRow) (r Row, err error) {
 		var at pgtype.Timestamptz

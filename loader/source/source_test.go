@@ -68,7 +68,7 @@ func TestSelects_Golden(t *testing.T) {
 	kinds, rng := Kinds{View: []string{"view"}, Interaction: []string{"interaction"}}, Range{From: &moment, UpTo: After(moment, "7"), ExportedFrom: &moment}
 	fingerprints, _ := plain.fingerprintSelect(rng, kinds)
 	oddPrints, _ := odd.fingerprintSelect(Range{NoDay: true, UpTo: At(moment)}, kinds)
-	dayRows, _ := odd.dayRowsSelect(rng, kinds, "7", 10)
+	dayRows, _ := odd.dayRowsSelect(rng, kinds, new("7"), 10)
 	settled, _ := odd.settledSelect(rng, []string{"7"})
 	for name, sql := range map[string]string{
 		"fingerprints": fingerprints, "fingerprints_odd_names": oddPrints, "day_rows_odd_names": dayRows, "settled_odd_names": settled,

@@ -91,7 +91,7 @@ func TestZone_IsPostgresBusiness(t *testing.T) {
 			for _, p := range prints {
 				day, err := all.OnDay(p.Day)
 				require.NoError(t, err)
-				rows, err := s.DayRows(t.Context(), day, Kinds{View: []string{"view"}}, "", math.MaxInt32)
+				rows, err := s.DayRows(t.Context(), day, Kinds{View: []string{"view"}}, nil, math.MaxInt32)
 				require.NoError(t, err)
 				require.Len(t, rows, int(p.Rows), p.Day)
 				for _, row := range rows {
