@@ -34,6 +34,8 @@ type verifier struct {
 
 	report *Report
 	days   map[dayKind]*sides
+	// hasKind is the export's. It is asked for beside its reading.
+	hasKind bool
 }
 
 // Config says what is compared.
@@ -54,7 +56,7 @@ type Config struct {
 // names the rows by which they differ. It writes nothing.
 func Verify(ctx context.Context, c Config) (Report, error) {
 	started := time.Now()
-	v := &verifier{Config: c, report: newReport(c.Source, c.Schema), days: map[dayKind]*sides{}}
+	v := &verifier{Config: c, report: newReport(c.Source, c.Schema), days: map[dayKind]*sides{}, hasKind: c.Export.Table().HasKind}
 	report := v.report
 	report.UpTo = c.State.WatermarkAt
 	if !c.Export.Table().Prints() {

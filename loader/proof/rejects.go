@@ -64,7 +64,7 @@ func (v *verifier) ofDay(reject ledger.Reject) (rejectOfDay, bool) {
 	_ = json.Unmarshal(reject.Interaction, &row)
 	key := rejectOfDay{id: reject.InteractionID}
 	switch {
-	case !v.Export.Table().HasKind:
+	case !v.hasKind:
 		key.kind = "view"
 		if event.Present(row.EventName) != "" {
 			key.kind = "interaction"

@@ -178,6 +178,9 @@ func (s *Source) page(ctx context.Context, r reading) (*Page, error) {
 		page.add(row)
 		from = placeOf(&row.Rows[0], r.order)
 	}
+	if page.table != s.table {
+		return s.page(ctx, r) // A page is of one table.
+	}
 	if n := len(page.Rows); n > 0 {
 		if err := s.unique(ctx, page); err != nil {
 			return nil, err
@@ -260,6 +263,7 @@ func (s *Source) rows(ctx context.Context, db postgres.DB, columns, limit, most 
 // ByID reads the rows of those ids, as one page without order. Ids that are gone, or
 // that are none of the table's type, are not in it.
 func (s *Source) ByID(ctx context.Context, ids []string) (*Page, error) {
+	table := s.table
 	var plain []string
 	var raw [][]byte
 	for _, id := range ids {
@@ -273,12 +277,15 @@ func (s *Source) ByID(ctx context.Context, ids []string) (*Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	page.table = s.table
+	page.table = table
 	more, err := byIDs(raw, func(ids [][]byte) (*Page, error) {
 		return s.raw(ctx, "reading rows by id", s.table.hexSelect(), ids)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if s.table != table {
+		return s.ByID(ctx, ids) // As a page.
 	}
 	page.add(more)
 	return page, nil

@@ -93,26 +93,23 @@ func (s *Source) safePoint(row queries.ExportSafePointRow) SafePoint {
 	return point
 }
 
-// look follows the export down to its tables, and says what about them keeps any safe point from
-// telling of late rows.
-func (s *Source) look(ctx context.Context) (Blindness, error) {
-	origins, err := ask(ctx, s, "looking for the tables behind the export", func(ctx context.Context, db queries.DBTX) ([]queries.ExportOriginsRow, error) {
-		return queries.New().ExportOrigins(ctx, db, s.table.Relation())
-	})
-	if err != nil || len(origins) == 0 {
-		return "", err
+// comesFrom takes in what the export is made of, followed down to its tables, and says what about them keeps any
+// safe point from telling of late rows.
+func (t *Table) comesFrom(origins []queries.ExportOriginsRow) Blindness {
+	if len(origins) == 0 {
+		return ""
 	}
 	for _, o := range origins {
 		if kind := map[string]string{"table": "r", "partitioned": "p"}[o.What]; kind != "" {
-			s.table.behind = append(s.table.behind, relation{o.Name, kind})
+			t.behind = append(t.behind, relation{o.Name, kind})
 		}
 	}
-	at := s.table.Columns[colExportedAt]
+	at := t.Columns[colExportedAt]
 	switch reason := origin(origins[0]); {
 	case reason == "" && !at.zoned():
-		return Blindness(fmt.Sprintf("column %q (exported_at) is a timestamp without time zone", at.Name)), nil
+		return Blindness(fmt.Sprintf("column %q (exported_at) is a timestamp without time zone", at.Name))
 	default:
-		return reason, nil
+		return reason
 	}
 }
 

@@ -47,7 +47,9 @@ type Config struct {
 type Source struct {
 	config Config
 	reader *postgres.Reader
-	table  *Table
+	// table is as it was last looked at. Only [Source.lookAgain] puts another one in its place; pages keep the one that
+	// they were read with.
+	table *Table
 	// origin is why no safe point says anything, "" if one does.
 	origin Blindness
 	// clock was the server's when this process's was openedAt.
@@ -66,29 +68,36 @@ func Open(ctx context.Context, config Config) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{config: config, reader: reader, limit: min(config.PageSize, firstLimit)}
-	columns, err := ask(ctx, s, "looking for the columns", func(ctx context.Context, db queries.DBTX) ([]queries.ExportColumnsRow, error) {
-		return queries.New().ExportColumns(ctx, db, config.Spec.Relation())
-	})
-	if err == nil {
-		s.table, err = newTable(config.Spec, reader.Role(), columns)
-	}
-	if err == nil {
-		s.origin, err = s.look(ctx)
-	}
-	if s.table != nil {
-		s.table.encoding = reader.Encoding()
-	}
-	if len(columns) > 0 {
-		s.clock, s.openedAt = columns[0].Clock, time.Now()
-	}
-	if err != nil {
+	if s.table, s.origin, s.clock, err = s.lookAt(ctx); err != nil {
 		reader.Close()
 		return nil, err
 	}
+	s.openedAt = time.Now()
 	return s, nil
 }
 
-// Table returns what was found when the source was opened.
+// lookAt looks at the table, as whoever opens it does, and reads the server's clock.
+func (s *Source) lookAt(ctx context.Context) (*Table, Blindness, time.Time, error) {
+	relation := s.config.Spec.Relation()
+	columns, err := asking(ctx, s.try, "looking for the columns", func(ctx context.Context, db queries.DBTX) ([]queries.ExportColumnsRow, error) {
+		return queries.New().ExportColumns(ctx, db, relation)
+	})
+	if err != nil {
+		return nil, "", time.Time{}, err
+	}
+	table, err := newTable(s.config.Spec, s.reader.Role(), columns)
+	if err != nil {
+		return nil, "", time.Time{}, err
+	}
+	table.encoding = s.reader.Encoding()
+	origins, err := asking(ctx, s.try, "looking for the tables behind the export", func(ctx context.Context, db queries.DBTX) ([]queries.ExportOriginsRow, error) {
+		return queries.New().ExportOrigins(ctx, db, relation)
+	})
+	return table, table.comesFrom(origins), columns[0].Clock, err
+}
+
+// Table returns what was found when the table was last looked at. What [Table.goesOnAs] compares is the same for as long as the
+// source is open.
 func (s *Source) Table() *Table { return s.table }
 
 // Clock returns the server's clock when the source was opened, and this process's at that time.
@@ -100,9 +109,21 @@ func (s *Source) Pooled() bool { return s.reader.Pooled() }
 // Close closes the connections.
 func (s *Source) Close() { s.reader.Close() }
 
-// read runs fn on one connection, and again through passing trouble of the database. doing
-// says in errors what for.
+// read runs fn on one connection, and again through passing trouble of the database, or once more where
+// the table is another one than it was: fn must build what it asks for of s.table. doing says in errors what for.
 func (s *Source) read(ctx context.Context, doing string, fn func(ctx context.Context, db postgres.DB) error) error {
+	err := s.try(ctx, doing, fn)
+	if !changed(err) {
+		return err
+	}
+	if err := s.lookAgain(ctx, err); err != nil {
+		return err
+	}
+	return s.try(ctx, doing, fn)
+}
+
+// try is read that does not look at the table again.
+func (s *Source) try(ctx context.Context, doing string, fn func(ctx context.Context, db postgres.DB) error) error {
 	again := func(err error, wait time.Duration) {
 		s.config.Log.Warn("retrying: the export could not be read", "error", err, "wait", wait)
 	}
@@ -135,8 +156,14 @@ func (s *Source) explain(err error, doing string) *fault.Error {
 }
 
 // ask is read for what a query returns.
-func ask[T any](ctx context.Context, s *Source, doing string, query func(context.Context, queries.DBTX) (T, error)) (answer T, err error) {
-	err = s.read(ctx, doing, func(ctx context.Context, db postgres.DB) (err error) {
+func ask[T any](ctx context.Context, s *Source, doing string, query func(context.Context, queries.DBTX) (T, error)) (T, error) {
+	return asking(ctx, s.read, doing, query)
+}
+
+func asking[T any](ctx context.Context, read func(context.Context, string, func(context.Context, postgres.DB) error) error, doing string,
+	query func(context.Context, queries.DBTX) (T, error),
+) (answer T, err error) {
+	err = read(ctx, doing, func(ctx context.Context, db postgres.DB) (err error) {
 		answer, err = query(ctx, db)
 		return err
 	})

@@ -35,8 +35,9 @@ func (t *Table) selected(column int) uint32 {
 func (t *Table) sameTypes(fields []pgconn.FieldDescription) error {
 	for i, field := range fields {
 		if field.DataTypeOID != t.selected(i) {
-			return fault.New(fault.Failed, "column %q (%s) was of type %s and is of another one now", t.Columns[i].Name, Names[i], t.Columns[i].Type).
-				WithHint("The table changed while it was read, and nothing of this page was taken. Run it again: that looks at the table anew.")
+			e := fault.New(fault.Failed, "column %q (%s) was of type %s and is of another one now", t.Columns[i].Name, Names[i], t.Columns[i].Type)
+			e.Err = errRetyped
+			return e.WithHint("%s", changedHint)
 		}
 	}
 	return nil
