@@ -310,7 +310,7 @@ func TestOperations_NamesMetricsThatExist(t *testing.T) {
 // TestConfiguration_HasEveryKey compares the page with what the program says that it knows.
 func TestConfiguration_HasEveryKey(t *testing.T) {
 	t.Parallel()
-	text := "zzz: 1\nwarehouse: {zzz: 1}\nsegment: {zzz: 1}\nhttp: {zzz: 1}\nalerts: {zzz: 1}\nsources: [{zzz: 1, interactions: {zzz: 1}}]\n"
+	text := "zzz: 1\nwarehouse: {zzz: 1}\nsegment: {zzz: 1}\nhttp: {zzz: 1}\nalerts: {zzz: 1}\nsources: [{zzz: 1, interactions: {zzz: 1}, verify: {zzz: 1}}]\n"
 	_, err := config.Parse("config.yaml", []byte(text), os.LookupEnv)
 	problems, ok := errors.AsType[config.Problems](err)
 	require.True(t, ok, "%v", err)
@@ -326,6 +326,7 @@ func TestConfiguration_HasEveryKey(t *testing.T) {
 		}
 	}
 	delete(known, "sources[].interactions")
+	delete(known, "sources[].verify")
 	documented := map[string]bool{}
 	for line := range strings.Lines(read(t, "docs/configuration.md")) {
 		if cells := strings.Split(line, "|"); len(cells) > 3 {

@@ -6,6 +6,7 @@ package loader
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,8 +87,8 @@ func (l *Loader) ledger(ctx context.Context, src *config.Source) (*ledger.Ledger
 		pool, err := postgres.Open(ctx, l.config.Warehouse.URL, postgres.Options{
 			Name: "warehouse", Again: l.again(),
 			// Two record, one renews the lease, one asks what was delivered. Four sources load at
-			// once.
-			MaxConns: int32(max(6, 4*min(len(l.config.Sources), 6))),
+			// once, and one may be verified beside them.
+			MaxConns: int32(max(6, 4*min(len(l.config.Sources), 6)) + l.verifies()),
 		})
 		if err != nil {
 			return nil, err
@@ -95,6 +96,15 @@ func (l *Loader) ledger(ctx context.Context, src *config.Source) (*ledger.Ledger
 		l.warehouse = pool
 	}
 	return ledger.New(l.warehouse, l.identity(src)), nil
+}
+
+// verifies is how many connections a verification beside runs takes: a piece of each table of the mirror, and
+// its turn.
+func (l *Loader) verifies() int {
+	if slices.ContainsFunc(l.config.Sources, func(src *config.Source) bool { return src.Verify.Schedule != nil }) {
+		return 4
+	}
+	return 0
 }
 
 // migrated is ledger and the state of a schema that must be there.

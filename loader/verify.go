@@ -14,16 +14,24 @@ import (
 const verifyTimeout = 30 * time.Minute
 
 // VerifyOptions bound what is verified, by occurred_at; nil = open.
-type VerifyOptions struct{ From, To *time.Time }
+type VerifyOptions struct {
+	From, To *time.Time
+	// Scheduled is true for what the source's verify.schedule asks for: From is what verify.last says, or where
+	// a difference was found that still stands.
+	Scheduled bool
+}
 
 // Verify compares export and mirror day by day, in both databases at once, and
-// names the rows by which they differ.
+// names the rows by which they differ. The verdict is kept with the source, see [ledger.Proof.Next].
 func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOptions) (proof.Report, error) {
 	none := proof.Report{Source: src.Nickname, Schema: src.Schema}
 	// The watermark first: whatever moves afterwards lies beyond it.
 	book, state, err := l.migrated(ctx, src)
 	if err != nil {
 		return none, err
+	}
+	if opts.Scheduled {
+		opts.From = scheduledFrom(src, state)
 	}
 	export, err := l.sourceFor(ctx, src, verifyTimeout)
 	if err != nil {
@@ -43,9 +51,13 @@ func (l *Loader) Verify(ctx context.Context, src *config.Source, opts VerifyOpti
 	if table := export.Table(); !table.Prints() {
 		l.log.Info("the export is not in UTF8: its rows are read and compared here, which is slower", "source", src.Nickname, "encoding", table.Encoding())
 	}
-	return proof.Verify(ctx, proof.Config{
+	report, err := proof.Verify(ctx, proof.Config{
 		Source: src.Nickname, Schema: src.Schema, Ledger: book, Export: export, State: state,
 		Kinds: source.Kinds{View: src.Interactions.Kinds.View, Interaction: src.Interactions.Kinds.Interaction},
 		Range: settledRange(opts.From, opts.To, false, state),
 	})
+	if err == nil {
+		err = l.keepVerdict(ctx, src, book, state, opts, report)
+	}
+	return report, err
 }

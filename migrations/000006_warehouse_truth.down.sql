@@ -10,7 +10,8 @@ alter table loader_state
     drop column write_key_hash, drop column write_key_asked_at, drop column write_key_known,
     drop column unrecorded_at, drop column unrecorded_id,
     drop column config_hash, drop column config_hash_before, drop column config_host, drop column config_host_before, drop column config_changed_at,
-    drop column config_alternated_at, drop column config_mapping;
+    drop column config_alternated_at, drop column config_mapping,
+    drop column proof, drop column proof_epoch, drop column verify_slot, drop column verify_holder, drop column verify_held_until;
 alter table loader_slots drop column schedule;
 alter table loader_leases drop column wanted_by, drop column wanted_at;
 alter table loader_runs

@@ -35,7 +35,12 @@ alter table loader_state
     add column config_host_before text,
     add column config_changed_at timestamptz,
     add column config_alternated_at timestamptz,
-    add column config_mapping jsonb;
+    add column config_mapping jsonb,
+    add column proof jsonb,
+    add column proof_epoch bigint not null default 0,
+    add column verify_slot timestamptz,
+    add column verify_holder text,
+    add column verify_held_until timestamptz;
 
 alter table loader_slots add column schedule text;
 
@@ -75,4 +80,9 @@ comment on column loader_state.config_host_before is 'The host of the run that b
 comment on column loader_state.config_changed_at is 'When config_hash changed.';
 comment on column loader_state.config_alternated_at is 'When it last changed back to the one before. NULL = it never did.';
 comment on column loader_state.config_mapping is 'How the last run read rows: columns and kinds of its configuration.';
+comment on column loader_state.proof is 'What verifications found: the last verdict, and when it was last proved. NULL = nothing was verified.';
+comment on column loader_state.proof_epoch is 'How often that was forgotten because it is about something else now. A verification that began before is not recorded.';
+comment on column loader_state.verify_slot is 'Up to when slots of verify.schedule count as done. NULL = serve never looked.';
+comment on column loader_state.verify_holder is 'Which serve verifies now, NULL = none.';
+comment on column loader_state.verify_held_until is 'Until when it does, if it does not say so again.';
 comment on column loader_slots.schedule is 'The schedule whose slot it is, and its time zone. NULL = an older version took it, by the one of loader_state.';

@@ -219,6 +219,16 @@ type LoaderState struct {
 	ConfigAlternatedAt *time.Time
 	// How the last run read rows: columns and kinds of its configuration.
 	ConfigMapping []byte
+	// What verifications found: the last verdict, and when it was last proved. NULL = nothing was verified.
+	Proof []byte
+	// How often that was forgotten because it is about something else now. A verification that began before is not recorded.
+	ProofEpoch int64
+	// Up to when slots of verify.schedule count as done. NULL = serve never looked.
+	VerifySlot *time.Time
+	// Which serve verifies now, NULL = none.
+	VerifyHolder *string
+	// Until when it does, if it does not say so again.
+	VerifyHeldUntil *time.Time
 }
 
 type PgAm struct {

@@ -68,7 +68,8 @@ set write_key_hash = @write_key_hash::text, write_key_asked_at = null, write_key
 -- in the mirror under the original's ids.
 update loader_state
 set original_namespaces = original_namespaces || message_namespace, message_namespace = @message_namespace,
-    namespace_since = watermark_at, namespace_since_id = watermark_id, updated_at = clock_timestamp();
+    namespace_since = watermark_at, namespace_since_id = watermark_id,
+    proof = null, proof_epoch = proof_epoch + 1, updated_at = clock_timestamp();
 
 -- name: LeasesLock :exec
 -- No run begins until the commit: it would go on under the namespace that it read.
@@ -93,7 +94,8 @@ update loader_state
 set watermark_at = start_at, watermark_id = null, complete_until = null, held_back_by = null,
     namespace_since = null, namespace_since_id = null, unrecorded_at = null, unrecorded_id = null,
     export_system = sqlc.narg(system)::text, export_database = @database::text, export_relation = @relation::text,
-    export_zone = sqlc.narg(zone)::text, updated_at = clock_timestamp();
+    export_zone = sqlc.narg(zone)::text,
+    proof = null, proof_epoch = proof_epoch + 1, updated_at = clock_timestamp();
 
 -- name: StartSet :exec
 -- The first run began elsewhere, as far as anybody is concerned: NULL = the beginning. Where that lies
@@ -105,6 +107,7 @@ set start_at = sqlc.narg(start_at)::timestamptz,
     watermark_id = case when not n.back and s.watermark_at >= coalesce(sqlc.narg(start_at), '-infinity') then s.watermark_id end,
     complete_until = case when not n.back then s.complete_until end,
     held_back_by = case when not n.back then s.held_back_by end,
+    proof = null, proof_epoch = s.proof_epoch + 1,
     updated_at = clock_timestamp()
 from (
     select coalesce(sqlc.narg(start_at)::timestamptz, '-infinity') < coalesce(b.start_at, '-infinity') as back from loader_state b

@@ -77,7 +77,8 @@ update loader_state
 set watermark_at = start_at, watermark_id = null, complete_until = null, held_back_by = null,
     namespace_since = null, namespace_since_id = null, unrecorded_at = null, unrecorded_id = null,
     export_system = $1::text, export_database = $2::text, export_relation = $3::text,
-    export_zone = $4::text, updated_at = clock_timestamp()
+    export_zone = $4::text,
+    proof = null, proof_epoch = proof_epoch + 1, updated_at = clock_timestamp()
 `
 
 type ExportResetParams struct {
@@ -205,7 +206,8 @@ func (q *Queries) MirrorNewest(ctx context.Context, db DBTX, count int32) ([]Mir
 const namespaceSet = `-- name: NamespaceSet :exec
 update loader_state
 set original_namespaces = original_namespaces || message_namespace, message_namespace = $1,
-    namespace_since = watermark_at, namespace_since_id = watermark_id, updated_at = clock_timestamp()
+    namespace_since = watermark_at, namespace_since_id = watermark_id,
+    proof = null, proof_epoch = proof_epoch + 1, updated_at = clock_timestamp()
 `
 
 // A copy becomes a schema of its own: what comes after its watermark gets other ids. What stands
@@ -350,6 +352,7 @@ set start_at = $1::timestamptz,
     watermark_id = case when not n.back and s.watermark_at >= coalesce($1, '-infinity') then s.watermark_id end,
     complete_until = case when not n.back then s.complete_until end,
     held_back_by = case when not n.back then s.held_back_by end,
+    proof = null, proof_epoch = s.proof_epoch + 1,
     updated_at = clock_timestamp()
 from (
     select coalesce($1::timestamptz, '-infinity') < coalesce(b.start_at, '-infinity') as back from loader_state b

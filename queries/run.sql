@@ -107,6 +107,9 @@ with held as (
             when lost.clock <> '0' and s.namespace_since > s.watermark_at - lost.clock then null
             else s.namespace_since_id
         end,
+        -- What was proved up to the watermark says nothing of rows that come below it now.
+        proof = case when lost.clock = '0' or s.proof ->> 'verdict' = 'not proved' then s.proof end,
+        proof_epoch = s.proof_epoch + (lost.clock <> '0')::int,
         updated_at = clock_timestamp()
     from lost
     where (select count(*) from held) = cardinality(@leases::text[])

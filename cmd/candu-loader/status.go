@@ -121,6 +121,7 @@ func statusText(s *status.Source, now time.Time) string {
 			rejects[i] = fmt.Sprintf("%d %s", r.Count, r.Reason)
 		}
 		line("rejects", cmp.Or(strings.Join(rejects, ", "), "none"))
+		line("proof", s.Proof.Sentence)
 		line("namespace", s.MessageNamespace)
 	} else {
 		line("state", fmt.Sprintf("the schema is of an older version; `%s` upgrades it", s.RunCommand()))

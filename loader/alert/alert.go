@@ -1,5 +1,5 @@
 // Package alert tells people of changes: a source that began to fail or works again,
-// that is late, that rejects rows, that missed slots.
+// that is late, that rejects rows, that missed slots, that is not proved.
 //
 // What to tell is decided by [Next], which is pure: it compares what is seen now with
 // what was told before, the [State], and answers with the notices that are due. The
@@ -9,6 +9,7 @@
 package alert
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -30,6 +31,8 @@ type Observation struct {
 	// Missed are the latest slots that did not become a run, in any order. Those that were
 	// announced already may be among them.
 	Missed []Missed
+	// Proof is what verifications found, nil if it is not known.
+	Proof *status.Proof
 }
 
 // Missed is a slot that did not become a run.
@@ -51,6 +54,9 @@ type State struct {
 	// MissedUntil is the latest slot that was told of; MissedAt is when.
 	MissedUntil *time.Time `json:"missed_until,omitempty"`
 	MissedAt    *time.Time `json:"missed_at,omitempty"`
+	// NotProvedSince is set while a source was announced as not proved, with these Differences.
+	NotProvedSince *time.Time       `json:"not_proved_since,omitempty"`
+	Differences    map[string]int64 `json:"differences,omitempty"`
 }
 
 // How far apart notices are while more and more rows are rejected and slots missed; the later
@@ -67,7 +73,7 @@ const caughtUpAt = 0.9
 
 // looks are the parts of Next. Each changes fields of the state that no other does, and
 // replaces them, so that a copy of the state is one to go back to.
-var looks = []func(*State, Observation, time.Duration) *Notice{lookAtFailure, lookAtLag, lookAtRejects, lookAtMissed}
+var looks = []func(*State, Observation, time.Duration) *Notice{lookAtFailure, lookAtLag, lookAtRejects, lookAtMissed, lookAtProof}
 
 // Next returns the state after an observation, and what is to be told because of it. lagOver is
 // the lag from which on a source is late; 0 = it never is. Next
@@ -183,6 +189,26 @@ func lookAtMissed(s *State, o Observation, _ time.Duration) *Notice {
 	slices.SortFunc(fresh, func(a, b Missed) int { return a.Slot.Compare(b.Slot) })
 	s.MissedUntil, s.MissedAt = new(fresh[len(fresh)-1].Slot), &o.At
 	return missed(o, fresh)
+}
+
+// lookAtProof tells of a difference, and again when it is another one. Only a verdict ends it: nobody knows what
+// was not looked at.
+func lookAtProof(s *State, o Observation, _ time.Duration) *Notice {
+	switch p := o.Proof; {
+	case p == nil || p.Verdict == "":
+		return nil
+	case p.NotProved() && (s.NotProvedSince == nil || !maps.Equal(s.Differences, p.Failing())):
+		if s.NotProvedSince == nil {
+			s.NotProvedSince = &o.At
+		}
+		s.Differences = p.Failing()
+		return notProved(o)
+	case !p.NotProved() && s.NotProvedSince != nil:
+		since := *s.NotProvedSince
+		s.NotProvedSince, s.Differences = nil, nil
+		return provedAgain(o, since)
+	}
+	return nil
 }
 
 // due tells whether every has passed since the last notice.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/alert"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
@@ -38,6 +39,18 @@ func slots(hours ...int) []alert.Missed {
 	return missed
 }
 
+// proof is a verdict with counts by class.
+func proof(verdict ledger.Verdict, counts ...any) *status.Proof {
+	p := &status.Proof{Proof: ledger.Proof{Verdict: verdict}}
+	for i := 0; i < len(counts); i += 2 {
+		if p.Differences == nil {
+			p.Differences = map[string]int64{}
+		}
+		p.Differences[counts[i].(string)] = int64(counts[i+1].(int))
+	}
+	return p
+}
+
 func TestNext(t *testing.T) {
 	t.Parallel()
 	const minute = time.Minute
@@ -51,6 +64,20 @@ func TestNext(t *testing.T) {
 			{4 * minute, alert.Observation{}, nil},
 			{5 * minute, alert.Observation{Failure: failure(5 * minute)}, []alert.Kind{alert.Failing}},
 		},
+		"a difference is told once, again when it is another one, and its end by a verdict": {
+			{0, alert.Observation{Proof: proof(ledger.NotProved, "missing", 3)}, []alert.Kind{alert.NotProved}},
+			{minute, alert.Observation{Proof: proof(ledger.NotProved, "missing", 3)}, nil},
+			{2 * minute, alert.Observation{Proof: proof(ledger.NotProved, "missing", 3, "gone", 9)}, nil}, // Which is allowed.
+			{3 * minute, alert.Observation{Proof: proof(ledger.NotProved, "missing", 3, "changed", 1)}, []alert.Kind{alert.NotProved}},
+			{4 * minute, alert.Observation{}, nil},
+			{5 * minute, alert.Observation{Proof: proof("")}, nil},
+			{6 * minute, alert.Observation{Proof: proof(ledger.Proved, "gone", 9)}, []alert.Kind{alert.Proved}},
+			{7 * minute, alert.Observation{Proof: proof(ledger.Proved, "gone", 10)}, nil},
+			{8 * minute, alert.Observation{Proof: proof(ledger.NotProved)}, []alert.Kind{alert.NotProved}},
+			{9 * minute, alert.Observation{Proof: proof(ledger.NotProved)}, nil},
+			{10 * minute, alert.Observation{Proof: proof(ledger.NothingToProve)}, []alert.Kind{alert.Proved}},
+		},
+		"what is proved is no news": {{0, alert.Observation{Proof: proof(ledger.Proved)}, nil}},
 		"a lag must fall well below the limit": {
 			{0, alert.Observation{Lag: new(60 * minute)}, nil},
 			{minute, alert.Observation{Lag: new(61 * minute)}, []alert.Kind{alert.Late}},

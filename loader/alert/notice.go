@@ -11,18 +11,21 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/secret"
+	"github.com/candu-loader/candu-loader/loader/status"
 )
 
 // Kind is what a notice is about.
 type Kind string
 
-// The kinds of notices. Recovered ends Failing, CaughtUp ends Late; the others are news
+// The kinds of notices. Recovered ends Failing, CaughtUp ends Late, Proved ends NotProved; the others are news
 // that nothing ends.
 const (
 	Failing   Kind = "failing"
 	Recovered Kind = "recovered"
 	Late      Kind = "late"
 	CaughtUp  Kind = "caught up"
+	NotProved Kind = "not proved"
+	Proved    Kind = "proved"
 	Rejects   Kind = "rejects"
 	Slots     Kind = "missed"
 	Test      Kind = "test"
@@ -90,6 +93,21 @@ func unwatched(o Observation) *Notice {
 		Kind: CaughtUp, Title: "The lag of " + o.Source + " is no longer watched",
 		Text: fmt.Sprintf("%s was late, and alerts.lag_over has been removed from the config since then.\nLook: candu-loader status %s",
 			o.Source, human.Quote(o.Source)),
+	}
+}
+
+func notProved(o Observation) *Notice {
+	return &Notice{
+		Kind: NotProved, Title: o.Source + " is not proved",
+		Text: fmt.Sprintf("%s.\nWhat to do: candu-loader verify %s   names the rows, and says what can be done.",
+			human.Join(": ", "Export and mirror of "+o.Source+" differ", status.Differences(o.Proof.Failing())), human.Quote(o.Source)),
+	}
+}
+
+func provedAgain(o Observation, since time.Time) *Notice {
+	return &Notice{
+		Kind: Proved, Title: "Export and mirror of " + o.Source + " differ no longer",
+		Text: fmt.Sprintf("%s was not proved from %s on. Now: %s.", o.Source, human.Time(since), o.Proof.Sentence),
 	}
 }
 

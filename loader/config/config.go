@@ -75,6 +75,8 @@ type Source struct {
 	CatchUp time.Duration `yaml:"catch_up" default:"24h" min:"0s"`
 	// RunDeadline ends a scheduled run that takes longer; 0 = none.
 	RunDeadline time.Duration `yaml:"run_deadline" min:"1s"`
+	// Verify is when serve verifies.
+	Verify Verify `yaml:"verify"`
 	// MessageNamespace is uuid.Nil if the file gives none.
 	MessageNamespace uuid.UUID     `yaml:"message_namespace"`
 	Interactions     Interactions  `yaml:"interactions"`
@@ -84,6 +86,14 @@ type Source struct {
 	MaxRejected MaxRejected `yaml:"max_rejected" default:"20%"`
 	// Integrations goes into every event; nil leaves it out.
 	Integrations map[string]any `yaml:"integrations"`
+}
+
+// Verify says when serve verifies a source, and how much of it.
+type Verify struct {
+	// Schedule is nil if serve does not.
+	Schedule *schedule.Schedule `yaml:"schedule"`
+	// Last is how far back, by occurred_at. A verification of less proves nothing of the source.
+	Last time.Duration `yaml:"last" default:"35d" min:"1s"`
 }
 
 // Interactions says where the rows are.

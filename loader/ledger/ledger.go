@@ -220,6 +220,9 @@ type State struct {
 	SlotsSince *time.Time
 	// Alerts is what serve has announced.
 	Alerts []byte
+	// Proof is what verifications found; ProofEpoch changes when that is forgotten.
+	Proof      Proof
+	ProofEpoch int64
 	// Clock is the warehouse's, as the state was read: ages are counted by it.
 	Clock time.Time
 	// Version is the number of the last migration.
@@ -236,6 +239,7 @@ func stateOf(s queries.LoaderState, version int64) State {
 		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, Originals: s.OriginalNamespaces,
 		KeyStored: s.WriteKeyHash != nil, Export: exportOf(s), Configs: configsOf(s),
 		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
+		Proof: proofOf(s.Proof), ProofEpoch: s.ProofEpoch,
 	}
 }
 

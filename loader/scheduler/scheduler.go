@@ -28,6 +28,9 @@ type Scheduler struct {
 	holder  string
 	// permits are for the runs under way: each takes memory for a few pages.
 	permits chan struct{}
+	// verified are the sources that are verified by a schedule; verifying is for the one under way.
+	verified  []*config.Source
+	verifying chan struct{}
 	// retry is the wait after a run that failed, doubled up to retryMost.
 	retry, retryMost time.Duration
 }
@@ -46,13 +49,16 @@ type Watcher interface {
 	Slots(src *config.Source, status ledger.SlotStatus, n int)
 }
 
-// New returns a scheduler for those of the sources that have a schedule. It does not connect.
+// New returns a scheduler for those of the sources that have a schedule, or one to be verified. It does not connect.
 func New(l *loader.Loader, sources []*config.Source, log *slog.Logger, watch Watcher) *Scheduler {
 	s := &Scheduler{
-		loader: l, log: log, watch: watch, holder: ledger.Holder(), permits: make(chan struct{}, loader.RunsAtOnce),
+		loader: l, log: log, watch: watch, holder: ledger.Holder(), permits: make(chan struct{}, loader.RunsAtOnce), verifying: make(chan struct{}, 1),
 		retry: 10 * time.Second, retryMost: 10 * time.Minute,
 	}
 	for _, src := range sources {
+		if src.Verify.Schedule != nil {
+			s.verified = append(s.verified, src)
+		}
 		if src.Schedule == nil {
 			log.Info("a source without a schedule is not run", "source", src.Nickname)
 			continue
@@ -62,13 +68,16 @@ func New(l *loader.Loader, sources []*config.Source, log *slog.Logger, watch Wat
 	return s
 }
 
-// Run runs the sources until ctx is done; then runs under way
+// Run runs the sources, and verifies those that have a schedule for that, until ctx is done; then runs under way
 // end as [loader.Loader.Run] says, and their slots are left to whoever looks next.
 // Databases that are away are waited for.
 func (s *Scheduler) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, src := range s.sources {
 		wg.Go(func() { s.worker(src).loop(ctx) })
+	}
+	for _, src := range s.verified {
+		wg.Go(func() { (&verifier{Scheduler: s, src: src, log: s.log.With("source", src.Nickname)}).loop(ctx) })
 	}
 	wg.Wait()
 }

@@ -82,7 +82,7 @@ func (a *alerts) ping(ctx context.Context) {
 func (a *alerts) lookAtAll(ctx context.Context) {
 	view := a.collector.View(ctx)
 	for i, src := range a.collector.config.Sources {
-		if src.Schedule != nil && ctx.Err() == nil {
+		if (src.Schedule != nil || src.Verify.Schedule != nil) && ctx.Err() == nil {
 			a.look(ctx, src, &view.Sources[i].Source)
 		}
 	}
@@ -159,7 +159,7 @@ func (a *alerts) tell(ctx context.Context, known alert.State, o alert.Observatio
 
 // observation is where a source stands, in the terms of alerts.
 func observation(s *status.Source, now time.Time) alert.Observation {
-	o := alert.Observation{Source: s.Nickname, At: now, Failure: s.Failure}
+	o := alert.Observation{Source: s.Nickname, At: now, Failure: s.Failure, Proof: s.Proof}
 	if s.LagSeconds != nil {
 		o.Lag = new(time.Duration(*s.LagSeconds * float64(time.Second)))
 	}

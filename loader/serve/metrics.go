@@ -140,6 +140,8 @@ var (
 	nextSlotTime  = desc("next_slot_timestamp_seconds", "The next slot of the schedule.", "source")
 	failing       = desc("failing", "1 if the last run failed or the source's state can't be read.", "source")
 	rejects       = desc("rejects", "Rows in loader_rejects.", "source", "reason")
+	provedTime    = desc("proved_timestamp_seconds", "When it was last proved that export = mirror + rejects, up to the watermark of that time.", "source")
+	differences   = desc("differences", "Rows by which export and mirror differed when they were last verified, by class; gone from the export alone is allowed.", "source", "class")
 	requests      = desc("batches_total", "Requests to Segment by HTTP status; 0 = no answer.", "status")
 	retries       = desc("retries_total", "Requests to Segment that were repeated.")
 	connections   = desc("connections_total", "Connections opened to Segment.")
@@ -178,6 +180,12 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		gauge(failing, map[bool]float64{true: 1}[s.State == status.Failing])
 		for _, r := range s.Rejects {
 			gauge(rejects, float64(r.Count), r.Reason)
+		}
+		if s.Proof != nil && s.Proof.Verdict != "" {
+			moment(provedTime, s.Proof.ProvedAt)
+			for class, rows := range s.Proof.ByClass() {
+				gauge(differences, float64(rows), class)
+			}
 		}
 	}
 	for status, n := range g.sending.Requests {

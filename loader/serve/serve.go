@@ -130,7 +130,7 @@ func (s *server) generation(cfg *config.Config) (*generation, error) {
 
 // check refuses a config that has nothing to serve.
 func check(cfg *config.Config) error {
-	if slices.ContainsFunc(cfg.Sources, func(src *config.Source) bool { return src.Schedule != nil }) {
+	if slices.ContainsFunc(cfg.Sources, func(src *config.Source) bool { return src.Schedule != nil || src.Verify.Schedule != nil }) {
 		return nil
 	}
 	return fault.New(fault.Config, "no source in %s has a schedule", cfg.Path).

@@ -90,6 +90,12 @@ func Read(ctx context.Context, src *config.Source, db Databases, memory Memory, 
 		// What can't be read goes on growing old.
 		s.CaughtUpAt, s.LagSeconds = memory.CaughtUpAt, Lag(memory.CaughtUpAt, s.At)
 	}
+	if s.Proof != nil {
+		if verify := src.Verify.Schedule; verify != nil {
+			s.Proof.Schedule, s.Proof.NextAt = verify.Text(), new(verify.Next(s.At))
+		}
+		s.Proof.Sentence = (&teller{now: s.At, loc: src.Location}).proof(s.Proof)
+	}
 	s.State = s.state(lagOver)
 	s.Sentence = Sentence(&s, s.At)
 	return s
@@ -115,6 +121,8 @@ func (s *Source) ask(ctx context.Context, db Databases, memory Memory) (history 
 	s.WatermarkAt, s.WatermarkID, s.WatermarkAgeSeconds = state.WatermarkAt, state.WatermarkID, age(state.WatermarkAt, now)
 	s.CaughtUpAt, s.LagSeconds = state.CaughtUpAt, Lag(state.CaughtUpAt, now)
 	s.CompleteUntil, s.HeldBackBy, s.Announced = state.CompleteUntil, state.HeldBack, state.Alerts
+
+	s.Proof = &Proof{Proof: state.Proof}
 
 	if c := state.Configs; c.Alternate(now) {
 		s.ConfigAlternates = c.Words()

@@ -69,6 +69,8 @@ type Source struct {
 	// LastSuccess is the last run that loaded what came since the watermark.
 	LastSuccess *Run                     `json:"last_success"`
 	Rejects     []ledger.RejectsOfReason `json:"rejects"`
+	// Proof is what verifications found, nil while nothing can be known of it.
+	Proof *Proof `json:"proof"`
 
 	// Schedule is the cron expression, "" if serve does not run this source; Timezone is its own.
 	Schedule string     `json:"schedule,omitempty"`

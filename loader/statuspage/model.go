@@ -92,6 +92,9 @@ func (s section) Lag() *time.Duration {
 	return new(time.Duration(*s.LagSeconds * float64(time.Second)))
 }
 
+// NotProved is true if the last verification found a difference.
+func (s section) NotProved() bool { return s.Proof != nil && s.Proof.NotProved() }
+
 // Rejected is how many rows are rejected in all.
 func (s section) Rejected() (n int64) {
 	for _, r := range s.Rejects {

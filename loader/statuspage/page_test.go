@@ -34,6 +34,8 @@ func TestPageSaysWhatMatters(t *testing.T) {
 		"<code>GRANT SELECT ON public.interactions TO candu_reader;</code>", "<code>candu-loader check --config config.yaml</code>",
 		"Caught up at <time datetime=\"2026-01-31T06:59:00Z\">06:59 UTC</time>, and complete only until <time datetime=\"2026-01-31T04:30:00Z\">04:30 UTC</time>: a transaction", ", as of <time datetime=\"2026-01-31T08:40:00Z\">",
 		"<code>candu-loader rejects list Candu_Prod --reason missing_identity</code>", "serve was not running",
+		`<p class="not-proved" data-key="proof">Export = mirror + rejects: NOT proved: 3 missing, checked 6 hours ago; last proved 1 day ago. <span class="command"><code>candu-loader verify Candu_Prod</code>`,
+		`<p class="held" data-key="proof">Export = mirror + rejects: proved up to 02:58, checked 6 hours ago.</p>`,
 		`<time datetime="2026-01-31T09:05:00Z">09:05 UTC</time> <span class="ago">in 2 minutes</span>`,
 	} {
 		if !strings.Contains(html, want) {

@@ -52,9 +52,14 @@ func failingView() statuspage.View {
 	s.Slots[12] = ledger.Slot{At: s.Slots[12].At, Status: "skipped_overlap", Note: "run #380 was not over"}
 	s.Slots[15].Status = "caught_up"
 	s.Rejects = rejects()
+	s.Proof = &status.Proof{
+		Proof:    ledger.Proof{Verdict: ledger.NotProved, CheckedAt: new(at("03:00")), Differences: map[string]int64{"missing": 3}},
+		Sentence: "NOT proved: 3 missing, checked 6 hours ago; last proved 1 day ago",
+	}
 	late := fresh("Candu_EU", 4)
 	late.State, late.CompleteUntil, late.WaitingRows = status.Late, new(at("04:30")), new(int64(12_345))
 	late.CaughtUpAt, late.LagSeconds, late.HeldBackBy = new(at("06:59")), new(7_410.0), "a transaction that began then was still open in the export's database"
+	late.Proof = &status.Proof{Proof: ledger.Proof{Verdict: ledger.Proved}, Sentence: "proved up to 02:58, checked 6 hours ago"}
 	late.DaysAsOf = new(at("08:40"))
 	v := view(fresh("Candu_US", 2), late, s)
 	v.Trouble = []status.Failure{{Error: "config.yaml was changed and refused: sources[1].schedule: expected 5 fields, got 4", Hint: "candu-loader check --config config.yaml", Since: at("08:47")}}
