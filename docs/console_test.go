@@ -191,6 +191,8 @@ var variables = []struct {
 	{regexp.MustCompile(`Postgres \d+(\.\d+)?( \([^)]*\))?`), "Postgres <version>"},
 	{regexp.MustCompile(`by [\w.-]+:\d+:[0-9a-f]{8}`), "by <holder>"},
 	{regexp.MustCompile(`of server \d+`), "of server <system>"},
+	{regexp.MustCompile(`receipt [0-9a-f]{12}`), "receipt <number>"},
+	{regexp.MustCompile(`by \S+@\S+`), "by <operator>"},
 }
 
 func normalized(lines []string) []string {

@@ -16,7 +16,8 @@ import (
 func brake(src *config.Source, instead *config.MaxRejected, command string) func(*event.Tally, int64) error {
 	allowed := allowed(src, instead)
 	return func(rejects *event.Tally, fresh int64) error {
-		if !allowed.Exceeded(rejects.Rows(), fresh) {
+		fresh -= rejects.Of(event.Forgotten)
+		if !allowed.Exceeded(rejects.Judged(), fresh) {
 			return nil
 		}
 		mend := "Correct interactions.columns or the rows, or take away what the warehouse refuses them for; docs/rejects.md has each reason. "
@@ -24,7 +25,7 @@ func brake(src *config.Source, instead *config.MaxRejected, command string) func
 			mend = "Correct the rows (docs/rejects.md has each reason), or interactions.columns, or " + src.Interactions.Kinds.Hint("") + "\n"
 		}
 		return fault.New(fault.Precondition, "rejecting %d of %s of source %q, more than max_rejected (%s): %s",
-			rejects.Rows(), human.Count(fresh, "new row"), src.Nickname, allowed, rejects).
+			rejects.Judged(), human.Count(fresh, "new row"), src.Nickname, allowed, rejects).
 			WithHint("Nothing of this page was sent or recorded. %sIf these rows are to be rejected, let them pass once: %s", mend, command)
 	}
 }
@@ -48,12 +49,13 @@ func (s *session) brake(instead *config.MaxRejected, command string) func(*event
 
 // warnTooMany tells that more rows were rejected than are allowed, by a run that was not stopped.
 func (s *session) warnTooMany() {
-	fresh := s.end.Counters.Sent + s.end.Counters.Rejected
-	if s.allowed == nil || s.end.Status != ledger.RunSucceeded || !s.allowed.Exceeded(s.rejects.Rows(), fresh) {
+	rejected := s.rejects.Judged()
+	fresh := s.end.Counters.Sent + s.end.Counters.Rejected - s.rejects.Of(event.Forgotten)
+	if s.allowed == nil || s.end.Status != ledger.RunSucceeded || !s.allowed.Exceeded(rejected, fresh) {
 		return
 	}
 	s.log.Warn("Segment refused so many rows that more than max_rejected were rejected; all others were sent",
-		"rejected", s.rejects.Rows(), "new_rows", fresh, "max_rejected", s.allowed.String(), "remedy",
+		"rejected", rejected, "new_rows", fresh, "max_rejected", s.allowed.String(), "remedy",
 		"look at what Segment said, mend the rows, then: candu-loader rejects retry "+human.Quote(s.src.Nickname)+" --reason "+string(event.RefusedBySegment))
 }
 

@@ -178,7 +178,7 @@ func rules(src *config.Source, table *source.Table, state ledger.State, encoder 
 	for _, spelling := range src.Interactions.Kinds.Interaction {
 		kinds[spelling] = event.Interacted
 	}
-	return event.NewRules(state.MessageNamespace, kinds, table.HasKind, encoder.Size)
+	return event.NewRules(state.MessageNamespace, kinds, table.HasKind, encoder.Size).Without(state.Forgotten)
 }
 
 // warnURLs tells of parameters of URLs that have no effect, once a URL.

@@ -193,6 +193,10 @@ func (s *session) again(err error, wait time.Duration) {
 // warnRejected tells of the rows that were rejected: a line for each reason.
 func (s *session) warnRejected() {
 	for _, count := range s.rejects.Counts() {
+		if count.Reason == event.Forgotten {
+			s.log.Info("rows of people who were forgotten were not sent", "rows", count.Rows)
+			continue
+		}
 		s.log.Warn("rows were rejected", "reason", string(count.Reason), "rows", count.Rows, "example", count.Examples[0],
 			"remedy", "candu-loader rejects list "+human.Quote(s.src.Nickname)+" --reason "+string(count.Reason))
 	}

@@ -40,7 +40,8 @@ alter table loader_state
     add column proof_epoch bigint not null default 0,
     add column verify_slot timestamptz,
     add column verify_holder text,
-    add column verify_held_until timestamptz;
+    add column verify_held_until timestamptz,
+    add column forgotten_salt bytea;
 
 alter table loader_slots add column schedule text;
 
@@ -48,7 +49,30 @@ alter table loader_rejects drop constraint loader_rejects_reason_check;
 alter table loader_rejects add constraint loader_rejects_reason_check check (reason in (
     'missing_identity', 'unknown_kind', 'missing_tutorial_id', 'invalid_tutorial_id', 'invalid_portal_id',
     'missing_event_name', 'invalid_timestamp', 'event_too_large', 'missing_id', 'invalid_text',
-    'can_not_be_recorded', 'refused_by_segment'));
+    'can_not_be_recorded', 'refused_by_segment', 'forgotten'));
+
+create table loader_forgotten (
+    hash                 bytea       primary key,
+    identity             text        not null check (identity in ('user_id', 'anonymous_id')),
+    forgotten_at         timestamptz not null default clock_timestamp(),
+    forgotten_by         text        not null default '',
+    finished_at          timestamptz,
+    screens              bigint      not null default 0,
+    tracks               bigint      not null default 0,
+    tutorial_interaction bigint      not null default 0,
+    rejects              bigint      not null default 0
+);
+
+comment on table loader_forgotten is 'candu-loader: whom `candu-loader forget` has erased, so that no row that names them is sent or kept again. Nothing here says who they were.';
+comment on column loader_forgotten.hash is 'HMAC-SHA-256, by loader_state.forgotten_salt, of the identity''s column, a zero byte and the identity.';
+comment on column loader_forgotten.identity is 'Which column named them: user_id or anonymous_id.';
+comment on column loader_forgotten.forgotten_at is 'When they were first to be forgotten. No row of theirs is sent since.';
+comment on column loader_forgotten.forgotten_by is 'Who asked for it: the user of the machine, and the machine.';
+comment on column loader_forgotten.finished_at is 'When all that was kept of them had been erased. NULL = that was interrupted: run the command again.';
+comment on column loader_forgotten.screens is 'Rows of screens that lost their identity, or were deleted, over all times that the command ran.';
+comment on column loader_forgotten.tracks is 'Rows of tracks.';
+comment on column loader_forgotten.tutorial_interaction is 'Rows of tutorial_interaction.';
+comment on column loader_forgotten.rejects is 'Rows of loader_rejects.';
 
 comment on column loader_runs.holder is 'Who runs: host, process and a part of its own. Unlike a number it does not repeat after a restore.';
 comment on column loader_runs.page is 'How many groups of pages this run has recorded. The next one goes through only if this stands where the run left it.';
@@ -85,4 +109,5 @@ comment on column loader_state.proof_epoch is 'How often that was forgotten beca
 comment on column loader_state.verify_slot is 'Up to when slots of verify.schedule count as done. NULL = serve never looked.';
 comment on column loader_state.verify_holder is 'Which serve verifies now, NULL = none.';
 comment on column loader_state.verify_held_until is 'Until when it does, if it does not say so again.';
+comment on column loader_state.forgotten_salt is 'By what the identities in loader_forgotten are hashed, random. NULL = nobody was forgotten yet.';
 comment on column loader_slots.schedule is 'The schedule whose slot it is, and its time zone. NULL = an older version took it, by the one of loader_state.';

@@ -11,6 +11,28 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+// candu-loader: whom `candu-loader forget` has erased, so that no row that names them is sent or kept again. Nothing here says who they were.
+type LoaderForgotten struct {
+	// HMAC-SHA-256, by loader_state.forgotten_salt, of the identity's column, a zero byte and the identity.
+	Hash []byte
+	// Which column named them: user_id or anonymous_id.
+	Identity string
+	// When they were first to be forgotten. No row of theirs is sent since.
+	ForgottenAt time.Time
+	// Who asked for it: the user of the machine, and the machine.
+	ForgottenBy string
+	// When all that was kept of them had been erased. NULL = that was interrupted: run the command again.
+	FinishedAt *time.Time
+	// Rows of screens that lost their identity, or were deleted, over all times that the command ran.
+	Screens int64
+	// Rows of tracks.
+	Tracks int64
+	// Rows of tutorial_interaction.
+	TutorialInteraction int64
+	// Rows of loader_rejects.
+	Rejects int64
+}
+
 // How fresh and how complete the mirror is; one row, for the line "complete until" of a dashboard and for alerts on lag.
 type LoaderFreshness struct {
 	// Everything exported before this moment is in the mirror or was rejected, as far as can be known. NULL = nothing is known yet. It stands still where no new rows come and late ones can't be seen.
@@ -229,6 +251,8 @@ type LoaderState struct {
 	VerifyHolder *string
 	// Until when it does, if it does not say so again.
 	VerifyHeldUntil *time.Time
+	// By what the identities in loader_forgotten are hashed, random. NULL = nobody was forgotten yet.
+	ForgottenSalt []byte
 }
 
 type PgAm struct {

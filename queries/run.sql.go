@@ -613,7 +613,7 @@ with taken as (
     returning id
 )
 select
-    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.export_zone, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.original_namespaces, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_host_before, s.config_changed_at, s.config_alternated_at, s.config_mapping, s.proof, s.proof_epoch, s.verify_slot, s.verify_holder, s.verify_held_until,
+    s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.export_zone, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.original_namespaces, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_host_before, s.config_changed_at, s.config_alternated_at, s.config_mapping, s.proof, s.proof_epoch, s.verify_slot, s.verify_holder, s.verify_held_until, s.forgotten_salt,
     m.version as schema_version,
     m.dirty as schema_dirty,
     lease.tokens::bigint[] as tokens,
@@ -729,6 +729,7 @@ func (q *Queries) RunOpen(ctx context.Context, db DBTX, arg RunOpenParams) (RunO
 		&i.LoaderState.VerifySlot,
 		&i.LoaderState.VerifyHolder,
 		&i.LoaderState.VerifyHeldUntil,
+		&i.LoaderState.ForgottenSalt,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
 		&i.Tokens,
@@ -1002,7 +1003,7 @@ func (q *Queries) StateCreate(ctx context.Context, db DBTX, arg StateCreateParam
 }
 
 const stateGet = `-- name: StateGet :one
-select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.export_zone, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.original_namespaces, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_host_before, s.config_changed_at, s.config_alternated_at, s.config_mapping, s.proof, s.proof_epoch, s.verify_slot, s.verify_holder, s.verify_held_until, m.version as schema_version, m.dirty as schema_dirty, clock_timestamp()::timestamptz as clock
+select s.singleton, s.nickname, s.message_namespace, s.start_at, s.watermark_at, s.watermark_id, s.complete_until, s.readers, s.created_at, s.updated_at, s.slots_since, s.slots_schedule, s.alerts, s.caught_up_at, s.held_back_by, s.export_system, s.export_database, s.export_relation, s.export_zone, s.place_system, s.place_database, s.namespace_since, s.namespace_since_id, s.original_namespaces, s.write_key_hash, s.write_key_asked_at, s.write_key_known, s.unrecorded_at, s.unrecorded_id, s.config_hash, s.config_hash_before, s.config_host, s.config_host_before, s.config_changed_at, s.config_alternated_at, s.config_mapping, s.proof, s.proof_epoch, s.verify_slot, s.verify_holder, s.verify_held_until, s.forgotten_salt, m.version as schema_version, m.dirty as schema_dirty, clock_timestamp()::timestamptz as clock
 from loader_state s cross join loader_schema_migrations m
 `
 
@@ -1058,6 +1059,7 @@ func (q *Queries) StateGet(ctx context.Context, db DBTX) (StateGetRow, error) {
 		&i.LoaderState.VerifySlot,
 		&i.LoaderState.VerifyHolder,
 		&i.LoaderState.VerifyHeldUntil,
+		&i.LoaderState.ForgottenSalt,
 		&i.SchemaVersion,
 		&i.SchemaDirty,
 		&i.Clock,

@@ -62,7 +62,7 @@ this source; 130/143 interrupted.`,
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.AddCommand(a.buildCheckCmd(), a.buildMigrateCmd(), a.buildRunCmd(), a.buildBackfillCmd(),
-		a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd(), a.buildExplainCmd(), a.buildDBTCmd(), a.buildAlertCmd(),
+		a.buildVerifyCmd(), a.buildStatusCmd(), a.buildRejectsCmd(), a.buildExplainCmd(), a.buildForgetCmd(), a.buildDBTCmd(), a.buildAlertCmd(),
 		a.buildServeCmd())
 	root.InitDefaultCompletionCmd()
 	a.completeNicknames(root)

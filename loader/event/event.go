@@ -101,6 +101,7 @@ type Rules struct {
 	kinds     map[string]Kind
 	hasKind   bool
 	size      func(*Event) int
+	forgotten *ForgottenPeople
 }
 
 // NewRules returns the rules of a source. kinds maps the spellings of the
@@ -111,9 +112,19 @@ func NewRules(namespace uuid.UUID, kinds map[string]Kind, hasKind bool, size fun
 	return &Rules{namespace: namespace, kinds: kinds, hasKind: hasKind, size: size}
 }
 
+// Without has the rules reject the rows of people who were forgotten, whatever else they are. It
+// returns the rules.
+func (r *Rules) Without(people *ForgottenPeople) *Rules {
+	r.forgotten = people
+	return r
+}
+
 // Convert makes the event of a row, or says why there is none. The first rule that
 // is broken decides. The event points to the row.
 func (r *Rules) Convert(in *Interaction) (Event, *Reject) {
+	if r.forgotten.Has(in) {
+		return Event{}, &Reject{Forgotten, "it names somebody who was forgotten, and is kept without that"}
+	}
 	if in.Garbled != "" {
 		return Event{}, &Reject{InvalidText, in.Garbled}
 	}

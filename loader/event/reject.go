@@ -13,7 +13,8 @@ type Reason string
 
 // The reasons. Segment answers 200 and drops such events silently, so each rule
 // is checked before sending; only RefusedBySegment is found afterwards. CanNotBeRecorded is
-// found before sending too, by trying to record.
+// found before sending too, by trying to record. Forgotten says nothing against the row, but that
+// nobody wants it sent.
 const (
 	MissingIdentity   Reason = "missing_identity"
 	UnknownKind       Reason = "unknown_kind"
@@ -27,13 +28,14 @@ const (
 	InvalidText       Reason = "invalid_text"
 	CanNotBeRecorded  Reason = "can_not_be_recorded"
 	RefusedBySegment  Reason = "refused_by_segment"
+	Forgotten         Reason = "forgotten"
 )
 
 // Reasons returns all codes.
 func Reasons() []Reason {
 	return []Reason{
 		MissingIdentity, UnknownKind, MissingTutorialID, InvalidTutorialID, InvalidPortalID, MissingEventName,
-		InvalidTimestamp, TooLarge, MissingID, InvalidText, CanNotBeRecorded, RefusedBySegment,
+		InvalidTimestamp, TooLarge, MissingID, InvalidText, CanNotBeRecorded, RefusedBySegment, Forgotten,
 	}
 }
 

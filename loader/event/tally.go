@@ -66,6 +66,10 @@ func (t *Tally) Rows() (n int64) {
 	return n
 }
 
+// Judged is how many of the rows count as too many some time: not those of people who were
+// forgotten, for that was asked for.
+func (t *Tally) Judged() int64 { return t.Rows() - t.Of(Forgotten) }
+
 // Of is how many rows were counted for a reason.
 func (t *Tally) Of(reason Reason) int64 {
 	for i := range t.counts {

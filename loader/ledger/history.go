@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
@@ -52,6 +53,10 @@ type RejectsOfReason struct {
 	// Examples are those seen last.
 	Examples []RejectExample `json:"examples"`
 }
+
+// Mendable reports whether somebody is to do something about them: not about those of people who were
+// forgotten.
+func (r RejectsOfReason) Mendable() bool { return r.Reason != string(event.Forgotten) }
 
 // RejectExample is one of the rejected rows.
 type RejectExample struct {

@@ -8,6 +8,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/loader/secret"
@@ -223,6 +225,10 @@ type State struct {
 	// Proof is what verifications found; ProofEpoch changes when that is forgotten.
 	Proof      Proof
 	ProofEpoch int64
+	// Forgotten are the people whose rows are not sent, nil if nobody was forgotten; ForgottenSalt is by what
+	// they are hashed.
+	Forgotten     *event.ForgottenPeople
+	ForgottenSalt []byte
 	// Clock is the warehouse's, as the state was read: ages are counted by it.
 	Clock time.Time
 	// Version is the number of the last migration.
@@ -238,7 +244,7 @@ func stateOf(s queries.LoaderState, version int64) State {
 		Nickname: s.Nickname, MessageNamespace: s.MessageNamespace, StartAt: s.StartAt, WatermarkAt: s.WatermarkAt, WatermarkID: s.WatermarkID,
 		NamespaceSince: s.NamespaceSince, NamespaceSinceID: s.NamespaceSinceID, Originals: s.OriginalNamespaces,
 		KeyStored: s.WriteKeyHash != nil, Export: exportOf(s), Configs: configsOf(s),
-		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, Version: int(version),
+		CaughtUpAt: s.CaughtUpAt, CompleteUntil: s.CompleteUntil, HeldBack: orEmpty(s.HeldBackBy), Unrecorded: unrecorded, SlotsSince: s.SlotsSince, Alerts: s.Alerts, ForgottenSalt: s.ForgottenSalt, Version: int(version),
 		Proof: proofOf(s.Proof), ProofEpoch: s.ProofEpoch,
 	}
 }
@@ -256,7 +262,19 @@ func (l *Ledger) State(ctx context.Context) (State, error) {
 	}
 	state := stateOf(row.LoaderState, row.SchemaVersion)
 	state.Clock = row.Clock
-	return state, l.verify(row.LoaderState)
+	if state.ForgottenSalt != nil {
+		state.Forgotten, err = ask(ctx, l, "looking who was forgotten", l.forgotten, struct{}{})
+	}
+	return state, cmp.Or(err, l.verify(row.LoaderState))
+}
+
+// forgotten returns the people who were forgotten, nil if nobody was.
+func (l *Ledger) forgotten(ctx context.Context, db queries.DBTX, _ struct{}) (*event.ForgottenPeople, error) {
+	rows, err := l.q.ForgottenAll(ctx, db)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return event.NewForgottenPeople(rows[0].ForgottenSalt, each(rows, func(r queries.ForgottenAllRow) []byte { return r.Hash })), nil
 }
 
 // ErrNotMigrated is the cause of errors which say that the schema is there, but not as this

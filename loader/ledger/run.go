@@ -218,6 +218,9 @@ func (l *Ledger) OpenRun(ctx context.Context, opts RunOptions) (*Run, error) {
 		}
 		run.begun, run.clock = time.Now(), row.Clock
 		run.tokens, run.ID, run.State = row.Tokens, *row.RunID, stateOf(row.LoaderState, row.SchemaVersion)
+		if run.State.Forgotten, err = l.forgotten(ctx, tx, struct{}{}); err != nil {
+			return err
+		}
 		if err := l.admit(ctx, tx, row.LoaderState, at); err != nil {
 			return err
 		}
@@ -249,6 +252,9 @@ func (r *Run) lost(ctx context.Context) error {
 		return err
 	}
 	schema := r.ledger.id.Schema
+	if r.ID == 0 { // It has the leases alone, see Forget.
+		return takenOver(schema)
+	}
 	if len(where) > 0 && (where[0].HeldBy != "" || where[0].Status != nil && *where[0].Status == string(RunInterrupted)) {
 		return fault.New(fault.Busy, "schema %q: run %d lost its lease to %s, nothing more was recorded", schema, r.ID, cmp.Or(where[0].HeldBy, "another loader")).
 			WithHint("This process was paused or cut off for longer than %s. The other loader carries on; look at `candu-loader status`.", LeaseTTL)

@@ -72,6 +72,9 @@ func (in *Intake) classify(ctx context.Context, number int64, page *source.Page)
 			out.before = append(out.before, i)
 		case reject != nil:
 			object, err := page.Object(i)
+			if err == nil && reject.Reason == event.Forgotten {
+				object, err = event.WithoutIdentity(object)
+			}
 			if err != nil {
 				return nil, err
 			}

@@ -131,6 +131,11 @@ func (c *checker) judge(ctx context.Context, page *source.Page, export *source.S
 // add judges a row, and returns why it would be rejected, nil if it would not.
 func (j *judged) add(row *event.Interaction) *event.Reject {
 	_, reject := j.rules.Convert(row)
+	if reject != nil && reject.Reason == event.Forgotten {
+		// Nothing is wrong with it.
+		j.lastFresh = false
+		return nil
+	}
 	before, known := j.known[row.ID]
 	// As the pipeline classifies: a row that is rejected for another reason than before is new.
 	known = known && (reject == nil && event.Reason(before.Reason).Stays() || reject != nil && before.Reason == string(reject.Reason))

@@ -167,7 +167,9 @@ func observation(s *status.Source, now time.Time) alert.Observation {
 		o.Rejects = map[string]int64{}
 	}
 	for _, r := range s.Rejects { // There are none without a run.
-		o.Rejects[r.Reason] = r.Count
+		if r.Mendable() {
+			o.Rejects[r.Reason] = r.Count
+		}
 	}
 	for _, slot := range s.Slots {
 		if slot.Status == ledger.SlotMissed {

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/candu-loader/candu-loader/loader/event"
@@ -87,6 +88,24 @@ func plain(number string) string {
 		return value.Num().String()
 	}
 	return number
+}
+
+// Identity returns who a text names in a column, [event.UserID] or [event.AnonymousID], as a row of that person has
+// it: 7.0 and 007 are 7 where the column has numbers.
+func (t *Table) Identity(column, text string) string {
+	text = strings.TrimSpace(text)
+	oid := t.Columns[slices.Index(Names[:], column)].oid
+	switch {
+	case slices.Contains(numberTypes, oid) || slices.Contains(integerTypes, oid):
+		if number, ok := new(big.Rat).SetString(text); ok && number.IsInt() {
+			return number.Num().String()
+		}
+	case oid == pgtype.UUIDOID:
+		if id, err := uuid.Parse(text); err == nil {
+			return id.String()
+		}
+	}
+	return text
 }
 
 // moment scans a time in UTC, zero for NULL, and the infinities as [Cursor] has them.

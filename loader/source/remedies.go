@@ -3,8 +3,12 @@ package source
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -47,6 +51,48 @@ func (t *Table) onTable(format string, args ...any) string {
 // NullStatement returns the statement that gives rows without exported_at one.
 func (t *Table) NullStatement() string {
 	return t.onTable("UPDATE %s SET %[2]s = %[3]s WHERE %[2]s IS NULL;", t.sanitized(colExportedAt), t.local(colExportedAt, "now()"))
+}
+
+// EraseStatement returns the statement that takes out of the export who somebody is. The values are those of
+// [Table.Identity].
+func (t *Table) EraseStatement(column string, values ...string) string {
+	var set []string
+	for _, i := range []int{colUserID, colAnonymousID} {
+		if t.has(i) {
+			set = append(set, t.sanitized(i)+" = NULL")
+		}
+	}
+	i := slices.Index(Names[:], column)
+	is := t.sanitized(i)
+	if oid := t.Columns[i].oid; !slices.Contains(numberTypes, oid) && !slices.Contains(integerTypes, oid) {
+		is = "btrim(" + is + "::text)"
+	}
+	return t.onTable("UPDATE %s SET %s WHERE %s IN (%s);", strings.Join(set, ", "), is, literals(values))
+}
+
+// EraseStatement is [Table.EraseStatement] for an export that could not be looked at.
+func (s Spec) EraseStatement(column string, values ...string) string {
+	quoted := func(canonical string) string { return pgx.Identifier{s.column(canonical)}.Sanitize() }
+	return fmt.Sprintf("UPDATE %s SET %s = NULL, %s = NULL WHERE btrim(%s::text) IN (%s);", s.Relation(), quoted(event.UserID), quoted(event.AnonymousID),
+		quoted(column), literals(values))
+}
+
+// literals returns texts for Postgres.
+func literals(texts []string) string {
+	var list []string
+	for _, text := range texts {
+		list = append(list, literal(text))
+	}
+	return strings.Join(list, ", ")
+}
+
+// literal returns a text for Postgres.
+func literal(text string) string {
+	text = strings.ReplaceAll(text, "'", "''")
+	if strings.Contains(text, `\`) {
+		return "E'" + strings.ReplaceAll(text, `\`, `\\`) + "'"
+	}
+	return "'" + text + "'"
 }
 
 // UniqueStatement returns what keeps ids unique.

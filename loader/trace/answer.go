@@ -120,6 +120,8 @@ func (x *explainer) mirrored() string {
 		b.WriteString("; the export could not be asked for its row")
 	case out.Row == nil:
 		b.WriteString("; its row is gone from the export")
+	case x.State.Forgotten.Has(x.row):
+		b.WriteString("; its row names somebody who was forgotten, so the mirror keeps no identity of it")
 	case slices.Contains(event.MessageIDs(x.State.Originals, x.row), row.MessageID):
 		b.WriteString("; another schema, of which this one is a copy, sent it, so no run of this one does")
 	case out.MessageID != row.MessageID:
@@ -133,6 +135,9 @@ func (x *explainer) mirrored() string {
 func (x *explainer) rejected() string {
 	out := &x.out
 	r := out.Reject
+	if r.Reason == string(event.Forgotten) {
+		return fmt.Sprintf("It is of somebody who was forgotten (%s): no run, backfill, repair or retry sends it.", r.Detail)
+	}
 	became := "not sent"
 	if r.Reason == string(event.RefusedBySegment) {
 		became = "sent and refused"
