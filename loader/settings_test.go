@@ -47,8 +47,9 @@ func TestRun_WithAnybodysSettings(t *testing.T) {
 		"idle_in_transaction_session_timeout = '1ms'", "client_encoding = 'LATIN1'", "client_encoding = 'EUC_JP'",
 		"search_path = elsewhere, public", "search_path = ''", "timezone = 'America/New_York'", "quote_all_identifiers = on", "synchronous_commit = off",
 		"idle_session_timeout = '500ms'", "transaction_timeout = '200ms'",
+		"bytea_output = 'escape'; intervalstyle = 'sql_standard'; extra_float_digits = -15; xmlbinary = 'hex'",
 		// What is left alone, for nothing relies on it.
-		"row_security = on; bytea_output = 'escape'; intervalstyle = 'sql_standard'; extra_float_digits = -15; check_function_bodies = off; " +
+		"row_security = on; check_function_bodies = off; " +
 			"plan_cache_mode = force_generic_plan; array_nulls = off; transform_null_equals = on; default_transaction_deferrable = on",
 	} {
 		of := []string{"role", "database"}[i%2]
@@ -102,7 +103,7 @@ func TestMigrate_ThroughAPooler(t *testing.T) {
 	for name, pooler := range map[string]loadertest.Pooler{
 		"it drops search_path": {Drops: []string{"search_path"}, Knows: append([]string{
 			"row_security", "quote_all_identifiers", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "default_transaction_isolation",
-			"default_transaction_read_only", "candu_loader.connection", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout",
+			"extra_float_digits", "intervalstyle", "bytea_output", "xmlbinary", "default_transaction_read_only", "candu_loader.connection", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout",
 		}, loadertest.Tracked...)},
 		"it drops all":   {DropsAll: true},
 		"it refuses all": {Knows: loadertest.Tracked},
@@ -124,6 +125,41 @@ func TestMigrate_ThroughAPooler(t *testing.T) {
 			w.settled(t, "candu_interactions", "id")
 			require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
 			require.Empty(t, w.codes(t))
+		})
+	}
+}
+
+// Two people stay two, whatever a role or a database says of how values are printed; a view that makes texts of
+// such values gives the same ones to everybody.
+func TestRun_ReadsValuesInFull(t *testing.T) {
+	t.Parallel()
+	plain := loadertest.Database(t)
+	admin := loadertest.Pool(t, plain)
+	require.NoError(t, loadertest.Export{}.Create(t.Context(), admin))
+	var database string
+	require.NoError(t, admin.QueryRow(t.Context(), "select current_database()").Scan(&database))
+	for _, statement := range []string{
+		"alter table candu_interactions alter user_id type float8 using user_id::float8, alter anonymous_id type float4 using anonymous_id::float4",
+		`insert into candu_interactions (id, kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, occurred_at, exported_at)
+			select n, 'view', 1234567890123456 + n, 16777200 + n, 1, 's', 1, now() - interval '1 hour', now() - interval '1 hour' from generate_series(1, 3) as n`,
+		"create view printed as select id, kind, user_id, anonymous_id, tutorial_id, '\\x00ff'::bytea::text as segment_id, portal_id, " +
+			"interval '-1 day 2 hours'::text as version_id, xmlelement(name x, '\\xff'::bytea)::text as event_name, occurred_at, exported_at from candu_interactions",
+		"alter database " + database + " set extra_float_digits = 0", "alter database " + database + " set intervalstyle = 'sql_standard'",
+		"alter database " + database + " set bytea_output = 'escape'", "alter database " + database + " set xmlbinary = 'hex'",
+	} {
+		_, err := admin.Exec(t.Context(), statement)
+		require.NoError(t, err, statement)
+	}
+	for name, address := range map[string]string{"direct": plain, "pooled": loadertest.Pooler{DropsAll: true}.Start(t, plain)} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, settings{url: address, source: "schema: " + name + "\n"})
+			w.db = admin
+			w.cfg.Sources[0].Interactions.Table.Name = "printed"
+			require.EqualValues(t, 3, w.run(t).Sent)
+			require.Equal(t, "1234567890123457 1234567890123458 1234567890123459 16777201 16777202 16777203", w.one(t,
+				"select string_agg(user_id, ' ' order by user_id) || ' ' || string_agg(anonymous_id, ' ' order by anonymous_id) from "+name+".screens"))
+			require.Equal(t, "\\x00ff -1 days +02:00:00", w.one(t, "select distinct segment_id || ' ' || version_id from "+name+".screens"))
+			require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
 		})
 	}
 }

@@ -51,6 +51,12 @@ func wishesOf(opts Options) *wishes {
 			{"datestyle", "ISO"},
 			{"timezone", "UTC"},
 			{"standard_conforming_strings", "on"},
+			// How values are printed: a float in full, for ids of more digits would become one, and what a view
+			// makes a text of always the same.
+			{"extra_float_digits", "1"},
+			{"intervalstyle", "postgres"},
+			{"bytea_output", "hex"},
+			{"xmlbinary", "base64"},
 			{"statement_timeout", amount(opts.StatementTimeout)},
 			{"lock_timeout", "0"},
 			{"idle_in_transaction_session_timeout", amount(pause)},

@@ -23,6 +23,7 @@ var hostile = []string{
 	"search_path = hostile, public", "row_security = on", "datestyle = 'German, DMY'", "timezone = 'America/New_York'", "standard_conforming_strings = off",
 	"escape_string_warning = off", "quote_all_identifiers = on", "lock_timeout = '1ms'", "idle_in_transaction_session_timeout = '1ms'",
 	"default_transaction_isolation = 'serializable'", "default_transaction_read_only = on", "client_encoding = 'LATIN1'",
+	"extra_float_digits = 0", "intervalstyle = 'sql_standard'", "bytea_output = 'escape'", "xmlbinary = 'hex'",
 }
 
 // spoil gives a role or a database hostile settings. limit is that of its timeouts, which older servers
@@ -47,14 +48,14 @@ func spoil(t *testing.T, db *pgxpool.Pool, what, limit string) {
 // shown are the settings that count, as a statement on the connection has them.
 const shown = `select string_agg(name || '=' || current_setting(name, true), '; ' order by name) from unnest(array['search_path', 'row_security', 'datestyle',
 	'timezone', 'standard_conforming_strings', 'quote_all_identifiers', 'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
-	'transaction_isolation', 'transaction_read_only', 'client_encoding', 'transaction_timeout']) name`
+	'transaction_isolation', 'transaction_read_only', 'client_encoding', 'transaction_timeout', 'extra_float_digits', 'intervalstyle', 'bytea_output', 'xmlbinary']) name`
 
 // Whatever role, database, URL, environment and poolers say, each statement has the settings that are
 // relied on.
 func TestConnections_HaveTheirSettings(t *testing.T) {
 	all := []string{
 		"search_path", "row_security", "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "quote_all_identifiers", "statement_timeout",
-		"lock_timeout", "idle_in_transaction_session_timeout", "default_transaction_isolation", "default_transaction_read_only", "candu_loader.connection",
+		"extra_float_digits", "intervalstyle", "bytea_output", "xmlbinary", "lock_timeout", "idle_in_transaction_session_timeout", "default_transaction_isolation", "default_transaction_read_only", "candu_loader.connection",
 		"tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout", "transaction_timeout",
 	}
 	except := func(name string) []string {
@@ -76,6 +77,7 @@ func TestConnections_HaveTheirSettings(t *testing.T) {
 		"it refuses all":               {pooler: &loadertest.Pooler{Knows: loadertest.Tracked}, query: "search_path=hostile&statement_timeout=1", pooled: true},
 		"it drops search_path alone":   {pooler: &loadertest.Pooler{Drops: []string{"search_path"}, Knows: except("search_path")}, pooled: true},
 		"it drops row_security alone":  {pooler: &loadertest.Pooler{Drops: []string{"row_security"}, Knows: except("row_security")}, pooled: true},
+		"it drops float digits alone":  {pooler: &loadertest.Pooler{Drops: []string{"extra_float_digits"}, Knows: except("extra_float_digits")}, pooled: true},
 		"it drops the mark alone":      {pooler: &loadertest.Pooler{Drops: []string{"candu_loader.connection"}, Knows: except("candu_loader.connection")}, pooled: true},
 		"it drops keepalives alone":    {pooler: &loadertest.Pooler{Drops: []string{"tcp_keepalives_idle", "tcp_user_timeout"}, Knows: except("tcp_keepalives_idle")}},
 		"it passes on what is tracked": {pooler: &loadertest.Pooler{DropsAll: true, Knows: loadertest.Tracked}, pooled: true},
@@ -112,18 +114,18 @@ func TestConnections_HaveTheirSettings(t *testing.T) {
 				t.Setenv("PGOPTIONS", c.env)
 			}
 
-			const common = "; datestyle=%s; idle_in_transaction_session_timeout=1min; lock_timeout=0; quote_all_identifiers=off; row_security=off; search_path=%s; " +
-				"standard_conforming_strings=on; statement_timeout=%s; timezone=UTC; transaction_isolation=read committed; transaction_read_only=%s"
+			const common = "; datestyle=%s; extra_float_digits=1; idle_in_transaction_session_timeout=1min; intervalstyle=postgres; lock_timeout=0; quote_all_identifiers=off; row_security=off; search_path=%s; " +
+				"standard_conforming_strings=on; statement_timeout=%s; timezone=UTC; transaction_isolation=read committed; transaction_read_only=%s; xmlbinary=base64"
 			is := func(db postgres.DB, path, timeout, readOnly string) {
 				t.Helper()
 				var now string
 				require.NoError(t, db.QueryRow(t.Context(), shown).Scan(&now))
-				now, _, _ = strings.Cut(now, "; transaction_timeout=0")
+				now = strings.Replace(now, "; transaction_timeout=0", "", 1)
 				style := "ISO, MDY"
 				if strings.Contains(now, "ISO, DMY") {
 					style = "ISO, DMY" // The order of what is read stays the server's.
 				}
-				require.Equal(t, "client_encoding=UTF8"+fmt.Sprintf(common, style, path, timeout, readOnly), now)
+				require.Equal(t, "bytea_output=hex; client_encoding=UTF8"+fmt.Sprintf(common, style, path, timeout, readOnly), now)
 			}
 			reader, err := postgres.OpenReader(t.Context(), secret.URL(u.String()), postgres.Options{Name: "export", StatementTimeout: 90 * time.Second})
 			require.NoError(t, err)

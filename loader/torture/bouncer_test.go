@@ -78,7 +78,7 @@ default_pool_size = 3
 }
 
 // dropped are the names of all that is asked for at start-up, which PgBouncer then accepts and drops.
-const dropped = "ignore_startup_parameters = search_path,row_security,client_encoding,datestyle,timezone,standard_conforming_strings,quote_all_identifiers," +
+const dropped = "ignore_startup_parameters = search_path,row_security,client_encoding,datestyle,timezone,standard_conforming_strings,quote_all_identifiers,extra_float_digits,intervalstyle,bytea_output,xmlbinary," +
 	"statement_timeout,lock_timeout,idle_in_transaction_session_timeout,default_transaction_isolation,default_transaction_read_only,candu_loader.connection," +
 	"tcp_keepalives_idle,tcp_keepalives_interval,tcp_keepalives_count,tcp_user_timeout"
 
