@@ -120,7 +120,7 @@ alerts: {urls_file: `+services+`}
 	require.Equal(t, "slack://b", cfg.Alerts.URLs[1].Reveal())
 	require.Equal(t, "http://127.0.0.1:8320", cfg.Segment.Endpoint)
 	require.Equal(t, "a${b}", cfg.Sources[1].WriteKey.Reveal())
-	require.Equal(t, "host=db user=x password=***", cfg.Warehouse.URL.String())
+	require.Equal(t, "***", cfg.Warehouse.URL.String())
 	require.Equal(t, "postgres://direct/db", cfg.Warehouse.MigrateURL.Reveal())
 
 	_, err = cfg.Select([]string{"b"})

@@ -122,14 +122,14 @@ func Unreachable(ctx context.Context, err error, name string, url secret.URL) er
 	e := &fault.Error{
 		Kind: fault.Precondition,
 		Text: fmt.Sprintf("connecting to the %s database %q", name, Place(url)),
-		Err:  cause(err),
+		Err:  cause(err, url),
 	}
 	return e.WithHint("%s", connectHint(err))
 }
 
 // cause shortens pgx's error: it repeats host, user and database, and says
 // everything once for each address and once more for the try without TLS.
-func cause(err error) error {
+func cause(err error, url secret.URL) error {
 	var connect *pgconn.ConnectError
 	if !errors.As(err, &connect) || connect.Unwrap() == nil {
 		return err
@@ -146,5 +146,9 @@ func cause(err error) error {
 			lines = append(lines, line)
 		}
 	}
-	return errors.New(strings.Join(lines, "; "))
+	said := strings.Join(lines, "; ")
+	if Code(err) != "" {
+		said = unquoted(said, url)
+	}
+	return errors.New(said)
 }

@@ -20,7 +20,8 @@ import (
 
 const (
 	form    = "Expected postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full"
-	special = "Special characters in user and password must be percent-encoded: @ is %40, / is %2F, : is %3A, # is %23, ? is %3F, % is %25."
+	special = "Special characters in user and password must be percent-encoded: @ is %40, / is %2F, : is %3A, # is %23, ? is %3F, % is %25, a blank is %20."
+	quotes  = "In a text of keywords, host=... dbname=..., a value with blanks stands in single quotes."
 )
 
 // ignored are libpq's parameters that the driver lacks. It would send them as settings, which the
@@ -56,6 +57,9 @@ func CheckURL(u secret.URL, here bool) (without []string, err error) {
 		}
 		return nil, nil
 	}
+	if err := plausible(config); err != nil {
+		return nil, err
+	}
 	for _, name := range slices.Sorted(maps.Keys(config.RuntimeParams)) {
 		switch lower := strings.ToLower(name); {
 		case slices.Contains(foreign, lower):
@@ -65,6 +69,29 @@ func CheckURL(u secret.URL, here bool) (without []string, err error) {
 		}
 	}
 	return without, nil
+}
+
+var (
+	hostName      = regexp.MustCompile(`^[\pL\pN._:%-]*$`)
+	parameterName = regexp.MustCompile(`^[A-Za-z0-9_.$-]+$`)
+)
+
+// plausible refuses what the driver understands as a host, or as the name of a parameter, and that can be none: it
+// may be a part of the password.
+func plausible(config *pgconn.Config) error {
+	hosts := []string{config.Host}
+	for _, f := range config.Fallbacks {
+		hosts = append(hosts, f.Host)
+	}
+	if slices.ContainsFunc(hosts, func(host string) bool { return !strings.HasPrefix(host, "/") && !hostName.MatchString(host) }) {
+		return unfit(special+" "+quotes, "has no host's name in place of the host, perhaps a part of the password")
+	}
+	for name := range config.RuntimeParams {
+		if !parameterName.MatchString(name) {
+			return unfit(special+" "+quotes, "has a parameter whose name is none, perhaps a part of the password")
+		}
+	}
+	return nil
 }
 
 // instead is how what some parameters ask for is written here.
@@ -92,12 +119,16 @@ var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*):`)
 // holdsAt are the parameters whose value may have an @ in it.
 var holdsAt = []string{"user", "password", "sslpassword", "application_name", "options"}
 
-// stray reports whether a URL, without its scheme, has an @ or # behind the host: then the password
-// has a / or ? or # in it, and a half of it stands in place of the host.
+// stray reports whether a URL, without its scheme, has a second @, or an @ or # behind the host: then the password
+// has an @ or / or ? or # in it, and a half of it stands in place of the host.
 func stray(rest string) bool {
 	begin := strings.IndexAny(rest, "/?#")
 	if begin < 0 {
-		return false
+		begin = len(rest)
+	}
+	ats := strings.Count(rest[:begin], "@")
+	if ats > 1 || begin == len(rest) {
+		return ats > 1
 	}
 	path, query, _ := strings.Cut(rest[begin:], "?")
 	if strings.ContainsAny(path, "@#") || strings.Contains(query, "#") {
@@ -105,7 +136,8 @@ func stray(rest string) bool {
 	}
 	return slices.ContainsFunc(strings.Split(query, "&"), func(pair string) bool {
 		name, value, _ := strings.Cut(pair, "=")
-		return strings.Contains(name, "@") || strings.Contains(value, "@") && !slices.Contains(holdsAt, name)
+		_, behind, has := strings.Cut(value, "@")
+		return strings.Contains(name, "@") || has && (!slices.Contains(holdsAt, name) || ats == 0 && strings.Contains(behind, "/"))
 	})
 }
 
@@ -120,7 +152,7 @@ func checkForm(text string) error {
 	case isURL && strings.ContainsFunc(text, unicode.IsControl):
 		return unfit("A variable in it may end with a line end, or the file may hold two lines.", "has a line end or another control character in it")
 	case isURL && stray(rest):
-		return unfit(special, "has an @ or # behind its host, so that a part of the password may stand in place of the host")
+		return unfit(special, "has a second @, or an @ or # behind its host, so that a part of the password may stand in place of the host")
 	case isURL:
 		return nil
 	case strings.HasPrefix(text, "psql "):
@@ -178,7 +210,7 @@ func parsing(err error) (said error, files bool) {
 			return unfit("https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS lists what it may be.", "parameter %q has a value that is none", name), false
 		}
 	}
-	return unfit(form+". "+special+" In a text of keywords, host=... dbname=..., a value with blanks stands in single quotes.", "is not a Postgres URL"), true
+	return unfit(form+". "+special+" "+quotes, "is not a Postgres URL"), true
 }
 
 // reason says why a file can't be read, without its name.
@@ -204,10 +236,10 @@ func badURL(opts Options) error {
 }
 
 // Place is what of a URL is no secret: where it leads to and as whom, as the driver understands it. Of one
-// that it does not understand, nothing is said.
+// that it does not understand, or that it may have misunderstood, nothing is said.
 func Place(u secret.URL) string {
 	config, err := pgconn.ParseConfig(u.Reveal())
-	if err != nil {
+	if err != nil || checkForm(u.Reveal()) != nil || plausible(config) != nil {
 		return "***"
 	}
 	password := ""
@@ -215,6 +247,33 @@ func Place(u secret.URL) string {
 		password = ":***"
 	}
 	return "postgres://" + config.User + password + "@" + address(config) + "/" + cmp.Or(config.Database, config.User)
+}
+
+// unquoted is a text of the server's without what a URL sets: the values of its parameters, and in a text of keywords
+// their names too, for of a password with blanks they may be parts.
+func unquoted(text string, u secret.URL) string {
+	config, err := pgconn.ParseConfig(u.Reveal())
+	if err != nil {
+		return text
+	}
+	var parts []string
+	for name, value := range config.RuntimeParams {
+		parts = append(parts, value)
+		if name == "options" {
+			parts = append(parts, strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" =-", r) })...)
+		}
+		if !strings.Contains(u.Reveal(), "://") {
+			parts = append(parts, name)
+		}
+	}
+	slices.SortFunc(parts, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	for _, part := range parts {
+		if len(part) > 3 {
+			text = strings.ReplaceAll(text, part, "***")
+		}
+		text = strings.ReplaceAll(text, `"`+part+`"`, `"***"`)
+	}
+	return text
 }
 
 func address(config *pgconn.Config) string {

@@ -1,11 +1,14 @@
 package postgres_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
@@ -32,6 +35,12 @@ func TestCheckURL(t *testing.T) {
 		"psql 'host=db.example.com password=s3cr3t'":                  "begins with the command psql",
 		"psql postgres://u:s3cr3t" + rest:                             "begins with the command psql",
 		"postgres://u:s3cr3t\n" + rest:                                "line end",
+		"postgres://u:x@s3cr3t" + rest:                                "has a second @",
+		"postgres://u@tenant:s3cr3t" + rest:                           "has a second @",
+		"postgres://u:x@%40s3cr3t/w":                                  "perhaps a part of the password",
+		"postgres://h:5?user=x@s3cr3t" + rest:                         "behind its host",
+		"host=db user=u password=x s3cr3t!=y":                         "perhaps a part of the password",
+		" postgres://u:s3cr3t" + rest + "?sslmode=disable":            "perhaps a part of the password",
 		"postgres://u:x@s3cr3t/y" + rest:                              "behind its host",
 		"postgres://u:x/s3cr3t" + rest:                                "behind its host",
 		"postgres://u:s3cr3t#y" + rest:                                "behind its host",
@@ -64,7 +73,7 @@ func TestCheckURL(t *testing.T) {
 		}
 	}
 	for _, url := range []string{
-		"postgres://u:p%40%2F" + rest, "postgres://u:a@b" + rest, "postgresql://[::1]:5433/w", "postgres:///w?host=/run/postgresql&user=a@b", "host=db user='a b' password='x y'",
+		"postgres://u:p%40%2F" + rest, "postgresql://[::1]:5433/w", "postgres:///w?host=/run/postgresql&user=a@b", "host=db user='a b' password='x y'",
 		"postgres://u" + rest + "?application_name=a@b&options=-c%20geqo%3Doff", "postgres://a,b:5433/w?target_session_attrs=any", "postgres://u" + rest + "?statement_timeout=5s&my.setting=x",
 	} {
 		without, err := postgres.CheckURL(secret.URL(url), true)
@@ -133,5 +142,54 @@ func TestSameDatabase(t *testing.T) {
 		require.Equal(t, c.same, postgres.SameDatabase(secret.URL(c.a), secret.URL(c.b)), c)
 	}
 	require.Equal(t, "postgres://a:***@db:5432/w", postgres.Place("postgres://a:x@db/w?sslpassword=y"))
-	require.Equal(t, "***", postgres.Place("postgres://a:x@db:p/w"))
+	for _, url := range []string{"postgres://a:x@db:p/w", "postgres://a:x@half@db/w", "postgres://a:x@%40half/w", "postgres://a:x/half@db/w", " postgres://a:half@db/w"} {
+		require.Equal(t, "***", postgres.Place(secret.URL(url)), url)
+	}
+}
+
+// Whatever a password holds, and however it is spelt, nothing that is said of its URL has a part of it.
+func TestOpen_SaysNothingOfAPassword(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(17, 11)) //nolint:gosec // The same passwords each time.
+	const letters, specials = "QXZJKVWY79", "@@#/?:%& =,'[]\\+"
+	for range 3000 {
+		var password strings.Builder
+		for range 6 + random.IntN(14) {
+			from := letters
+			if random.IntN(5) == 0 {
+				from = specials
+			}
+			password.WriteByte(from[random.IntN(len(from))])
+		}
+		word := password.String()
+		for _, url := range []string{
+			"postgres://ldr:" + word + "@127.0.0.1:1/wh?sslmode=disable", "postgresql://ldr:" + word + "@127.0.0.1:1", "host=127.0.0.1 port=1 user=ldr sslmode=disable password=" + word,
+			"host=127.0.0.1 port=1 password=" + word + " user=ldr dbname=wh sslmode=disable", "postgres://127.0.0.1:1/wh?sslmode=disable&user=ldr&password=" + word,
+		} {
+			_, err := postgres.CheckURL(secret.URL(url), true)
+			_, opening := postgres.Open(t.Context(), secret.URL(url), postgres.Options{Name: "warehouse"})
+			require.Error(t, opening)
+			said := fmt.Sprint(err, fault.HintOf(err), opening, fault.HintOf(opening), postgres.Place(secret.URL(url)), secret.URL(url))
+			for i := range len(word) - 3 {
+				require.NotContains(t, said, word[i:i+4], url)
+			}
+		}
+	}
+}
+
+// What a server says of parameters quotes them.
+func TestOpen_KeepsParametersToItself(t *testing.T) {
+	t.Parallel()
+	database := loadertest.Database(t)
+	config, err := pgconn.ParseConfig(database)
+	require.NoError(t, err)
+	for _, url := range []string{
+		database + "&work_mem=s3cr3t", database + "&role=s3cr3t", database + "&options=-c%20s3cr3t%3D1",
+		fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable password=half s3cr3t=1", config.Host, config.Port, config.User, config.Database),
+	} {
+		_, err := postgres.Open(t.Context(), secret.URL(url), postgres.Options{Name: "warehouse"})
+		require.ErrorContains(t, err, "SQLSTATE")
+		require.NotContains(t, err.Error(), "s3cr3t")
+		require.Contains(t, fault.HintOf(err), "Take the parameter", err)
+	}
 }

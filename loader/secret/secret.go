@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"regexp"
 )
 
 // mask is what a secret prints as.
@@ -46,9 +44,9 @@ func (s String) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // LogValue returns *** to slog.
 func (s String) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// URL is a database URL, or a keyword/value string, whose password is a
-// secret. It prints with the password masked, so that an operator can still
-// see which server is meant.
+// URL is a database URL, or a text of keywords, which may have a password in it. It prints as a [String]
+// does: where the password ends can't be told of every spelling. What of it is no secret is
+// said by package postgres, as the driver understands it.
 type URL string
 
 var (
@@ -57,46 +55,20 @@ var (
 	_ slog.LogValuer = URL("")
 )
 
-var (
-	// keywordPassword finds the password of a "host=... password=..." string.
-	keywordPassword = regexp.MustCompile(`(?i)((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)`)
-	// userinfoPassword finds it in what does not parse as a URL.
-	userinfoPassword = regexp.MustCompile(`(://[^:/@\s]*:)[^\s]*@`)
-	// queryPassword finds it among the parameters of a URL.
-	queryPassword = regexp.MustCompile(`(?i)([?&](?:ssl)?password=)[^&\s]*`)
-)
-
 // Reveal returns the value, for the one call that needs it.
 func (u URL) Reveal() string { return string(u) }
 
-// String returns the value with its password as ***.
-func (u URL) String() string {
-	s := string(u)
-	if parsed, err := url.Parse(s); err == nil && parsed.Scheme != "" && parsed.Host != "" {
-		if _, ok := parsed.User.Password(); ok {
-			// Not url.UserPassword: it would escape the stars.
-			s = userinfoPassword.ReplaceAllString(s, "${1}"+mask+"@")
-		}
-		return queryPassword.ReplaceAllString(s, "${1}"+mask)
-	}
-	s = userinfoPassword.ReplaceAllString(s, "${1}"+mask+"@")
-	return keywordPassword.ReplaceAllString(s, "${1}"+mask)
-}
+// String returns ***, or "" for an empty URL.
+func (u URL) String() string { return String(u).String() }
 
-// Format prints the masked value for every verb, in quotes for %q.
-func (u URL) Format(f fmt.State, verb rune) {
-	if verb == 'q' {
-		_, _ = fmt.Fprintf(f, "%q", u.String())
-		return
-	}
-	_, _ = f.Write([]byte(u.String()))
-}
+// Format prints *** for every verb.
+func (u URL) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(u.String())) }
 
-// MarshalJSON returns the masked value.
+// MarshalJSON returns "***".
 func (u URL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String()) }
 
-// MarshalText returns the masked value.
+// MarshalText returns ***, for encoders that don't know JSON.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// LogValue returns the masked value to slog.
+// LogValue returns *** to slog.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }

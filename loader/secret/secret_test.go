@@ -17,12 +17,15 @@ func TestSecretsNeverPrint(t *testing.T) {
 	for value, shown := range map[any]string{
 		secret.String("hunter2"): "***",
 		secret.String(""):        "",
-		secret.URL("postgres://u:hunter2@db:5432/x?sslmode=require"):   "postgres://u:***@db:5432/x?sslmode=require",
-		secret.URL("postgres://u@db/x?password=hunter2&a=b"):           "postgres://u@db/x?password=***&a=b",
-		secret.URL("postgres://u:hunter2@/x?host=/tmp"):                "postgres://u:***@/x?host=/tmp",
-		secret.URL("postgres://u:hun%2@ter2@db/x"):                     "postgres://u:***@db/x",
-		secret.URL("host=db user=u password=hunter2"):                  "host=db user=u password=***",
-		secret.URL(`host=db password='hun\'ter2 hunter2' sslmode=off`): "host=db password=*** sslmode=off",
+		secret.URL("postgres://u:hunter2@db:5432/x?sslmode=require"):   "***",
+		secret.URL("postgres://u@db/x?password=hunter2&a=b"):           "***",
+		secret.URL("postgres://u:hunter2@/x?host=/tmp"):                "***",
+		secret.URL("postgres://u:hun%2@ter2@db/x"):                     "***",
+		secret.URL("host=db user=u password=hunter2"):                  "***",
+		secret.URL(`host=db password='hun\'ter2 hunter2' sslmode=off`): "***",
+		secret.URL("postgres://u:hunter2 hunter2@db/x"):                "***",
+		secret.URL("postgres://u:hun@hunter2@db/x"):                    "***",
+		secret.URL(""): "",
 	} {
 		var log bytes.Buffer
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "value", value)
