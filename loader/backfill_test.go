@@ -177,6 +177,6 @@ func TestBackfill_LoadsTheHistoryBeforeStartAt(t *testing.T) {
 	require.Equal(t, 300-first, summary.Sent)
 	report := w.verify(t, loader.VerifyOptions{})
 	require.True(t, report.Proved, "%+v", report)
-	require.Zero(t, report.Unexpected.Rows)
+	require.Zero(t, report.Gone.Rows)
 	w.settled(t, "candu_interactions", "id")
 }

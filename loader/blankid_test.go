@@ -68,7 +68,7 @@ func TestRun_RejectsBlankIDs(t *testing.T) {
 			report = w.verify(t, loader.VerifyOptions{})
 			require.Equal(t, []string{" "}, report.Missing.IDs, "%+v", report)
 			w.exec(t, "delete from candu_interactions where id = ''")
-			require.Equal(t, []string{""}, w.verify(t, loader.VerifyOptions{}).Unexpected.IDs)
+			require.Equal(t, []string{""}, w.verify(t, loader.VerifyOptions{}).Gone.IDs)
 		})
 	}
 }

@@ -27,7 +27,7 @@ func (w *world) proves(t *testing.T, rows int64) {
 	require.Zero(t, w.backfill(t, loader.BackfillOptions{From: new(time.Unix(0, 0))}).Sent)
 	report := w.verify(t, loader.VerifyOptions{})
 	require.True(t, report.Proved, "%+v", report)
-	require.Zero(t, report.Unexpected.Rows+report.Pending, "%+v", report)
+	require.Zero(t, report.Gone.Rows+report.Pending, "%+v", report)
 	require.Equal(t, rows, report.Rows)
 }
 

@@ -131,7 +131,12 @@ func TestRun_ReadsOtherEncodings(t *testing.T) {
 				require.EqualValues(t, len(rejects)-1, retried.RowsRead)
 				require.EqualValues(t, len(rejects)-4, retried.Sent)
 				require.EqualValues(t, 1, w.run(t).Sent)
-				require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
+				report = w.verify(t, loader.VerifyOptions{})
+				require.Equal(t, c.spoiled == "", report.Proved, "%+v", report)
+				if c.spoiled != "" {
+					require.ElementsMatch(t, []string{"row-000", "row-077"}, report.Changed.IDs, "they were sent with another event_name")
+					require.Equal(t, []string{"event_name"}, report.Changed.Columns["row-077"])
+				}
 			}
 		})
 	}

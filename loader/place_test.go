@@ -176,7 +176,7 @@ func TestRun_ACopyOfASchema(t *testing.T) {
 	require.True(t, report.Proved, "%+v", report)
 	require.EqualValues(t, 2, report.Rows)
 	require.EqualValues(t, 20, report.Inherited)
-	require.Zero(t, report.Doubled.Rows+report.Different.Rows+report.Unexpected.Rows)
+	require.Zero(t, report.Doubled.Rows+report.Changed.Rows+report.Gone.Rows)
 
 	require.EqualValues(t, 2, w.run(t).Sent)
 	w.settled(t, "candu_interactions", "id")

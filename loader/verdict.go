@@ -82,7 +82,7 @@ func verdictOf(r proof.Report) ledger.Verdict {
 func differences(r proof.Report) map[string]int64 {
 	counts := map[string]int64{}
 	for class, rows := range map[string]int64{
-		"missing": r.Missing.Rows, "changed": r.Different.Rows, "doubled": r.Doubled.Rows, ledger.Gone: r.Unexpected.Rows,
+		"missing": r.Missing.Rows, "changed": r.Changed.Rows, "doubled": r.Doubled.Rows, "sent_again": r.SentAgain.Rows, ledger.Gone: r.Gone.Rows,
 		"unreadable": r.Unreadable, "twice": int64(len(r.Twice)),
 	} {
 		if rows > 0 {

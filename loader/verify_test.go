@@ -13,8 +13,16 @@ import (
 
 func (w *world) verify(t *testing.T, opts loader.VerifyOptions) proof.Report {
 	t.Helper()
-	report, err := w.loader(t).Verify(t.Context(), w.cfg.Sources[0], opts)
+	return w.verifyBy(t, w.loader(t), opts)
+}
+
+// verifyBy is verify by one loader, whose connections serve for many.
+func (w *world) verifyBy(t *testing.T, l *loader.Loader, opts loader.VerifyOptions) proof.Report {
+	t.Helper()
+	report, err := l.Verify(t.Context(), w.cfg.Sources[0], opts)
 	require.NoError(t, err)
+	require.Equal(t, report.Rows, report.Mirrored+report.Rejected+report.Missing.Rows+report.Changed.Rows+report.Doubled.Rows+report.SentAgain.Rows,
+		"the numbers add up: %+v", report)
 	return report
 }
 
@@ -59,7 +67,7 @@ func TestVerify_RetentionIsAllowedAndNamed(t *testing.T) {
 	w.exec(t, "delete from candu_interactions where occurred_at < '2026-01-04'")
 	report := w.verify(t, loader.VerifyOptions{})
 	require.True(t, report.Proved)
-	require.Equal(t, w.one(t, "select 500 - count(*) from candu_interactions"), w.one(t, "select $1::bigint", report.Unexpected.Rows))
+	require.Equal(t, w.one(t, "select 500 - count(*) from candu_interactions"), w.one(t, "select $1::bigint", report.Gone.Rows))
 }
 
 func TestVerify_ChangedRowsAreDifferent(t *testing.T) {
@@ -71,10 +79,10 @@ func TestVerify_ChangedRowsAreDifferent(t *testing.T) {
 	w.exec(t, "update candu_interactions set occurred_at = occurred_at + interval '3 days' where id = 100")
 	report := w.verify(t, loader.VerifyOptions{})
 	require.False(t, report.Proved)
-	require.EqualValues(t, 2, report.Different.Rows, "%+v", report)
-	require.Contains(t, report.Different.IDs, "100")
+	require.EqualValues(t, 2, report.Changed.Rows, "%+v", report)
+	require.Contains(t, report.Changed.IDs, "100")
 	require.Zero(t, report.Missing.Rows)
-	require.Zero(t, report.Unexpected.Rows)
+	require.Zero(t, report.Gone.Rows)
 }
 
 func TestVerify_PendingIsNotMissing(t *testing.T) {
@@ -89,7 +97,7 @@ func TestVerify_PendingIsNotMissing(t *testing.T) {
 	w.run(t)
 	report = w.verify(t, loader.VerifyOptions{})
 	require.True(t, report.Proved, "mirrored beyond the watermark: %+v", report)
-	require.Zero(t, report.Unexpected.Rows)
+	require.Zero(t, report.Gone.Rows)
 	w.exec(t, "alter table candu_interactions alter exported_at drop not null")
 	w.exec(t, "update candu_interactions set exported_at = null where id = 1000")
 	require.False(t, w.verify(t, loader.VerifyOptions{}).Proved, "a row without exported_at is never read")
@@ -114,17 +122,17 @@ func TestVerify_NamesWhateverIsWrong(t *testing.T) {
 		sql  string
 		opts loader.VerifyOptions
 		// what is named of row 100 (7 is a reject).
-		different, doubled, unexpected []string
+		changed, missing, doubled, sentAgain, gone []string
 	}{
-		"time changed within its day":      {sql: "update candu_interactions set occurred_at = occurred_at + interval '1 microsecond' where id = 100", different: []string{"100"}},
-		"time changed out of the range":    {sql: "update candu_interactions set occurred_at = occurred_at + interval '300 days' where id = 100", opts: loader.VerifyOptions{From: day(1), To: day(31)}, different: []string{"100"}},
-		"time lost":                        {sql: "update candu_interactions set occurred_at = null where id = 100", different: []string{"100"}},
-		"time lost, range":                 {sql: "update candu_interactions set occurred_at = null where id = 100", opts: loader.VerifyOptions{To: day(31)}, different: []string{"100"}},
-		"not in tutorial_interaction":      {sql: "delete from candu_test.tutorial_interaction where loader_interaction_id = '101'", different: []string{"101"}},
+		"time changed within its day":      {sql: "update candu_interactions set occurred_at = occurred_at + interval '1 microsecond' where id = 100", changed: []string{"100"}},
+		"time changed out of the range":    {sql: "update candu_interactions set occurred_at = occurred_at + interval '300 days' where id = 100", opts: loader.VerifyOptions{From: day(1), To: day(31)}, changed: []string{"100"}},
+		"time lost":                        {sql: "update candu_interactions set occurred_at = null where id = 100", changed: []string{"100"}},
+		"time lost, range":                 {sql: "update candu_interactions set occurred_at = null where id = 100", opts: loader.VerifyOptions{To: day(31)}, changed: []string{"100"}},
+		"not in tutorial_interaction":      {sql: "delete from candu_test.tutorial_interaction where loader_interaction_id = '101'", missing: []string{"101"}},
 		"rejected too":                     {sql: rejectToo, doubled: []string{"100"}},
 		"mirrored twice on one day":        {sql: mirrorAgain("0"), doubled: []string{"100"}},
 		"mirrored twice on different days": {sql: mirrorAgain("-2 days"), doubled: []string{"100"}},
-		"reject gone from the export":      {sql: "delete from candu_interactions where id = 7", unexpected: []string{"7"}},
+		"reject gone from the export":      {sql: "delete from candu_interactions where id = 7", gone: []string{"7"}},
 		"reject's time corrected":          {sql: "update candu_interactions set occurred_at = occurred_at + interval '2 days' where id = 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,11 +147,12 @@ func TestVerify_NamesWhateverIsWrong(t *testing.T) {
 			require.True(t, w.verify(t, story.opts).Proved)
 			w.exec(t, story.sql)
 			report := w.verify(t, story.opts)
-			require.Equal(t, story.different == nil && story.doubled == nil, report.Proved, "%+v", report)
-			require.ElementsMatch(t, story.different, report.Different.IDs, "%+v", report)
+			require.Equal(t, story.changed == nil && story.missing == nil && story.doubled == nil && story.sentAgain == nil, report.Proved, "%+v", report)
+			require.ElementsMatch(t, story.changed, report.Changed.IDs, "%+v", report)
+			require.ElementsMatch(t, story.missing, report.Missing.IDs)
 			require.ElementsMatch(t, story.doubled, report.Doubled.IDs)
-			require.ElementsMatch(t, story.unexpected, report.Unexpected.IDs)
-			require.Zero(t, report.Missing.Rows)
+			require.ElementsMatch(t, story.sentAgain, report.SentAgain.IDs)
+			require.ElementsMatch(t, story.gone, report.Gone.IDs)
 		})
 	}
 }

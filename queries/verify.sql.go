@@ -8,24 +8,46 @@ package queries
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
+const verifyBounds = `-- name: VerifyBounds :one
+select coalesce(least((select min(id) from screens), (select min(id) from tracks), (select min(id) from tutorial_interaction)), '')::text as first,
+    coalesce(greatest((select max(id) from screens), (select max(id) from tracks), (select max(id) from tutorial_interaction)), '')::text as last
+`
+
+type VerifyBoundsRow struct {
+	First string
+	Last  string
+}
+
+// The least and the greatest id of the mirror, none if it is empty.
+func (q *Queries) VerifyBounds(ctx context.Context, db DBTX) (VerifyBoundsRow, error) {
+	row := db.QueryRow(ctx, verifyBounds)
+	var i VerifyBoundsRow
+	err := row.Scan(&i.First, &i.Last)
+	return i, err
+}
+
 const verifyElsewhere = `-- name: VerifyElsewhere :many
-select loader_interaction_id::text as interaction_id, 'view'::text as kind, "timestamp"::timestamptz as at
-from screens where loader_interaction_id in (select unnest($1::text[]))
-union all
-select loader_interaction_id::text, 'interaction', "timestamp"::timestamptz
-from tracks where loader_interaction_id in (select unnest($1::text[]))
+select s.loader_interaction_id::text as interaction_id, s.id::text as id
+from screens s where s.loader_interaction_id in (select unnest($1::text[]))
+union
+select t.loader_interaction_id::text, t.id::text
+from tracks t where t.loader_interaction_id in (select unnest($1::text[]))
+union
+select i.loader_interaction_id::text, i.id::text
+from tutorial_interaction i where i.loader_interaction_id in (select unnest($1::text[]))
 `
 
 type VerifyElsewhereRow struct {
 	InteractionID string
-	Kind          string
-	At            time.Time
+	ID            string
 }
 
-// Where in the mirror rows of the export are, by their own ids. There is no index for
-// that: it is asked only of what was not found where it should be.
+// Under which messageIds rows of the export stand in the mirror, by their own ids. There is no index for
+// that: it is asked only of what was not found as it should be.
 func (q *Queries) VerifyElsewhere(ctx context.Context, db DBTX, interactionIds []string) ([]VerifyElsewhereRow, error) {
 	rows, err := db.Query(ctx, verifyElsewhere, interactionIds)
 	if err != nil {
@@ -35,7 +57,7 @@ func (q *Queries) VerifyElsewhere(ctx context.Context, db DBTX, interactionIds [
 	var items []VerifyElsewhereRow
 	for rows.Next() {
 		var i VerifyElsewhereRow
-		if err := rows.Scan(&i.InteractionID, &i.Kind, &i.At); err != nil {
+		if err := rows.Scan(&i.InteractionID, &i.ID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -46,54 +68,90 @@ func (q *Queries) VerifyElsewhere(ctx context.Context, db DBTX, interactionIds [
 	return items, nil
 }
 
-const verifyMirror = `-- name: VerifyMirror :many
-select m.day::text as day, m.kind::text as kind, count(*) as rows, coalesce(sum(m.part), 0)::text as fingerprint
+const verifyInteractions = `-- name: VerifyInteractions :many
+select coalesce(m.day::text, '')::text as day, m.interaction_id::text as interaction_id, count(*) as rows, coalesce(sum(m.part), 0)::text as sum,
+    coalesce(sum(m.common), 0)::text as common, count(*) filter (where m.wrong) as wrong
 from (
-    select (e."timestamp" at time zone 'UTC')::date as day, e.kind,
-        ('x' || left(md5(e.loader_interaction_id || '@' || (date_part('epoch', e."timestamp") * 1000000)::bigint::text), 16))::bit(64)::bigint as part
-    from (
-        select s.loader_interaction_id, s."timestamp", 'view' as kind from screens s
-        union all
-        select t.loader_interaction_id, t."timestamp", 'interaction' from tracks t
-        union all
-        select i.loader_interaction_id, i."timestamp", 'tutorial_interaction' from tutorial_interaction i
-    ) e
-    where ($1::timestamptz is null or e."timestamp" >= $1::timestamptz)
-      and ($2::timestamptz is null or e."timestamp" < $2::timestamptz)
+    select case when i."timestamp" >= '1970-01-01 00:00:00+00' and i."timestamp" < '10000-01-01 00:00:00+00' then (i."timestamp" at time zone 'UTC')::date end as day,
+        case when $1::boolean then coalesce(i.loader_interaction_id, '') else '' end collate "C" as interaction_id,
+        ('x' || left(encode(sha256(case when $2::boolean
+            then record_send(row(convert_to(i.loader_interaction_id, 'UTF8'), i."timestamp"))
+            else record_send(row(convert_to(i.loader_interaction_id, 'UTF8'), i."timestamp", convert_to(i.user_id, 'UTF8'), convert_to(i.anonymous_id, 'UTF8'),
+                convert_to(i.segment_id, 'UTF8'), convert_to(i.version_id, 'UTF8'), convert_to(i.event_name, 'UTF8'), i.tutorial_id, i.portal_id)) end), 'hex'), 16))::bit(64)::bigint as part,
+        ('x' || left(encode(sha256(case when $2::boolean
+            then record_send(row(convert_to(i.loader_interaction_id, 'UTF8'), i."timestamp"))
+            else record_send(row(convert_to(i.id, 'UTF8'), i.received_at, i.uuid_ts, convert_to(i.anonymous_id, 'UTF8'), convert_to(i.context_integration_name, 'UTF8'),
+                convert_to(i.context_integration_version, 'UTF8'), convert_to(i.context_library_name, 'UTF8'), convert_to(i.context_library_version, 'UTF8'),
+                convert_to(i.event, 'UTF8'), convert_to(i.event_text, 'UTF8'), i.original_timestamp, i.sent_at, i."timestamp", convert_to(i.user_id, 'UTF8'),
+                convert_to(i.loader_interaction_id, 'UTF8'))) end), 'hex'), 16))::bit(64)::bigint as common,
+        not $2::boolean and (i.event is distinct from 'tutorial_interaction' or i.event_text is distinct from 'tutorial.interaction'
+            or i.context_integration_name is distinct from 'candu' or i.original_timestamp is distinct from i."timestamp"
+            or i.id is distinct from case when i."timestamp" >= '1970-01-01 00:00:00+00' and i."timestamp" < '10000-01-01 00:00:00+00' then (
+                lpad(to_hex((date_part('epoch', i."timestamp") * 1000000)::bigint / 1000), 12, '0') || '8' ||
+                substr(encode(bit_send(overlay(('x' || left(encode(sha256(uuid_send($3::uuid) || convert_to(i.loader_interaction_id, 'UTF8')), 'hex'), 19))::bit(74)
+                    placing b'10' from 13 for 0)), 'hex'), 9, 19))::uuid::text end) as wrong
+    from tutorial_interaction i
+    where ($4::text is null or i.id >= $4::text) and ($5::text is null or i.id < $5::text)
+      and ($6::timestamptz is null or i."timestamp" >= $6::timestamptz)
+      and ($7::timestamptz is null or i."timestamp" < $7::timestamptz)
+      and (not $8::boolean or not coalesce(i."timestamp" >= '1970-01-01 00:00:00+00' and i."timestamp" < '10000-01-01 00:00:00+00', false))
+      and ($9::text is null or coalesce(i.loader_interaction_id, '') collate "C" > $9::text)
 ) m
-group by m.day, m.kind
+group by m.day, m.interaction_id
+order by m.interaction_id
+limit $10
 `
 
-type VerifyMirrorParams struct {
+type VerifyInteractionsParams struct {
+	ByRow     bool
+	Quick     bool
+	Namespace uuid.UUID
+	FirstID   *string
+	EndID     *string
 	RangeFrom *time.Time
 	RangeTo   *time.Time
+	NoDay     bool
+	After     *string
+	Count     int32
 }
 
-type VerifyMirrorRow struct {
-	Day         string
-	Kind        string
-	Rows        int64
-	Fingerprint string
+type VerifyInteractionsRow struct {
+	Day           string
+	InteractionID string
+	Rows          int64
+	Sum           string
+	Common        string
+	Wrong         int64
 }
 
-// Counts and fingerprints of the mirror per day and kind. The fingerprint is a sum, so
-// the order does not matter, of half of the MD5 of the row's id and time, so it is the
-// same in every database. tutorial_interaction is a kind of its own here: it must hold
-// what tracks holds.
-func (q *Queries) VerifyMirror(ctx context.Context, db DBTX, arg VerifyMirrorParams) ([]VerifyMirrorRow, error) {
-	rows, err := db.Query(ctx, verifyMirror, arg.RangeFrom, arg.RangeTo)
+// VerifyScreens for tutorial_interaction. common is another fingerprint, of the columns that tracks has too.
+func (q *Queries) VerifyInteractions(ctx context.Context, db DBTX, arg VerifyInteractionsParams) ([]VerifyInteractionsRow, error) {
+	rows, err := db.Query(ctx, verifyInteractions,
+		arg.ByRow,
+		arg.Quick,
+		arg.Namespace,
+		arg.FirstID,
+		arg.EndID,
+		arg.RangeFrom,
+		arg.RangeTo,
+		arg.NoDay,
+		arg.After,
+		arg.Count,
+	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []VerifyMirrorRow
+	var items []VerifyInteractionsRow
 	for rows.Next() {
-		var i VerifyMirrorRow
+		var i VerifyInteractionsRow
 		if err := rows.Scan(
 			&i.Day,
-			&i.Kind,
+			&i.InteractionID,
 			&i.Rows,
-			&i.Fingerprint,
+			&i.Sum,
+			&i.Common,
+			&i.Wrong,
 		); err != nil {
 			return nil, err
 		}
@@ -105,45 +163,107 @@ func (q *Queries) VerifyMirror(ctx context.Context, db DBTX, arg VerifyMirrorPar
 	return items, nil
 }
 
-const verifyMirrorRows = `-- name: VerifyMirrorRows :many
-select m.loader_interaction_id::text as interaction_id, m.kind::text as kind, m.at::timestamptz as at, m.whole::boolean as whole,
-    count(*) over (partition by m.loader_interaction_id collate "C") as copies
-from (
-    select s.loader_interaction_id, 'view' as kind, s."timestamp" as at, true as whole from screens s
-    where s."timestamp" >= $1 and s."timestamp" < $2 and s.loader_interaction_id is not null
-      and ($3::text is null or s.loader_interaction_id collate "C" > $3::text)
-    union all
-    select t.loader_interaction_id, 'interaction', t."timestamp", i.id is not null from tracks t
-    left join tutorial_interaction i on i.id = t.id
-    where t."timestamp" >= $1 and t."timestamp" < $2 and t.loader_interaction_id is not null
-      and ($3::text is null or t.loader_interaction_id collate "C" > $3::text)
-) m
-order by m.loader_interaction_id collate "C"
-limit $4
+const verifyMirrored = `-- name: VerifyMirrored :many
+select 'screens'::text as relation, s.id::text as id, to_jsonb(s.*)::jsonb as mirrored from screens as s where s.id = any ($1::text[])
+union all
+select 'tracks'::text, t.id::text, to_jsonb(t.*)::jsonb from tracks as t where t.id = any ($1::text[])
+union all
+select 'tutorial_interaction'::text, i.id::text, to_jsonb(i.*)::jsonb from tutorial_interaction as i where i.id = any ($1::text[])
 `
 
-type VerifyMirrorRowsParams struct {
-	DayFrom *time.Time
-	DayTo   *time.Time
-	After   *string
-	Count   int32
+type VerifyMirroredRow struct {
+	Relation string
+	ID       string
+	Mirrored []byte
 }
 
-type VerifyMirrorRowsRow struct {
+// What the mirror holds under messageIds.
+func (q *Queries) VerifyMirrored(ctx context.Context, db DBTX, ids []string) ([]VerifyMirroredRow, error) {
+	rows, err := db.Query(ctx, verifyMirrored, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []VerifyMirroredRow
+	for rows.Next() {
+		var i VerifyMirroredRow
+		if err := rows.Scan(&i.Relation, &i.ID, &i.Mirrored); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const verifyScreens = `-- name: VerifyScreens :many
+select coalesce(m.day::text, '')::text as day, m.interaction_id::text as interaction_id, count(*) as rows, coalesce(sum(m.part), 0)::text as sum,
+    count(*) filter (where m.wrong) as wrong
+from (
+    select case when s."timestamp" >= '1970-01-01 00:00:00+00' and s."timestamp" < '10000-01-01 00:00:00+00' then (s."timestamp" at time zone 'UTC')::date end as day,
+        case when $1::boolean then coalesce(s.loader_interaction_id, '') else '' end collate "C" as interaction_id,
+        ('x' || left(encode(sha256(case when $2::boolean
+            then record_send(row(convert_to(s.loader_interaction_id, 'UTF8'), s."timestamp"))
+            else record_send(row(convert_to(s.loader_interaction_id, 'UTF8'), s."timestamp", convert_to(s.user_id, 'UTF8'), convert_to(s.anonymous_id, 'UTF8'),
+                convert_to(s.segment_id, 'UTF8'), convert_to(s.version_id, 'UTF8'), null::bytea, s.tutorial_id, s.portal_id)) end), 'hex'), 16))::bit(64)::bigint as part,
+        not $2::boolean and (s.name is distinct from 'tutorial.view' or s.context_integration_name is distinct from 'candu'
+            or s.original_timestamp is distinct from s."timestamp"
+            or s.id is distinct from case when s."timestamp" >= '1970-01-01 00:00:00+00' and s."timestamp" < '10000-01-01 00:00:00+00' then (
+                lpad(to_hex((date_part('epoch', s."timestamp") * 1000000)::bigint / 1000), 12, '0') || '8' ||
+                substr(encode(bit_send(overlay(('x' || left(encode(sha256(uuid_send($3::uuid) || convert_to(s.loader_interaction_id, 'UTF8')), 'hex'), 19))::bit(74)
+                    placing b'10' from 13 for 0)), 'hex'), 9, 19))::uuid::text end) as wrong
+    from screens s
+    where ($4::text is null or s.id >= $4::text) and ($5::text is null or s.id < $5::text)
+      and ($6::timestamptz is null or s."timestamp" >= $6::timestamptz)
+      and ($7::timestamptz is null or s."timestamp" < $7::timestamptz)
+      and (not $8::boolean or not coalesce(s."timestamp" >= '1970-01-01 00:00:00+00' and s."timestamp" < '10000-01-01 00:00:00+00', false))
+      and ($9::text is null or coalesce(s.loader_interaction_id, '') collate "C" > $9::text)
+) m
+group by m.day, m.interaction_id
+order by m.interaction_id
+limit $10
+`
+
+type VerifyScreensParams struct {
+	ByRow     bool
+	Quick     bool
+	Namespace uuid.UUID
+	FirstID   *string
+	EndID     *string
+	RangeFrom *time.Time
+	RangeTo   *time.Time
+	NoDay     bool
+	After     *string
+	Count     int32
+}
+
+type VerifyScreensRow struct {
+	Day           string
 	InteractionID string
-	Kind          string
-	At            time.Time
-	Whole         bool
-	Copies        int64
+	Rows          int64
+	Sum           string
+	Wrong         int64
 }
 
-// A page of the mirror's rows of one day, in the order of the bytes of their ids, after the one given; NULL stands
-// before every id, an empty text does not. copies is how often the row of the export stands in that day; whole is false for a track
-// without its row in tutorial_interaction.
-func (q *Queries) VerifyMirrorRows(ctx context.Context, db DBTX, arg VerifyMirrorRowsParams) ([]VerifyMirrorRowsRow, error) {
-	rows, err := db.Query(ctx, verifyMirrorRows,
-		arg.DayFrom,
-		arg.DayTo,
+// Counts and fingerprints of the screens per day, for a piece of the ids; with by_row of each row of the export by
+// itself, in the order of the bytes of their ids. A fingerprint is a sum, so the order does not matter, and a
+// row that stands twice does not cancel itself, of the first 64 bits of the SHA-256 of the values that came from
+// the row. record_send and convert_to make them the same whatever the settings are; loader/source/sum.go makes the
+// same of the export's rows. wrong counts rows of which what all rows have in common, or the messageId, is
+// not as it should be: of a messageId the first 74 bits of a hash, with the two bits of the variant after the first
+// 12, are the last 19 digits. A timestamp that no row may have is of no day.
+func (q *Queries) VerifyScreens(ctx context.Context, db DBTX, arg VerifyScreensParams) ([]VerifyScreensRow, error) {
+	rows, err := db.Query(ctx, verifyScreens,
+		arg.ByRow,
+		arg.Quick,
+		arg.Namespace,
+		arg.FirstID,
+		arg.EndID,
+		arg.RangeFrom,
+		arg.RangeTo,
+		arg.NoDay,
 		arg.After,
 		arg.Count,
 	)
@@ -151,15 +271,93 @@ func (q *Queries) VerifyMirrorRows(ctx context.Context, db DBTX, arg VerifyMirro
 		return nil, err
 	}
 	defer rows.Close()
-	var items []VerifyMirrorRowsRow
+	var items []VerifyScreensRow
 	for rows.Next() {
-		var i VerifyMirrorRowsRow
+		var i VerifyScreensRow
 		if err := rows.Scan(
+			&i.Day,
 			&i.InteractionID,
-			&i.Kind,
-			&i.At,
-			&i.Whole,
-			&i.Copies,
+			&i.Rows,
+			&i.Sum,
+			&i.Wrong,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const verifyTracks = `-- name: VerifyTracks :many
+select coalesce(m.day::text, '')::text as day, m.interaction_id::text as interaction_id, count(*) as rows, coalesce(sum(m.common), 0)::text as common
+from (
+    select case when t."timestamp" >= '1970-01-01 00:00:00+00' and t."timestamp" < '10000-01-01 00:00:00+00' then (t."timestamp" at time zone 'UTC')::date end as day,
+        case when $1::boolean then coalesce(t.loader_interaction_id, '') else '' end collate "C" as interaction_id,
+        ('x' || left(encode(sha256(case when $2::boolean
+            then record_send(row(convert_to(t.loader_interaction_id, 'UTF8'), t."timestamp"))
+            else record_send(row(convert_to(t.id, 'UTF8'), t.received_at, t.uuid_ts, convert_to(t.anonymous_id, 'UTF8'), convert_to(t.context_integration_name, 'UTF8'),
+                convert_to(t.context_integration_version, 'UTF8'), convert_to(t.context_library_name, 'UTF8'), convert_to(t.context_library_version, 'UTF8'),
+                convert_to(t.event, 'UTF8'), convert_to(t.event_text, 'UTF8'), t.original_timestamp, t.sent_at, t."timestamp", convert_to(t.user_id, 'UTF8'),
+                convert_to(t.loader_interaction_id, 'UTF8'))) end), 'hex'), 16))::bit(64)::bigint as common
+    from tracks t
+    where ($3::text is null or t.id >= $3::text) and ($4::text is null or t.id < $4::text)
+      and ($5::timestamptz is null or t."timestamp" >= $5::timestamptz)
+      and ($6::timestamptz is null or t."timestamp" < $6::timestamptz)
+      and (not $7::boolean or not coalesce(t."timestamp" >= '1970-01-01 00:00:00+00' and t."timestamp" < '10000-01-01 00:00:00+00', false))
+      and ($8::text is null or coalesce(t.loader_interaction_id, '') collate "C" > $8::text)
+) m
+group by m.day, m.interaction_id
+order by m.interaction_id
+limit $9
+`
+
+type VerifyTracksParams struct {
+	ByRow     bool
+	Quick     bool
+	FirstID   *string
+	EndID     *string
+	RangeFrom *time.Time
+	RangeTo   *time.Time
+	NoDay     bool
+	After     *string
+	Count     int32
+}
+
+type VerifyTracksRow struct {
+	Day           string
+	InteractionID string
+	Rows          int64
+	Common        string
+}
+
+// VerifyInteractions for tracks, which must hold in each column what tutorial_interaction holds.
+func (q *Queries) VerifyTracks(ctx context.Context, db DBTX, arg VerifyTracksParams) ([]VerifyTracksRow, error) {
+	rows, err := db.Query(ctx, verifyTracks,
+		arg.ByRow,
+		arg.Quick,
+		arg.FirstID,
+		arg.EndID,
+		arg.RangeFrom,
+		arg.RangeTo,
+		arg.NoDay,
+		arg.After,
+		arg.Count,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []VerifyTracksRow
+	for rows.Next() {
+		var i VerifyTracksRow
+		if err := rows.Scan(
+			&i.Day,
+			&i.InteractionID,
+			&i.Rows,
+			&i.Common,
 		); err != nil {
 			return nil, err
 		}

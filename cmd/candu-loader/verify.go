@@ -18,13 +18,14 @@ import (
 
 func (a *app) buildVerifyCmd() *cobra.Command {
 	var from, to string
-	var repair bool
+	var repair, quick bool
 	cmd := &cobra.Command{
 		Use:   "verify [NICKNAME...]",
 		Short: "Prove that export = mirror + rejects, or list the difference",
 		Long: `Compares the export with the mirror and the rejects, day by day, by counts and
-fingerprints that each database computes for itself, and names the rows by which they
-differ. Rows that the watermark has not reached are not missing: they wait for the next
+fingerprints that each database computes for itself, of every value that came from the
+row. A day that differs is read on both sides, and each row compared with the event that
+it makes. Rows that the watermark has not reached are not missing: they wait for the next
 run. Rows that are gone from the export (retention) are named and allowed.
 
 Ends with 0 if it is proved, with 4 if there is a difference.`,
@@ -35,7 +36,7 @@ Ends with 0 if it is proved, with 4 if there is a difference.`,
 			var errs []error
 			var reports []verifyResult
 			for _, src := range sources {
-				report, err := a.verify(ctx, l, src, from, to, repair)
+				report, err := a.verify(ctx, l, src, from, to, loader.VerifyOptions{Quick: quick}, repair)
 				reports = append(reports, verifyResult{report, asJSON(err)})
 				if !fault.Is(err, fault.Difference) {
 					err = named(src.Nickname, sources, err)
@@ -48,6 +49,7 @@ Ends with 0 if it is proved, with 4 if there is a difference.`,
 	flags := cmd.Flags()
 	flags.StringVar(&from, "from", "", "start of the range of occurred_at, inclusive; default the beginning")
 	flags.StringVar(&to, "to", "", "end of the range, exclusive; default the watermark")
+	flags.BoolVar(&quick, "quick", false, "compare ids, kinds and times alone")
 	flags.BoolVar(&repair, "repair", false, "send what is missing, and verify again")
 	return cmd
 }
@@ -58,12 +60,13 @@ type verifyResult struct {
 	Error *jsonError `json:"error"`
 }
 
-func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, from, to string, repair bool) (proof.Report, error) {
+func (a *app) verify(ctx context.Context, l *loader.Loader, src *config.Source, from, to string, opts loader.VerifyOptions, repair bool) (proof.Report, error) {
 	start, end, err := a.parseRange(from, to, src.Location)
 	if err != nil {
 		return proof.Report{Source: src.Nickname}, err
 	}
-	report, err := a.verifyOrRepair(ctx, l, src, loader.VerifyOptions{From: start, To: end}, repair)
+	opts.From, opts.To = start, end
+	report, err := a.verifyOrRepair(ctx, l, src, opts, repair)
 	if err != nil {
 		return report, err
 	}
@@ -92,9 +95,9 @@ func verifyHint(r proof.Report) string {
 	switch {
 	case r.Missing.Rows > 0:
 		return fmt.Sprintf("candu-loader verify %s --repair   sends what is missing.", source)
-	case r.Doubled.Rows > 0:
+	case r.Doubled.Rows+r.SentAgain.Rows > 0:
 		return fmt.Sprintf("A row of the export belongs in one place. candu-loader explain %s ID   tells more.", source)
-	case r.Different.Rows > 0:
+	case r.Changed.Rows > 0:
 		return fmt.Sprintf("These rows changed in the export after they were sent, or in the mirror. candu-loader explain %s ID   tells more.", source)
 	}
 	if len(r.Twice) > 0 {
@@ -115,25 +118,18 @@ func verifyText(r proof.Report) string {
 			fmt.Fprintf(&b, "%-12s %-12s %10d %10d %10d\n", cmp.Or(d.Day, "-"), cmp.Or(d.Kind, "-"), d.Rows, d.Mirrored, d.Rejected)
 		}
 	}
-	named := func(what string, d proof.Difference) {
-		if d.Rows == 0 {
-			return
+	for _, class := range []struct {
+		what string
+		proof.Difference
+	}{
+		{"missing", r.Missing}, {"changed", r.Changed}, {"doubled: in the mirror more than once, or rejected too", r.Doubled},
+		{"sent again, for occurred_at changed", r.SentAgain},
+		{"more than once in the export", proof.Difference{Rows: int64(len(r.Twice)), IDs: r.Twice}}, {"gone from the export, delivered or rejected", r.Gone},
+	} {
+		if class.Rows > 0 {
+			b.WriteString(class.what + ": " + differenceText(class.Difference) + "\n")
 		}
-		var ids []string
-		for _, id := range d.IDs[:min(namedIDs, len(d.IDs))] {
-			ids = append(ids, event.Shown(id))
-		}
-		fmt.Fprintf(&b, "%s: %s", what, strings.Join(ids, ", "))
-		if more := d.Rows - int64(len(ids)); more > 0 {
-			fmt.Fprintf(&b, " and %d more", more)
-		}
-		b.WriteByte('\n')
 	}
-	named("missing", r.Missing)
-	named("different kind or time, or not in tutorial_interaction", r.Different)
-	named("in the mirror twice, or rejected too", r.Doubled)
-	named("more than once in the export", proof.Difference{Rows: int64(len(r.Twice)), IDs: r.Twice})
-	named("delivered or rejected, gone from the export", r.Unexpected)
 	if r.ReadAs != "" {
 		fmt.Fprintf(&b, "the export is in %s, so its rows were read and compared here, which is slower\n", r.ReadAs)
 	}
@@ -141,43 +137,78 @@ func verifyText(r proof.Report) string {
 	return b.String()
 }
 
+// differenceText names the first rows of a class, each with the columns that differ.
+func differenceText(d proof.Difference) string {
+	ids := d.IDs[:min(namedIDs, len(d.IDs))]
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = event.Shown(id)
+		if columns := d.Columns[id]; len(columns) > 0 {
+			texts[i] += " (" + strings.Join(columns, ", ") + ")"
+		}
+	}
+	text := strings.Join(texts, ", ")
+	if more := d.Rows - int64(len(ids)); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
 func verdict(r proof.Report) string {
-	text := "proved"
-	switch {
-	case r.Proved && r.Rows == 0:
-		// Whatever the mirror holds: nothing was compared.
-		text = "nothing to prove"
-	case !r.Proved:
-		text = fmt.Sprintf("NOT proved: %d missing, %d different, %d without exported_at", r.Missing.Rows, r.Different.Rows, r.Unreadable)
-		if len(r.Twice) > 0 {
-			text += fmt.Sprintf(", %d ids more than once in the export", len(r.Twice))
+	text := r.Verdict
+	if r.Proved && r.Pending > 0 {
+		if r.Verdict == proof.ProvedAll {
+			text += " up to " + human.Exact(*r.UpTo)
 		}
-		if r.Doubled.Rows > 0 {
-			text += fmt.Sprintf(", %d doubled", r.Doubled.Rows)
-		}
+		text += ", " + waiting(r)
+	}
+	if r.Quick {
+		text += " (ids, kinds and times alone)"
+	}
+	if !r.Proved {
+		text += ": " + differences(r)
 	}
 	text += fmt.Sprintf(": %d rows of the export, %d mirrored, %d rejected", r.Rows, r.Mirrored, r.Rejected)
-	if r.Unexpected.Rows > 0 {
-		text += fmt.Sprintf(", %d gone from the export", r.Unexpected.Rows)
+	if r.Gone.Rows > 0 {
+		text += fmt.Sprintf(", %d gone from the export", r.Gone.Rows)
 	}
-	var beyond strings.Builder
-	for _, left := range []struct {
-		rows int64
-		why  string
-	}{
-		{r.BeforeStart, "were exported before start_at"}, {r.BeforeNamespace, "were exported before this copy got its namespace"},
-		{r.Beyond - r.BeforeStart - r.BeforeNamespace, "lie beyond the watermark, which stays 10 s behind the export's clock, and behind open transactions"},
-	} {
-		if left.rows > 0 {
-			fmt.Fprintf(&beyond, ", %d of those mirrored %s", left.rows, left.why)
-		}
+	if r.BeforeStart > 0 {
+		text += fmt.Sprintf(", %d of those mirrored were exported before start_at", r.BeforeStart)
 	}
-	text += beyond.String()
+	if r.BeforeNamespace > 0 {
+		text += fmt.Sprintf(", %d of those mirrored were exported before this copy got its namespace", r.BeforeNamespace)
+	}
 	if r.Inherited > 0 {
 		text += fmt.Sprintf(", %d exported until %s left out: another schema sent them, of which this one is a copy", r.Inherited, human.Exact(*r.InheritedUpTo))
 	}
-	if r.Pending > 0 {
-		text += fmt.Sprintf(", %d waiting for the next run", r.Pending)
+	if r.Pending > 0 && !r.Proved {
+		text += ", " + waiting(r)
+	}
+	return text
+}
+
+// differences counts the rows of the classes for which it is not proved.
+func differences(r proof.Report) string {
+	texts := []string{fmt.Sprintf("%d missing, %d changed", r.Missing.Rows, r.Changed.Rows)}
+	for _, class := range []struct {
+		rows int64
+		what string
+	}{
+		{r.Doubled.Rows, "doubled"}, {r.SentAgain.Rows, "sent again"}, {r.Unreadable, "without exported_at or id"},
+		{int64(len(r.Twice)), "ids more than once in the export"},
+	} {
+		if class.rows > 0 {
+			texts = append(texts, fmt.Sprintf("%d %s", class.rows, class.what))
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+// waiting counts the rows beyond the watermark, and those of them that were sent already.
+func waiting(r proof.Report) string {
+	text := human.Count(r.Pending, "row") + " waiting"
+	if sent := r.Unsettled(); sent > 0 {
+		text += fmt.Sprintf(" (%d of them sent and mirrored, and not settled yet: the watermark stays 10 s behind the export's clock, and behind open transactions)", sent)
 	}
 	return text
 }

@@ -39,6 +39,9 @@ const (
 // connector calls the event in it.
 const interactionTable = "tutorial_interaction"
 
+// Integration is the name of the integration in each row.
+const Integration = "candu"
+
 // mirrorTable is a table of the mirror, and the statements by which rows get into it.
 type mirrorTable struct {
 	name    string

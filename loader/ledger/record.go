@@ -95,7 +95,7 @@ func (g *Group) Add(page *Page) {
 	}
 	g.tables[0].table, g.tables[1].table, g.tables[2].table = screens, tracks, interactions
 	var same []byte
-	for _, text := range []string{"candu", page.Version, page.Library.Name, page.Library.Version} {
+	for _, text := range []string{Integration, page.Version, page.Library.Name, page.Library.Version} {
 		same = appendText(same, text)
 	}
 	for i := range page.Mirrored {

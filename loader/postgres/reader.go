@@ -64,6 +64,11 @@ func (r *Reader) Close() { r.pool.Close() }
 // it; fn must not keep db.
 func (r *Reader) Read(ctx context.Context, fn func(db DB) error) error { return Read(ctx, r.pool, fn) }
 
+// InTx is Read in a transaction that begins with more settings: "set local ...".
+func (r *Reader) InTx(ctx context.Context, set string, fn func(db DB) error) error {
+	return InTx(ctx, r.pool, "; "+set, func(tx pgx.Tx) error { return fn(tx) })
+}
+
 // Read runs fn on one of a pool's connections, in a transaction if a pooler stands in between. fn must
 // not keep db.
 func Read(ctx context.Context, pool *pgxpool.Pool, fn func(db DB) error) error {

@@ -1,9 +1,8 @@
 package proof
 
 import (
+	"bytes"
 	"context"
-	"crypto/md5" //nolint:gosec // A fingerprint, as Postgres computes it; nobody attacks it.
-	"encoding/binary"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -12,26 +11,26 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/source"
 )
 
 // addRejects adds the rejects to their days, as they were when they were rejected.
 func (v *verifier) addRejects(ctx context.Context) error {
 	return v.eachReject(ctx, func(page []rejectOfDay) error {
 		for _, reject := range page {
-			hash := md5.Sum([]byte(reject.id + "@" + reject.micros)) //nolint:gosec // As above.
-			v.at(reject.day, reject.kind).rejected.add(1, strconv.FormatInt(int64(binary.BigEndian.Uint64(hash[:8])), 10))
-			v.report.Rejected++
+			v.add(reject.day, reject.kind, func(s *sides) { s.rejected.add(1, 0, strconv.FormatInt(reject.sum, 10), "0") })
+			v.hasRejects = true
 		}
 		return nil
 	})
 }
 
-// rejectOfDay is a reject of the range as the fingerprints see it. micros is its
-// occurred_at in microseconds since 1970, "" if that is no day that Segment takes.
+// rejectOfDay is a reject of the range as the fingerprints see it.
 type rejectOfDay struct {
 	dayKind
 
-	id, micros string
+	id  string
+	sum int64
 }
 
 // eachReject passes the rejects of the range, some at a time: their rows may be wide.
@@ -53,36 +52,33 @@ func (v *verifier) eachReject(ctx context.Context, do func([]rejectOfDay) error)
 	return nil
 }
 
-// ofDay returns the day and kind of a reject, and whether it lies in the range.
+// ofDay returns the day, kind and fingerprint of a reject, and whether it lies in the range.
 func (v *verifier) ofDay(reject ledger.Reject) (rejectOfDay, bool) {
-	var row struct {
-		Kind       string  `json:"kind"`
-		EventName  string  `json:"event_name"`
-		OccurredAt *string `json:"occurred_at"`
-	}
 	// What can't be read matches no day, and is looked at row by row.
-	_ = json.Unmarshal(reject.Interaction, &row)
-	key := rejectOfDay{id: reject.InteractionID}
-	switch {
-	case !v.hasKind:
-		key.kind = "view"
-		if event.Present(row.EventName) != "" {
-			key.kind = "interaction"
+	row := map[string]any{}
+	decoder := json.NewDecoder(bytes.NewReader(reject.Interaction))
+	decoder.UseNumber()
+	_ = decoder.Decode(&row)
+	text := func(column string) string {
+		switch value := row[column].(type) {
+		case string:
+			return value
+		case json.Number:
+			return value.String()
 		}
-	case slices.Contains(v.Kinds.View, row.Kind):
-		key.kind = "view"
-	case slices.Contains(v.Kinds.Interaction, row.Kind):
-		key.kind = "interaction"
+		return ""
 	}
-	var at time.Time
-	if row.OccurredAt != nil {
-		at, _ = time.Parse(time.RFC3339Nano, *row.OccurredAt)
+	in := event.Interaction{
+		ID: reject.InteractionID, Kind: text("kind"), UserID: text("user_id"), AnonymousID: text("anonymous_id"), TutorialID: text("tutorial_id"),
+		SegmentID: text("segment_id"), PortalID: text("portal_id"), VersionID: text("version_id"), EventName: text("event_name"), OccurredAt: moment(row["occurred_at"]),
 	}
-	if at.Year() < 1970 || at.Year() >= 10_000 {
+	key := rejectOfDay{id: in.ID}
+	key.day, key.kind = source.DayOf(in.OccurredAt), v.Export.Table().KindOf(&in, v.Prints)
+	key.sum = v.Prints.Sum(key.kind, &in)
+	if key.day == "" {
 		return key, v.inRange(time.Time{})
 	}
-	key.day, key.micros = at.UTC().Format(time.DateOnly), strconv.FormatInt(at.UnixMicro(), 10)
-	return key, v.inRange(at)
+	return key, v.inRange(in.OccurredAt)
 }
 
 // goneRejects names the rejects of days that are gone from the export, and returns
@@ -110,7 +106,7 @@ func (v *verifier) goneRejects(ctx context.Context, days map[string]bool) (map[s
 			delete(day, there.Rows[i].ID)
 		}
 		for _, id := range slices.Sorted(maps.Keys(day)) {
-			v.report.Unexpected.add(id)
+			v.report.Gone.add(id, nil)
 			gone[day[id]] = true
 		}
 		return nil

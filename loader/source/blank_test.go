@@ -57,7 +57,7 @@ func TestKind_ByEventNameIsOneOnBothSides(t *testing.T) {
 				}
 			}
 			require.NoError(t, rows.Err())
-			compared, err := s.DayRows(ctx, Range{UpTo: At(time.Unix(1_800_000_000, 0))}, Kinds{}, nil, 20_000)
+			compared, err := s.DayRows(ctx, Range{UpTo: At(time.Unix(1_800_000_000, 0))}, Prints{}, nil, 20_000)
 			require.NoError(t, err)
 			require.Len(t, compared, len(inGo))
 			for _, row := range compared {

@@ -2,26 +2,26 @@ package source
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // A fingerprint, as Postgres computes it; nobody attacks it.
-	"encoding/binary"
 	"math/big"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
-// Kinds are the spellings of the column kind, for fingerprints.
-type Kinds struct{ View, Interaction []string }
+// Prints are how fingerprints of rows are made.
+type Prints struct {
+	// View and Interaction are the spellings of the column kind.
+	View, Interaction []string
+	// Quick leaves out all but id, kind and time.
+	Quick bool
+}
 
-// Fingerprint counts the rows of a day and kind. The sum is over half of the MD5
-// of each row's id and time, whatever their order.
+// Fingerprint counts the rows of a day and kind, and sums up what [Prints.Sum] says of each.
 type Fingerprint struct {
 	// Day is in UTC, "" for rows whose occurred_at is no day that Segment takes.
 	Day string
@@ -38,76 +38,142 @@ func (t *Table) onDay(expression string) string {
 	return "case when " + at + " >= '1970-01-01' and " + at + " < '10000-01-01' then " + expression + " end"
 }
 
-// microsExpression is occurred_at in microseconds since 1970, as text.
-func (t *Table) microsExpression() string {
-	return t.onDay("(date_part('epoch', " + t.at(colOccurredAt) + ") * 1000000)::bigint::text")
-}
-
 // dayExpression is the day of occurred_at, NULL where there is none.
 func (t *Table) dayExpression() string {
 	return t.onDay("(" + t.at(colOccurredAt) + " at time zone 'UTC')::date")
 }
 
-// kindExpression is the row's kind by the configured spellings.
-func (t *Table) kindExpression(c *conditions, kinds Kinds) string {
-	if !t.HasKind {
-		// The collation, for there are some that regular expressions refuse; E, for backslashes of any setting.
-		notBlank := "E'" + strings.ReplaceAll(event.NotBlank, `\`, `\\`) + "'"
-		return "case when " + t.sanitized(colEventName) + "::text collate \"C\" ~ " + notBlank + " then 'interaction' else 'view' end"
-	}
-	kind := t.sanitized(colKind) + "::text"
-	return "case when " + kind + " = any (" + c.arg(kinds.View) + "::text[]) then 'view' when " +
-		kind + " = any (" + c.arg(kinds.Interaction) + "::text[]) then 'interaction' else '' end"
+// notBlank is a condition that a text is not blank. The collation, for there are some that regular
+// expressions refuse, and none should decide; E, for backslashes of any setting.
+func notBlank(text string) string {
+	return text + ` collate "C" ~ E'` + strings.ReplaceAll(event.NotBlank, `\`, `\\`) + "'"
 }
 
-func (t *Table) fingerprintSelect(r Range, kinds Kinds) (string, []any) {
+// kindExpression is the row's kind by the configured spellings.
+func (t *Table) kindExpression(c *conditions, p Prints) string {
+	if !t.HasKind {
+		return "case when " + notBlank(t.sanitized(colEventName)+"::text") + " then 'interaction' else 'view' end"
+	}
+	kind := t.sanitized(colKind) + "::text"
+	return "case when " + kind + " = any (" + c.arg(p.View) + "::text[]) then 'view' when " +
+		kind + " = any (" + c.arg(p.Interaction) + "::text[]) then 'interaction' else '' end"
+}
+
+func (t *Table) fingerprintSelect(r Range, p Prints) (string, []any) {
 	c := t.within(r)
-	kind := t.kindExpression(c, kinds)
-	return "select coalesce(day::text, ''), kind, count(*), sum(part)::text\nfrom (\n  select " + t.dayExpression() + " as day, " + kind + " as kind,\n" +
-		"    ('x' || left(md5(" + t.sanitized(colID) + "::text || '@' || coalesce(" + t.microsExpression() + ", '')), 16))::bit(64)::bigint as part\n" +
-		"  from " + t.Relation() + c.where() +
-		"\n) as r\ngroup by day, kind", c.args
+	kind := t.kindExpression(c, p)
+	return "select coalesce(day::text, ''), kind, count(*), sum(part)::text\nfrom (\n  select day, kind, " + p.sumExpression() +
+		" as part\n  from (\n    select " + t.dayExpression() + " as day, " + kind + " as kind, " + t.values() +
+		"\n    from " + t.Relation() + c.where() + "\n  ) as e\n) as r\ngroup by day, kind", c.args
 }
 
 // Fingerprints computes, in the server, the fingerprints of a range. What is not in UTF-8 has others
-// there: then the rows are read, and the fingerprints computed here.
-func (s *Source) Fingerprints(ctx context.Context, r Range, kinds Kinds) ([]Fingerprint, error) {
+// there: then the rows are read, and the fingerprints computed here. each gets those of a piece.
+func (s *Source) Fingerprints(ctx context.Context, r Range, p Prints, each func([]Fingerprint)) error {
 	if !s.table.Prints() {
-		return s.prints(ctx, r, kinds)
+		list, err := s.prints(ctx, r, p)
+		if err == nil {
+			each(list)
+		}
+		return err
 	}
-	sql, args := s.table.fingerprintSelect(r, kinds)
-	return collect(ctx, s, "computing fingerprints", pgx.RowToStructByPos[Fingerprint], sql, args...)
+	span, err := s.span(ctx, r)
+	if err != nil {
+		return err
+	}
+	return postgres.InPieces(ctx, span, func(ctx context.Context, from, to *time.Time) error {
+		piece := r
+		if from != nil && (r.ExportedFrom == nil || r.ExportedFrom.Before(*from)) {
+			piece.ExportedFrom = from
+		}
+		piece.ExportedBefore = to
+		list, err := collectOnce(ctx, s, "computing fingerprints", pgx.RowToStructByPos[Fingerprint], func() (string, []any) {
+			return s.table.fingerprintSelect(piece, p)
+		})
+		if err == nil {
+			each(list)
+		}
+		return err
+	})
+}
+
+// span is from when to when the rows of a range were exported, zero where no index finds them by that.
+func (s *Source) span(ctx context.Context, r Range) (span postgres.Span, err error) {
+	missing, err := s.missingIndex(ctx, colExportedAt)
+	if err != nil || missing != "" {
+		return span, err
+	}
+	sql, args := s.table.ordered(s.table.at(colExportedAt), s.table.after(&conditions{}, Cursor{}), colExportedAt, 1)
+	first, err := collect(ctx, s, "looking for the first row", func(row pgx.CollectableRow) (at time.Time, err error) {
+		err = row.Scan((*moment)(&at))
+		return at, err
+	}, sql, args...)
+	if err != nil || len(first) == 0 {
+		return span, err
+	}
+	span = postgres.Span{From: first[0], To: r.UpTo.At}
+	for _, from := range []*time.Time{&r.After.At, r.ExportedFrom} {
+		if from != nil && from.After(span.From) {
+			span.From = *from
+		}
+	}
+	if year := time.Unix(0, 0); span.From.Before(year) {
+		span.From = year // The first piece has no beginning.
+	}
+	return span, nil
+}
+
+// beforePrints is for sums of groups of which the planner can't know how few there are: with less memory it
+// sorts every row.
+const beforePrints = "set local work_mem = '256MB'; set local jit = off; set local plan_cache_mode = force_custom_plan"
+
+// collectOnce is collect of a statement that takes long and that is not repeated as it is if the server gives up on
+// it for that.
+func collectOnce[T any](ctx context.Context, s *Source, doing string, to pgx.RowToFunc[T], build func() (sql string, args []any)) (list []T, err error) {
+	var tooSlow error
+	begin := func(ctx context.Context, fn func(postgres.DB) error) error {
+		err := s.reader.InTx(ctx, beforePrints, fn)
+		if tooSlow = nil; postgres.TooSlow(err) {
+			tooSlow, err = s.explain(err, doing), nil
+		}
+		return err
+	}
+	err = s.readBy(ctx, doing, begin, func(ctx context.Context, db postgres.DB) (err error) {
+		sql, args := build()
+		rows, _ := db.Query(ctx, sql, args...) // CollectRows returns its error.
+		list, err = pgx.CollectRows(rows, to)
+		return err
+	})
+	if err == nil {
+		err = tooSlow
+	}
+	return list, err
 }
 
 // Row is what is compared of a row.
 type Row struct {
 	ID   string
 	Kind string
-	// At is occurred_at.
-	At time.Time
+	// Sum is that of [Prints.Sum].
+	Sum int64
 }
 
-func (t *Table) dayRowsSelect(r Range, kinds Kinds, after *string, limit int) (string, []any) {
+func (t *Table) dayRowsSelect(r Range, p Prints, after *string, limit int) (string, []any) {
 	c := t.within(r)
 	id := t.sanitized(colID) + "::text"
 	if after != nil {
 		c.add(id + " collate \"C\" > " + c.arg(*after))
 	}
-	kind := t.kindExpression(c, kinds)
-	return "select " + id + ", " + kind + ", " + t.at(colOccurredAt) + "\nfrom " + t.Relation() + c.where() +
-		"\norder by " + id + " collate \"C\"\nlimit " + c.arg(limit), c.args
+	kind := t.kindExpression(c, p)
+	return "select id, kind, " + p.sumExpression() + "\nfrom (\n  select " + kind + " as kind, " + t.values() +
+		"\n  from " + t.Relation() + c.where() + "\n) as e\norder by id collate \"C\"\nlimit " + c.arg(limit), c.args
 }
 
 // DayRows reads a page of the rows of one day, in the order of the bytes of their
-// ids, after the one given; nil stands before every id.
-func (s *Source) DayRows(ctx context.Context, r Range, kinds Kinds, after *string, limit int) ([]Row, error) {
-	sql, args := s.table.dayRowsSelect(r, kinds, after, limit)
-	return collect(ctx, s, "reading a day", func(row pgx.CollectableRow) (r Row, err error) {
-		var at pgtype.Timestamptz
-		err = row.Scan(&r.ID, &r.Kind, &at)
-		r.At = at.Time // NULL and the infinities are nothing to compare with.
-		return r, err
-	}, sql, args...)
+// ids, after the one given.
+func (s *Source) DayRows(ctx context.Context, r Range, p Prints, after *string, limit int) ([]Row, error) {
+	sql, args := s.table.dayRowsSelect(r, p, after, limit)
+	return collect(ctx, s, "reading a day", pgx.RowToStructByPos[Row], sql, args...)
 }
 
 // Prints reports whether the server can make fingerprints: of texts in UTF-8 alone. Where it
@@ -115,7 +181,7 @@ func (s *Source) DayRows(ctx context.Context, r Range, kinds Kinds, after *strin
 func (t *Table) Prints() bool { return t.encoding == postgres.UTF8 }
 
 // each passes the rows of a range in some order.
-func (s *Source) each(ctx context.Context, r Range, kinds Kinds, do func(*Row)) error {
+func (s *Source) each(ctx context.Context, r Range, p Prints, do func(row *Row, at time.Time)) error {
 	reader := &RangeReader{source: s, rng: r}
 	for {
 		page, err := reader.Next(ctx)
@@ -124,36 +190,33 @@ func (s *Source) each(ctx context.Context, r Range, kinds Kinds, do func(*Row)) 
 		}
 		for i := range page.Rows {
 			in := &page.Rows[i]
-			do(&Row{ID: in.ID, Kind: s.table.kindOf(in, kinds), At: in.OccurredAt})
+			kind := s.table.KindOf(in, p)
+			do(&Row{ID: in.ID, Kind: kind, Sum: p.Sum(kind, in)}, in.OccurredAt)
 		}
 	}
 }
 
-// kindOf is the kind of a row as kindExpression has it.
-func (t *Table) kindOf(in *event.Interaction, kinds Kinds) string {
+// KindOf is the kind of a row as fingerprints have it.
+func (t *Table) KindOf(in *event.Interaction, p Prints) string {
 	switch {
-	case !t.HasKind && event.Present(in.EventName) == "", slices.Contains(kinds.View, in.Kind):
+	case !t.HasKind && event.Present(in.EventName) == "", t.HasKind && slices.Contains(p.View, in.Kind):
 		return "view"
-	case !t.HasKind, slices.Contains(kinds.Interaction, in.Kind):
+	case !t.HasKind, slices.Contains(p.Interaction, in.Kind):
 		return "interaction"
 	}
 	return ""
 }
 
 // prints reads the rows of a range and computes their fingerprints.
-func (s *Source) prints(ctx context.Context, r Range, kinds Kinds) ([]Fingerprint, error) {
+func (s *Source) prints(ctx context.Context, r Range, p Prints) ([]Fingerprint, error) {
 	type of struct{ day, kind string }
 	sums, counts := map[of]*big.Int{}, map[of]int64{}
-	err := s.each(ctx, r, kinds, func(row *Row) {
-		at, micros := of{kind: row.Kind}, ""
-		if year := row.At.Year(); year >= 1970 && year < 10_000 {
-			at.day, micros = row.At.Format(time.DateOnly), strconv.FormatInt(row.At.UnixMicro(), 10)
-		}
-		hash := md5.Sum([]byte(row.ID + "@" + micros)) //nolint:gosec // A fingerprint, as Postgres computes it.
+	err := s.each(ctx, r, p, func(row *Row, occurred time.Time) {
+		at := of{day: DayOf(occurred), kind: row.Kind}
 		if sums[at] == nil {
 			sums[at] = new(big.Int)
 		}
-		sums[at].Add(sums[at], big.NewInt(int64(binary.BigEndian.Uint64(hash[:8]))))
+		sums[at].Add(sums[at], big.NewInt(row.Sum))
 		counts[at]++
 	})
 	list := make([]Fingerprint, 0, len(sums))
@@ -163,35 +226,22 @@ func (s *Source) prints(ctx context.Context, r Range, kinds Kinds) ([]Fingerprin
 	return list, err
 }
 
+// DayOf is the day of a time in UTC, "" if it is none that Segment takes.
+func DayOf(at time.Time) string {
+	if year := at.Year(); year < 1970 || year >= 10_000 {
+		return ""
+	}
+	return at.UTC().Format(time.DateOnly)
+}
+
 // DayPart reads those rows of a day whose ids are in a part, in the order of the bytes of their ids.
-func (s *Source) DayPart(ctx context.Context, r Range, kinds Kinds, in func(id string) bool) ([]Row, error) {
+func (s *Source) DayPart(ctx context.Context, r Range, p Prints, in func(id string) bool) ([]Row, error) {
 	var rows []Row
-	err := s.each(ctx, r, kinds, func(row *Row) {
+	err := s.each(ctx, r, p, func(row *Row, _ time.Time) {
 		if in(row.ID) {
 			rows = append(rows, *row)
 		}
 	})
 	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
 	return rows, err
-}
-
-func (t *Table) settledSelect(r Range, ids []string) (string, []any) {
-	c := t.within(Range{ExportedFrom: r.ExportedFrom, After: r.After, UpTo: r.UpTo})
-	c.add(t.sanitized(colID) + " = any (" + c.arg(ids) + "::text[]::" + t.idType() + "[])")
-	return "select " + t.sanitized(colID) + "::text\nfrom " + t.Relation() + c.where(), c.args
-}
-
-// Settled returns those of the ids, which must be of the table's type, whose rows are
-// between start_at, or what a copy inherited, and the watermark of a range, whatever their occurred_at.
-func (s *Source) Settled(ctx context.Context, r Range, ids []string) (map[string]bool, error) {
-	settled := map[string]bool{}
-	if len(ids) == 0 {
-		return settled, nil
-	}
-	sql, args := s.table.settledSelect(r, ids)
-	found, err := collect(ctx, s, "comparing rows with the watermark", pgx.RowTo[string], sql, args...)
-	for _, id := range found {
-		settled[id] = true
-	}
-	return settled, err
 }

@@ -112,23 +112,35 @@ func (s *Source) Close() { s.reader.Close() }
 // read runs fn on one connection, and again through passing trouble of the database, or once more where
 // the table is another one than it was: fn must build what it asks for of s.table. doing says in errors what for.
 func (s *Source) read(ctx context.Context, doing string, fn func(ctx context.Context, db postgres.DB) error) error {
-	err := s.try(ctx, doing, fn)
+	return s.readBy(ctx, doing, s.reader.Read, fn)
+}
+
+// connects runs fn on a connection.
+type connects func(ctx context.Context, fn func(postgres.DB) error) error
+
+// readBy is read by another way to get at a connection.
+func (s *Source) readBy(ctx context.Context, doing string, by connects, fn func(ctx context.Context, db postgres.DB) error) error {
+	err := s.tryBy(ctx, doing, by, fn)
 	if !changed(err) {
 		return err
 	}
 	if err := s.lookAgain(ctx, err); err != nil {
 		return err
 	}
-	return s.try(ctx, doing, fn)
+	return s.tryBy(ctx, doing, by, fn)
 }
 
 // try is read that does not look at the table again.
 func (s *Source) try(ctx context.Context, doing string, fn func(ctx context.Context, db postgres.DB) error) error {
+	return s.tryBy(ctx, doing, s.reader.Read, fn)
+}
+
+func (s *Source) tryBy(ctx context.Context, doing string, by connects, fn func(ctx context.Context, db postgres.DB) error) error {
 	again := func(err error, wait time.Duration) {
 		s.config.Log.Warn("retrying: the export could not be read", "error", err, "wait", wait)
 	}
 	return postgres.Retry(ctx, s.config.Timeout+postgres.ConnectTimeout, again, func(ctx context.Context) error {
-		err := s.reader.Read(ctx, func(db postgres.DB) error { return fn(ctx, db) })
+		err := by(ctx, func(db postgres.DB) error { return fn(ctx, db) })
 		if err != nil {
 			return s.advise(ctx, s.explain(err, doing))
 		}

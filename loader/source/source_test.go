@@ -65,7 +65,7 @@ func TestSelects_Golden(t *testing.T) {
 	estimate, _ := plain.explainSelect(plain.after(&conditions{}, At(moment)))
 	duplicates, _ := odd.duplicateSelect(At(moment))
 	all, _ := plain.duplicateSelect(Cursor{})
-	kinds, rng := Kinds{View: []string{"view"}, Interaction: []string{"interaction"}}, Range{From: &moment, UpTo: After(moment, "7"), ExportedFrom: &moment}
+	kinds, rng := Prints{View: []string{"view"}, Interaction: []string{"interaction"}}, Range{From: &moment, UpTo: After(moment, "7"), ExportedFrom: &moment}
 	fingerprints, _ := plain.fingerprintSelect(rng, kinds)
 	oddPrints, _ := odd.fingerprintSelect(Range{NoDay: true, UpTo: At(moment)}, kinds)
 	dayRows, _ := odd.dayRowsSelect(rng, kinds, new("7"), 10)

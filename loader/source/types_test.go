@@ -99,8 +99,8 @@ func TestRead_LooksAgain(t *testing.T) {
 			_, err = reader.Next(t.Context())
 			return err
 		},
-		"fingerprints": func(s *Source) error { _, err := s.Fingerprints(t.Context(), r, Kinds{}); return err },
-		"day":          func(s *Source) error { _, err := s.DayRows(t.Context(), r, Kinds{}, nil, 10); return err },
+		"fingerprints": func(s *Source) error { return s.Fingerprints(t.Context(), r, Prints{}, func([]Fingerprint) {}) },
+		"day":          func(s *Source) error { _, err := s.DayRows(t.Context(), r, Prints{}, nil, 10); return err },
 		"settled":      func(s *Source) error { _, err := s.Settled(t.Context(), r, []string{"1"}); return err },
 		"count":        func(s *Source) error { _, err := s.Count(t.Context(), Cursor{}); return err },
 	} {

@@ -61,14 +61,14 @@ func TestZone_IsPostgresBusiness(t *testing.T) {
 			s := inZone(t, url, zone, 3)
 			total := 0
 			require.NoError(t, db.QueryRow(t.Context(), "select count(*) from candu_interactions").Scan(&total))
-			seen := map[string]time.Time{}
+			seen, sums, p := map[string]time.Time{}, map[string]int64{}, Prints{View: []string{"view"}}
 			for cursor := (Cursor{}); ; {
 				page, err := s.Page(t.Context(), cursor)
 				require.NoError(t, err)
 				for _, row := range page.Rows {
 					require.NotContains(t, seen, row.ID)
 					require.Equal(t, row.OccurredAt, row.ExportedAt)
-					seen[row.ID] = row.OccurredAt
+					seen[row.ID], sums[row.ID] = row.OccurredAt, p.Sum(s.table.KindOf(&row, p), &row)
 				}
 				if cursor = page.Next; page.Last {
 					break
@@ -82,22 +82,21 @@ func TestZone_IsPostgresBusiness(t *testing.T) {
 			}
 
 			all := Range{UpTo: At(time.Now().AddDate(10, 0, 0))}
-			prints, err := s.Fingerprints(t.Context(), all, Kinds{View: []string{"view"}})
-			require.NoError(t, err)
-			here, err := s.prints(t.Context(), all, Kinds{View: []string{"view"}})
+			prints := fingerprints(t, s, all, p)
+			here, err := s.prints(t.Context(), all, p)
 			require.NoError(t, err)
 			require.ElementsMatch(t, here, prints, "the same as from the rows of pages")
 			byDay := int64(0)
-			for _, p := range prints {
-				day, err := all.OnDay(p.Day)
+			for _, f := range prints {
+				day, err := all.OnDay(f.Day)
 				require.NoError(t, err)
-				rows, err := s.DayRows(t.Context(), day, Kinds{View: []string{"view"}}, nil, math.MaxInt32)
+				rows, err := s.DayRows(t.Context(), day, p, nil, math.MaxInt32)
 				require.NoError(t, err)
-				require.Len(t, rows, int(p.Rows), p.Day)
+				require.Len(t, rows, int(f.Rows), f.Day)
 				for _, row := range rows {
-					require.True(t, seen[row.ID].Equal(row.At))
+					require.Equal(t, sums[row.ID], row.Sum)
 				}
-				byDay += p.Rows
+				byDay += f.Rows
 			}
 			require.EqualValues(t, total, byDay)
 

@@ -35,8 +35,10 @@ const (
 	wideRun  = "run, rows of 30 KB"
 	fewNew   = "run, 1000 new"
 	verified = "verify"
-	floor    = "one COPY each, one read"
-	vacuumed = "vacuum of the mirror"
+	// verifiedQuick compares ids, kinds and times alone.
+	verifiedQuick = "verify --quick"
+	floor         = "one COPY each, one read"
+	vacuumed      = "vacuum of the mirror"
 )
 
 // start and end bound the time of the sample rows. They are far enough back that lookback
@@ -211,7 +213,12 @@ func (b *bench) grow(ctx context.Context, history int) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
+		quick, err := w.measure(ctx, job{what: verifiedQuick, args: []string{"verify", "Candu_Dev", "--quick"}, round: 1})
+		if err != nil {
+			return 0, err
+		}
 		b.judge(fmt.Sprintf("verify of %d rows", history), verify.Seconds, most, 60, "s")
+		b.judge("... to ids, kinds and times alone: wall time", verify.Seconds/quick.Seconds, most, 1.5, "")
 		b.judge("... peak memory", verify.PeakMiB, most, memory, "MiB")
 	}
 	return b.median(program{fewNew, history, 0}).Seconds, w.drop(ctx)
