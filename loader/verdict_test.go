@@ -75,6 +75,7 @@ func TestVerdict_IsForgottenWithWhatItIsAbout(t *testing.T) {
 	t.Parallel()
 	for what, change := range map[string]func(t *testing.T, w *world){
 		"another export": func(t *testing.T, w *world) {
+			t.Helper()
 			w.exec(t, "create table other (like candu_interactions including all)")
 			w.exec(t, "insert into other table candu_interactions")
 			w.exec(t, "drop table candu_interactions; alter table other rename to candu_interactions")
@@ -83,16 +84,19 @@ func TestVerdict_IsForgottenWithWhatItIsAbout(t *testing.T) {
 			require.NoError(t, err)
 		},
 		"another namespace": func(t *testing.T, w *world) {
+			t.Helper()
 			w.exec(t, "update candu_test.loader_state set place_database = 'the original''s'")
 			_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0], ledger.MigrateOptions{NewNamespace: true})
 			require.NoError(t, err)
 		},
 		"another start": func(t *testing.T, w *world) {
+			t.Helper()
 			w.cfg.Sources[0].StartAt.At = time.Now().AddDate(0, 0, -5)
 			_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0], ledger.MigrateOptions{SetStart: true})
 			require.NoError(t, err)
 		},
 		"a clock that was put back": func(t *testing.T, w *world) {
+			t.Helper()
 			w.exec(t, "update candu_test.loader_runs set export_clock_behind = export_clock_behind - interval '5 minutes'")
 			w.run(t)
 		},
@@ -110,4 +114,19 @@ func TestVerdict_IsForgottenWithWhatItIsAbout(t *testing.T) {
 			require.NotEqual(t, epoch, w.one(t, "select proof_epoch from candu_test.loader_state"), "a verification under way is not recorded")
 		})
 	}
+}
+
+// Who asks by hand has the verdict, recorded or not; the schedule's would be lost.
+func TestVerdict_CanNotBeRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.recent(t)
+	w.run(t)
+	w.exec(t, `create function candu_test.refuse() returns trigger language plpgsql as $$ begin raise exception 'not here'; end $$`)
+	w.exec(t, `create trigger refuse before update of proof on candu_test.loader_state for each row execute function candu_test.refuse()`)
+	require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
+	require.Contains(t, w.log.String(), "recording the verdict: status and serve go on showing the one before")
+	_, err := w.loader(t).Verify(t.Context(), w.cfg.Sources[0], loader.VerifyOptions{Scheduled: true})
+	require.ErrorContains(t, err, "not here")
+	require.Equal(t, "never proved", w.proof(t).Sentence)
 }

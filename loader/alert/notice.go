@@ -107,7 +107,7 @@ func notProved(o Observation) *Notice {
 func provedAgain(o Observation, since time.Time) *Notice {
 	return &Notice{
 		Kind: Proved, Title: "Export and mirror of " + o.Source + " differ no longer",
-		Text: fmt.Sprintf("%s was not proved from %s on. Now: %s.", o.Source, human.Time(since), o.Proof.Sentence),
+		Text: human.Join("\n", fmt.Sprintf("%s was not proved from %s on.", o.Source, human.Time(since)), labelled("Now: ", o.Proof.Sentence)),
 	}
 }
 

@@ -31,6 +31,8 @@ type Scheduler struct {
 	// verified are the sources that are verified by a schedule; verifying is for the one under way.
 	verified  []*config.Source
 	verifying chan struct{}
+	// behind is how long after its slot a verification begins, so that a run of the same slot goes first.
+	behind time.Duration
 	// retry is the wait after a run that failed, doubled up to retryMost.
 	retry, retryMost time.Duration
 }
@@ -52,7 +54,7 @@ type Watcher interface {
 // New returns a scheduler for those of the sources that have a schedule, or one to be verified. It does not connect.
 func New(l *loader.Loader, sources []*config.Source, log *slog.Logger, watch Watcher) *Scheduler {
 	s := &Scheduler{
-		loader: l, log: log, watch: watch, holder: ledger.Holder(), permits: make(chan struct{}, loader.RunsAtOnce), verifying: make(chan struct{}, 1),
+		loader: l, log: log, watch: watch, holder: ledger.Holder(), permits: make(chan struct{}, loader.RunsAtOnce), verifying: make(chan struct{}, 1), behind: 2 * time.Second,
 		retry: 10 * time.Second, retryMost: 10 * time.Minute,
 	}
 	for _, src := range sources {

@@ -31,6 +31,11 @@ type verifier struct {
 // loop verifies until ctx is done.
 func (v *verifier) loop(ctx context.Context) {
 	away, lastTrouble := time.Second, ""
+	// Runs that are due as we begin go first, too.
+	select {
+	case <-ctx.Done():
+	case <-time.After(v.behind):
+	}
 	for ctx.Err() == nil {
 		wait, err := v.tick(ctx)
 		switch {
@@ -70,8 +75,8 @@ func (v *verifier) tick(ctx context.Context) (time.Duration, error) {
 	switch {
 	case next.IsZero():
 		return lookEvery, nil
-	case next.After(view.Now):
-		return min(next.Sub(view.Now), lookEvery), nil
+	case next.Add(v.behind).After(view.Now):
+		return min(next.Add(v.behind).Sub(view.Now), lookEvery), nil
 	case view.Held:
 		return lookEvery, nil
 	case view.Busy:
