@@ -19,7 +19,7 @@ func (l *Loader) Check(ctx context.Context, src *config.Source, offline bool) []
 	return preflight.Check(ctx, preflight.Target{
 		Config: l.config, Source: src, Offline: offline,
 		Export: func(ctx context.Context) (*source.Source, error) { return l.source(ctx, src) },
-		Ledger: func(ctx context.Context) (*ledger.Ledger, error) { return l.ledger(ctx, src) },
+		Ledger: func(ctx context.Context) (*ledger.Ledger, error) { return l.patient(ctx, src) },
 		Plan: func(ctx context.Context) (ledger.Migration, error) {
 			plan, _, err := l.MigrationPlan(ctx, src)
 			return plan, err

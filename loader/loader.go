@@ -107,13 +107,21 @@ func (l *Loader) verifies() int {
 	return 0
 }
 
-// migrated is ledger and the state of a schema that must be there.
-func (l *Loader) migrated(ctx context.Context, src *config.Source) (*ledger.Ledger, ledger.State, error) {
+// patient is ledger for what only reads: there a restart is waited out.
+func (l *Loader) patient(ctx context.Context, src *config.Source) (*ledger.Ledger, error) {
 	book, err := l.ledger(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	return book.Patient(l.again()), nil
+}
+
+// migrated is patient and the state of a schema that must be there.
+func (l *Loader) migrated(ctx context.Context, src *config.Source) (*ledger.Ledger, ledger.State, error) {
+	book, err := l.patient(ctx, src)
 	if err != nil {
 		return nil, ledger.State{}, err
 	}
-	book = book.Patient(l.again())
 	state, err := book.State(ctx)
 	return book, state, err
 }

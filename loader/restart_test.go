@@ -1,6 +1,8 @@
 package loader_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
+	"github.com/candu-loader/candu-loader/loader/preflight"
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
@@ -22,8 +25,16 @@ func TestCommands_WaitOutARestart(t *testing.T) {
 	l, src := w.loader(t), w.cfg.Sources[0]
 	id := w.one(t, "select loader_interaction_id from candu_test.screens limit 1")
 	for name, command := range map[string]func() error{
-		"verify":  func() error { _, err := l.Verify(t.Context(), src, loader.VerifyOptions{}); return err },
-		"repair":  func() error { _, err := l.Repair(t.Context(), src, loader.VerifyOptions{}, nil); return err },
+		"verify": func() error { _, err := l.Verify(t.Context(), src, loader.VerifyOptions{}); return err },
+		"repair": func() error { _, err := l.Repair(t.Context(), src, loader.VerifyOptions{}, nil); return err },
+		"check": func() error {
+			for _, f := range l.Check(t.Context(), src, true) {
+				if f.Level == preflight.LevelError || strings.Contains(f.Text, "57P01") {
+					return errors.New(f.Code + ": " + f.Text)
+				}
+			}
+			return nil
+		},
 		"explain": func() error { _, err := l.Explain(t.Context(), src, id); return err },
 		"dry-run": func() error { _, err := l.PreviewRun(t.Context(), src, loader.RunOptions{}); return err },
 		"rejects": func() error { return l.Rejects(t.Context(), src, "", func(ledger.Reject) error { return nil }) },

@@ -26,7 +26,12 @@ func (l *Ledger) LastID(ctx context.Context) (string, error) {
 // between the least and the greatest of them is read in the index's order, which is many times
 // quicker than a search for each; only where there is much else between them is it searched.
 func (l *Ledger) Delivered(ctx context.Context, ids []string) (map[string]struct{}, error) {
-	return l.delivered(ctx, ids, nil)
+	var found map[string]struct{}
+	err := l.patiently(ctx, func(ctx context.Context) (err error) {
+		found, err = l.delivered(ctx, ids, nil)
+		return err
+	})
+	return found, err
 }
 
 // delivered is Delivered with something to do in the same transaction if any of the ids was found.
@@ -77,7 +82,12 @@ type KnownReject struct {
 // KnownRejects returns those of the rows that were rejected before, by the row's
 // id.
 func (l *Ledger) KnownRejects(ctx context.Context, interactionIDs []string) (map[string]KnownReject, error) {
-	return l.knownRejects(ctx, interactionIDs, nil)
+	var known map[string]KnownReject
+	err := l.patiently(ctx, func(ctx context.Context) (err error) {
+		known, err = l.knownRejects(ctx, interactionIDs, nil)
+		return err
+	})
+	return known, err
 }
 
 func (l *Ledger) knownRejects(ctx context.Context, interactionIDs []string, note func(context.Context, pgx.Tx) error) (map[string]KnownReject, error) {

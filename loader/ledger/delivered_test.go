@@ -3,8 +3,11 @@ package ledger
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
 // What was delivered is found whether the ids lie close together or far apart.
@@ -41,4 +44,29 @@ func TestDelivered_CloseTogetherAndFarApart(t *testing.T) {
 	require.Equal(t, keys(0, 9998, 9999), ask(1, 9999, 0, 9998), "far apart")
 	require.Equal(t, keys(0, 4002, 9999), ask(4001, 9999, 0, 4002, 4003, 9997))
 	require.Empty(t, ask(20000, 20002))
+}
+
+// What reads alone waits out a restart in each of its questions, not in its first one alone.
+func TestPatient_AsksAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.migrate(t)
+	admin := loadertest.Pool(t, string(b.url))
+	told := 0
+	l := b.ledger.Patient(func(error, time.Duration) { told++ })
+	for name, ask := range map[string]func() error{
+		"Delivered":    func() error { _, err := l.Delivered(t.Context(), []string{"x"}); return err },
+		"KnownRejects": func() error { _, err := l.KnownRejects(t.Context(), []string{"x"}); return err },
+		"Differences":  func() error { _, err := l.Differences(t.Context()); return err },
+		"Confirm":      func() error { return l.Confirm(t.Context()) },
+		"Server":       func() error { _, err := l.Server(t.Context()); return err },
+		"State":        func() error { _, err := l.State(t.Context()); return err },
+	} {
+		require.NoError(t, ask(), name)
+		before := told
+		_, err := admin.Exec(t.Context(), "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+		require.NoError(t, err)
+		require.NoError(t, ask(), name)
+		require.Greater(t, told, before, name)
+	}
 }

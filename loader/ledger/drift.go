@@ -34,6 +34,14 @@ type Difference struct {
 // migrations make. What harms nothing is none: plain indexes, further columns that take NULL,
 // comments, other tables and views. A schema of another version is not compared.
 func (l *Ledger) Differences(ctx context.Context) (found []Difference, err error) {
+	err = l.patiently(ctx, func(ctx context.Context) (err error) {
+		found, err = l.differences(ctx)
+		return err
+	})
+	return found, err
+}
+
+func (l *Ledger) differences(ctx context.Context) (found []Difference, err error) {
 	err = postgres.InTx(ctx, l.pool, l.begin, func(tx pgx.Tx) error {
 		facts, err := l.facts(ctx, tx)
 		if err != nil || len(facts) == 0 {

@@ -134,10 +134,15 @@ func (l *Ledger) Schema() string { return l.id.Schema }
 // names what was being done. Of a schema that is not there it has [ErrAbsent] as its cause, of
 // one of an older version [ErrNotMigrated]. fn must not keep tx.
 func (l *Ledger) inTx(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
+	return l.patiently(ctx, func(ctx context.Context) error { return l.once(ctx, doing, fn) })
+}
+
+// patiently waits out what passes, if the ledger is [Ledger.Patient]. step may be repeated.
+func (l *Ledger) patiently(ctx context.Context, step func(ctx context.Context) error) error {
 	if l.again == nil {
-		return l.once(ctx, doing, fn)
+		return step(ctx)
 	}
-	return postgres.Retry(ctx, readLimit, l.again, func(ctx context.Context) error { return l.once(ctx, doing, fn) })
+	return postgres.Retry(ctx, readLimit, l.again, step)
 }
 
 // once is inTx without another try.

@@ -163,9 +163,15 @@ func (l *Ledger) admit(ctx context.Context, tx pgx.Tx, state queries.LoaderState
 // Confirm refuses a schema that a run would refuse: another source's, or one that seems to be a
 // copy. It writes nothing.
 func (l *Ledger) Confirm(ctx context.Context) error {
-	at, err := here(ctx, l.pool)
+	var at Place
+	err := l.patiently(ctx, func(ctx context.Context) (err error) {
+		if at, err = here(ctx, l.pool); err != nil {
+			err = l.explain(err, "asking where schema %q is", l.id.Schema)
+		}
+		return err
+	})
 	if err != nil {
-		return l.explain(err, "asking where schema %q is", l.id.Schema)
+		return err
 	}
 	return l.inTx(ctx, "reading the state", func(tx pgx.Tx) error {
 		row, err := l.q.StateGet(ctx, tx)
