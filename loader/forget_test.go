@@ -95,7 +95,9 @@ func TestForget_NobodySendsOrKeepsThem(t *testing.T) {
 			w.forget(t, loader.ForgetOptions{AnonymousID: somebody})
 			w.noTrace(t, somebody)
 			require.Equal(t, "1", w.one(t, "select count(*) from candu_test.screens where anonymous_id = 'device-of-them'"))
-			require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
+			report := w.verify(t, loader.VerifyOptions{})
+			require.True(t, report.Proved, "%+v", report)
+			require.Equal(t, deleted, report.Forgotten == 0, "%+v", report)
 
 			t.Log("rows that come later, of every kind")
 			w.add(t, 30, "view", somebody, nil)
@@ -125,7 +127,7 @@ func TestForget_NobodySendsOrKeepsThem(t *testing.T) {
 				require.False(t, w.verify(t, loader.VerifyOptions{}).Proved)
 			}
 			var repaired int64
-			report, err := w.loader(t).Repair(t.Context(), src, loader.VerifyOptions{}, func(_ string, run loader.Summary) { repaired += run.Sent })
+			report, err = w.loader(t).Repair(t.Context(), src, loader.VerifyOptions{}, func(_ string, run loader.Summary) { repaired += run.Sent })
 			none("repair", repaired, err)
 			require.True(t, report.Proved)
 			_, err = w.loader(t).Backfill(t.Context(), src, loader.BackfillOptions{From: &from, Resend: true})

@@ -21,7 +21,7 @@ func (w *world) verifyBy(t *testing.T, l *loader.Loader, opts loader.VerifyOptio
 	t.Helper()
 	report, err := l.Verify(t.Context(), w.cfg.Sources[0], opts)
 	require.NoError(t, err)
-	require.Equal(t, report.Rows, report.Mirrored+report.Rejected+report.Missing.Rows+report.Changed.Rows+report.Doubled.Rows+report.SentAgain.Rows,
+	require.Equal(t, report.Rows, report.Mirrored+report.Rejected+report.Forgotten+report.Missing.Rows+report.Changed.Rows+report.Doubled.Rows+report.SentAgain.Rows,
 		"the numbers add up: %+v", report)
 	return report
 }

@@ -169,6 +169,9 @@ func verdict(r proof.Report) string {
 		text += ": " + differences(r)
 	}
 	text += fmt.Sprintf(": %d rows of the export, %d mirrored, %d rejected", r.Rows, r.Mirrored, r.Rejected)
+	if r.Forgotten > 0 {
+		text += fmt.Sprintf(", %d without the identity of somebody who was forgotten", r.Forgotten)
+	}
 	if r.Gone.Rows > 0 {
 		text += fmt.Sprintf(", %d gone from the export", r.Gone.Rows)
 	}

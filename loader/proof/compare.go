@@ -55,6 +55,9 @@ func (v *verifier) wanted(table ledger.MirrorTable, in *event.Interaction, made 
 		"id": nil, "user_id": orNull(in.UserID), "anonymous_id": orNull(in.AnonymousID), "loader_interaction_id": in.ID,
 		"timestamp": in.OccurredAt, "original_timestamp": in.OccurredAt, "context_integration_name": ledger.Integration,
 	}
+	if v.State.Forgotten.Has(in) {
+		want["user_id"], want["anonymous_id"] = nil, nil
+	}
 	if ids := event.MessageIDs(v.namespaces(), in); slices.Contains(ids, messageID) {
 		want["id"] = messageID // A copy's mirror has rows under the ids of its original.
 	} else if len(ids) > 0 {

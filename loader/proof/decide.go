@@ -152,12 +152,15 @@ func (v *verifier) classify(row whole, copies []copied) (Class, []string) {
 	made, unfit := v.Rules.Convert(row.in)
 	columns, halved := v.differing(row.in, &made, unfit, copies[0])
 	switch {
-	case len(columns) > 0, unfit != nil && !v.Prints.Quick:
+	case len(columns) > 0:
+		// One that was delivered and is unfit now differs in what makes it so, unless that was erased on both sides.
 		return Changed, columns
 	case halved:
 		return Missing, nil
 	case row.rejected:
 		return Doubled, nil
+	case v.State.Forgotten.Has(row.in):
+		return Forgotten, nil
 	}
 	return Mirrored, nil
 }

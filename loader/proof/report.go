@@ -8,12 +8,14 @@ const listed = 1000
 // Class is what a row of the export, or of the mirror, is found to be.
 type Class string
 
-// The classes. Every row of the export that is compared is of one of the first six; the last is of
+// The classes. Every row of the export that is compared is of one of the first seven; the last is of
 // rows that the mirror or loader_rejects have.
 const (
 	// Mirrored rows are in the mirror as they are in the export, Rejected ones in loader_rejects.
 	Mirrored Class = "mirrored"
 	Rejected Class = "rejected"
+	// Forgotten rows are in the mirror as they are in the export, but for the identity of somebody who was forgotten.
+	Forgotten Class = "forgotten"
 	// Missing rows are in neither place, or in one of an interaction's two tables alone.
 	Missing Class = "missing"
 	// Changed rows are in the mirror with other values, or were delivered and are unfit now.
@@ -39,10 +41,11 @@ type Report struct {
 	Quick bool `json:"quick"`
 	// UpTo is the watermark: what lies beyond it is pending.
 	UpTo *time.Time `json:"up_to"`
-	// Rows of the export = Mirrored + Rejected + those of the classes Missing, Changed, Doubled and SentAgain.
-	Rows     int64 `json:"rows"`
-	Mirrored int64 `json:"mirrored"`
-	Rejected int64 `json:"rejected"`
+	// Rows of the export = Mirrored + Rejected + Forgotten + those of the classes Missing, Changed, Doubled and SentAgain.
+	Rows      int64 `json:"rows"`
+	Mirrored  int64 `json:"mirrored"`
+	Rejected  int64 `json:"rejected"`
+	Forgotten int64 `json:"forgotten"`
 	// Pending rows lie behind the watermark. Unreadable ones have no exported_at or no id.
 	Pending    int64      `json:"pending"`
 	Unreadable int64      `json:"unreadable"`
@@ -108,6 +111,8 @@ func (r *Report) add(class Class, id string, columns []string) {
 		r.Mirrored++
 	case Rejected:
 		r.Rejected++
+	case Forgotten:
+		r.Forgotten++
 	case Missing:
 		r.Missing.add(id, columns)
 	case Changed:
