@@ -113,6 +113,27 @@ with recursive behind (oid) as (
 relations as materialized (
     select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name
     from behind b join pg_class c on c.oid = b.oid join pg_namespace n on n.oid = c.relnamespace
+),
+-- Columns that may be exported_at: behind a view it may have any name.
+stamps as materialized (
+    select r.oid, r.name, a.attnum, a.atttypmod
+    from relations r
+    join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+    join pg_type t on t.oid = a.atttypid
+    where case
+        when exists (select from relations v where v.relkind = 'v') then coalesce(nullif(t.typbasetype, 0), t.oid) = 'timestamptz'::regtype
+        else a.attname = @exported_at::text
+    end
+),
+-- What the values of views and of such columns are made of, be it as they are written or as they are read.
+trees as materialized (
+    select r.oid, r.name, w.ev_action::text as tree from relations r join pg_rewrite w on w.ev_class = r.oid and w.ev_type = '1'
+    union all
+    select s.oid, s.name, d.adbin::text from stamps s join pg_attrdef d on d.adrelid = s.oid and d.adnum = s.attnum
+),
+called as materialized (
+    select t.oid, t.name, m[1]::oid as function
+    from trees t cross join lateral regexp_matches(t.tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') as m
 )
 select f.what::text as what, f.name::text as name
 from (
@@ -130,16 +151,37 @@ from (
     -- A function may read anything, and when it likes. The catalog knows of no dependency on those that came
     -- with Postgres, so they are read off the view's tree.
     select 4, 'function', format('%I.%I', n.nspname, p.proname)
-    from relations r
-    join pg_rewrite w on w.ev_class = r.oid and w.ev_type = '1'
-    cross join lateral regexp_matches(w.ev_action::text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') as m
-    join pg_proc p on p.oid = m[1]::oid
+    from called c
+    join relations r on r.oid = c.oid and r.relkind in ('v', 'm')
+    join pg_proc p on p.oid = c.function
     join pg_namespace n on n.oid = p.pronamespace
     -- Beyond 16384 begins what users made.
     where case when p.oid < 16384 then p.provolatile = 'v' else p.provolatile <> 'i' or p.proretset end
     union all
     select 5, 'rule', r.name from relations r
     where exists (select from pg_rewrite w where w.ev_class = r.oid and w.ev_type <> '1')
+    union all
+    -- A time that is made of one without a zone, or of a text: in a zone that nobody sees here, and an hour comes
+    -- twice. Whether it becomes exported_at can't be told.
+    select 6, 'zoneless', c.name || ' (by ' || p.proname || ')'
+    from called c
+    join pg_proc p on p.oid = c.function
+    join pg_type t on t.oid = p.prorettype
+    where (
+        coalesce(nullif(t.typbasetype, 0), t.oid) = 'timestamptz'::regtype and p.pronargs > 0
+        and not 'timestamptz'::regtype = any (p.proargtypes::oid[]) and p.oid <> 'to_timestamp(float8)'::regprocedure
+    ) or p.oid < 16384 and p.proname ~ '^jsonb?_(populate|to)_record'
+    union all
+    select 6, 'zoneless', t.name || ' (by a cast)' from trees t where t.tree ~ '(:resulttype 118[45] :resultcollid|:typid 118[45]|\{TABLEFUNC) '
+    union all
+    -- A time that is cut lies before the beginning of the transaction that it is of.
+    select 6, 'rounded', c.name || ' (by ' || p.proname || ')'
+    from called c join relations r on r.oid = c.oid join pg_proc p on p.oid = c.function
+    where p.prorettype = 'timestamptz'::regtype and (p.proname in ('date_trunc', 'date_bin')
+        -- A column's default is cast to its precision, which is looked at below.
+        or r.relkind in ('v', 'm') and p.oid = 'timestamptz(timestamptz, int4)'::regprocedure)
+    union all
+    select 6, 'rounded', s.name from stamps s where s.atttypmod between 0 and 5
     union all
     select 6, 'nothing', '' where not exists (select from relations r where r.relkind in ('r', 'p', 'f', 'm'))
     union all

@@ -128,6 +128,10 @@ func origin(o queries.ExportOriginsRow) Blindness {
 		return Blindness("the export is a view over function " + name + ", which can't be looked into")
 	case "rule":
 		return Blindness(name + " has rules, which say where rows really go")
+	case "zoneless":
+		return Blindness(name + " makes times of what has no zone, and exported_at may be one of them")
+	case "rounded":
+		return Blindness(name + " rounds times, and exported_at may be one of them: it may lie before the beginning of its transaction")
 	case "nothing":
 		return "there is no table behind the view"
 	}

@@ -18,6 +18,9 @@ import (
 const columns = `id bigint, kind text, user_id text, anonymous_id text, tutorial_id integer, segment_id text, portal_id integer,
 	version_id text, event_name text, occurred_at timestamptz, exported_at timestamptz`
 
+// unstamped are all but exported_at.
+const unstamped = "id, kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, version_id, event_name, occurred_at"
+
 func execute(t *testing.T, db loadertest.DB, sql string, args ...any) {
 	t.Helper()
 	_, err := db.Exec(context.WithoutCancel(t.Context()), sql, args...)
@@ -55,6 +58,8 @@ func TestSafePoint_SaysNothing(t *testing.T) {
 		create foreign table far_away (`+columns+`) server far;
 		create materialized view kept as select * from candu_interactions;
 		create function rows_of() returns setof candu_interactions stable language sql as 'select * from public.candu_interactions';
+		create table raws (raw timestamp default now(), `+strings.ReplaceAll(columns, ", exported_at timestamptz", "")+`);
+		create function moment_of(timestamp) returns timestamptz immutable language sql as $f$select $1 at time zone 'UTC'$f$;
 		create function told(text) returns text stable language sql as 'select $1'`)
 	reading, list := reader(t, url), "id, kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, version_id, event_name, occurred_at, exported_at"
 	for name, c := range map[string]struct{ sql, want string }{
@@ -72,6 +77,28 @@ func TestSafePoint_SaysNothing(t *testing.T) {
 		"a function of Postgres":         {"create view $ as select * from candu_interactions where query_to_xml('table elsewhere', true, true, '') is not null", "function pg_catalog.query_to_xml"},
 		"rules":                          {"create table $ (" + columns + "); create rule aside as on insert to $ do instead nothing", "public.$ has rules"},
 		"nothing":                        {"create view $ as select 1::bigint as id, 'view'::text as kind, 'u'::text as user_id, ''::text as anonymous_id, 1 as tutorial_id, ''::text as segment_id, 1 as portal_id, ''::text as version_id, ''::text as event_name, now() as occurred_at, now() as exported_at", "no table behind the view"},
+		"a generated time":               {"create table $ (" + columns + ", raw timestamp default now()); alter table $ drop exported_at, add exported_at timestamptz generated always as (raw at time zone 'UTC') stored", "public.$ (by timezone) makes times of what has no zone"},
+		"a partition's generated time":   {"create table $ (" + columns + ", raw timestamp default now()) partition by range (id); alter table $ drop exported_at, add exported_at timestamptz generated always as (raw at time zone 'UTC') stored; create table $_1 partition of $ for values from (0) to (9)", "(by timezone) makes times"},
+		"a default without a zone":       {"create table $ (" + columns + "); alter table $ alter exported_at set default (now() at time zone 'UTC')", "public.$ (by timestamptz) makes times"},
+		"a default of a day":             {"create table $ (" + columns + "); alter table $ alter exported_at set default current_date", "public.$ (by timestamptz) makes times"},
+		"a default behind a view":        {"create table $_1 (" + columns + ", stamp timestamptz default localtimestamp); create view $ as select id, kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, version_id, event_name, occurred_at, stamp as exported_at from $_1", "public.$_1 (by timestamptz) makes times"},
+		"a time that a view converts":    {"create view $ as select " + unstamped + ", raw at time zone 'UTC' as exported_at from raws", "public.$ (by timezone) makes times"},
+		"a time with an offset":          {"create view $ as select " + unstamped + ", raw at time zone interval '2 hours' as exported_at from raws", "public.$ (by timezone) makes times"},
+		"a time that a view casts":       {"create view $ as select " + unstamped + ", raw::timestamptz as exported_at from raws", "public.$ (by timestamptz) makes times"},
+		"a day":                          {"create view $ as select " + unstamped + ", raw::date::timestamptz as exported_at from raws", "public.$ (by timestamptz) makes times"},
+		"a day and a time":               {"create view $ as select " + unstamped + ", raw::date + raw::time::timetz as exported_at from raws", "public.$ (by "},
+		"a text":                         {"create view $ as select " + unstamped + ", raw::text::timestamptz as exported_at from raws", "public.$ (by a cast) makes times"},
+		"texts":                          {"create view $ as select " + unstamped + ", (array[raw::text]::timestamptz[])[1] as exported_at from raws", "public.$ (by a cast) makes times"},
+		"a text as it is written":        {"create view $ as select " + unstamped + ", to_timestamp(raw::text, 'YYYY-MM-DD HH24:MI:SS') as exported_at from raws", "public.$ (by to_timestamp) makes times"},
+		"parts":                          {"create view $ as select " + unstamped + ", make_timestamptz(extract(year from raw)::int, 1, 1, 1, 1, 1) as exported_at from raws", "public.$ (by make_timestamptz) makes times"},
+		"JSON":                           {"create view $ as select " + unstamped + ", (jsonb_populate_record(null::candu_interactions, to_jsonb(r))).exported_at from raws r", "public.$ (by jsonb_populate_record) makes times"},
+		"XML":                            {"create view $ as select " + unstamped + ", at as exported_at from raws, xmltable('/x' passing xmlelement(name x, raw) columns at timestamptz path '.')", "public.$ (by a cast) makes times"},
+		"somebody's function":            {"create view $ as select " + unstamped + ", moment_of(raw) as exported_at from raws", "public.$ (by moment_of) makes times"},
+		"a view over what converts":      {"create view $_1 as select *, raw at time zone 'UTC' as seen from raws; create view $ as select " + unstamped + ", seen as exported_at from $_1", "public.$_1 (by timezone) makes times"},
+		"whole seconds":                  {"create table $ (" + columns + "); alter table $ alter exported_at type timestamptz(0)", "public.$ rounds times"},
+		"whole milliseconds in a view":   {"create view $ as select " + unstamped + ", now()::timestamptz(3) as exported_at from raws", "public.$ rounds times"},
+		"whole seconds within a view":    {"create view $ as select " + unstamped + ", x as exported_at from (select *, now()::timestamptz(0) as x from raws) as r union all select " + unstamped + ", now() from raws", "public.$ (by timestamptz) rounds"},
+		"a default that is cut":          {"create table $ (" + columns + "); alter table $ alter exported_at set default date_trunc('minute', now())", "public.$ (by date_trunc) rounds times"},
 		"a time without a zone":          {"create table $ (" + columns + "); alter table $ alter exported_at type timestamp", "without time zone"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,6 +128,9 @@ func TestSafePoint_Speaks(t *testing.T) {
 		"candu_interactions": "select",
 		"viewed":             "create view viewed_1 as select * from candu_interactions; create view viewed as select * from viewed_1 where id > 0 and exported_at < now()",
 		"computed":           "create view computed as select id, plain(kind) as kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, version_id, event_name, occurred_at, exported_at from candu_interactions",
+		"restricted":         "create view restricted as select *, occurred_at at time zone 'UTC' as day from candu_interactions where exported_at > now() - interval '90 days' and exported_at > current_date",
+		"defaulted":          "create table defaulted (" + columns + ", made timestamp default now()); alter table defaulted alter exported_at set default now(), alter exported_at type timestamptz(6), alter occurred_at set default localtimestamp, alter occurred_at type timestamptz(0)",
+		"epochs":             "create view epochs as select " + unstamped + ", to_timestamp(extract(epoch from exported_at)::float8) as exported_at from candu_interactions",
 		"parted":             "create table parted (" + columns + ") partition by range (id); create table parted_1 partition of parted for values from (0) to (9)",
 		"inherited":          "create table inherited (" + columns + "); create table inherited_1 () inherits (inherited)",
 		"updatable":          "create view updatable as select * from candu_interactions",

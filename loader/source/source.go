@@ -91,7 +91,7 @@ func (s *Source) lookAt(ctx context.Context) (*Table, Blindness, time.Time, erro
 	}
 	table.encoding = s.reader.Encoding()
 	origins, err := asking(ctx, s.try, "looking for the tables behind the export", func(ctx context.Context, db queries.DBTX) ([]queries.ExportOriginsRow, error) {
-		return queries.New().ExportOrigins(ctx, db, relation)
+		return queries.New().ExportOrigins(ctx, db, queries.ExportOriginsParams{Relation: relation, ExportedAt: table.Columns[colExportedAt].Name})
 	})
 	return table, table.comesFrom(origins), columns[0].Clock, err
 }
