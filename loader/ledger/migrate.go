@@ -300,7 +300,7 @@ func (m *migrator) explain(err error, format string, args ...any) error {
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
-	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: err}
+	e := &fault.Error{Kind: postgres.KindOf(err), Text: fmt.Sprintf(format, args...), Err: postgres.Detailed(err), Hint: postgres.Hint(err)}
 	if postgres.Denied(err) {
 		return e.WithHint("The loader's role must own schema %s and its tables, or a DBA runs what `candu-loader migrate --dry-run` prints.", m.schema)
 	}

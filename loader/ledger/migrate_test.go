@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
@@ -147,4 +148,12 @@ func TestPlan_IsWhatMigrateDoes(t *testing.T) {
 	plan, _, err := Plan(t.Context(), b.url, b.id)
 	require.NoError(t, err)
 	require.Equal(t, plan.From, plan.To)
+}
+
+// What can't pass has the remedy that it has elsewhere.
+func TestMigrate_ThroughAPoolerOfStatements(t *testing.T) {
+	t.Parallel()
+	err := (&migrator{}).explain(&pgconn.PgError{Code: "08P01", Message: "transaction blocks not allowed in statement pooling mode"}, "inspecting")
+	require.Equal(t, fault.Precondition, fault.KindOf(err))
+	require.Contains(t, fault.HintOf(err), "pool_mode = transaction")
 }

@@ -173,33 +173,3 @@ func isNetwork(err error) bool {
 		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) ||
 		pgconn.SafeToRetry(err) || strings.Contains(err.Error(), "conn closed")
 }
-
-// connectHint is what to do about a server that cannot be used.
-func connectHint(err error) string {
-	if hint := Hint(err); hint != "" {
-		return hint
-	}
-	switch Code(err) {
-	case "28P01":
-		return "Check user and password in the URL; a password with special characters must be percent-encoded."
-	case "28000":
-		return "Add a line to pg_hba.conf that lets this user in from this host, or use sslmode=require."
-	case "3D000":
-		return "Check the database's name at the end of the URL."
-	case "42704", "22023", "55P02":
-		return "Take the parameter that the server names out of the URL."
-	case "57P01", "57P02", "57P03":
-		return "The server starts or shuts down: try again once it is up."
-	}
-	var dns *net.DNSError
-	switch {
-	case isTLS(err) && strings.Contains(err.Error(), "refused TLS"):
-		return "The server offers no TLS: turn it on there (ssl = on), or use sslmode=disable on a network that you trust."
-	case isTLS(err):
-		return "The server's certificate does not fit: give its CA with sslrootcert=FILE and use the host name that is in the certificate."
-	case errors.As(err, &dns):
-		return "Check the host name in the URL."
-	default:
-		return "Check host and port in the URL, that the server runs, and that its firewall lets this machine in."
-	}
-}

@@ -28,18 +28,18 @@ func Hint(err error) string {
 	case "08001":
 		return "The server behind a foreign table does not answer: look at it, and at the options of its foreign server (psql: \\des+)."
 	case tooManyConnections:
-		return connectionsHint(pg.Routine)
+		return connectionsHint(pg.Routine, loginOf(err))
 	}
 	return ""
 }
 
-func connectionsHint(routine string) string {
+func connectionsHint(routine string, to login) string {
 	switch routine {
 	case "InitializeSessionUserId":
-		return "The role has a limit of its own: ALTER ROLE ... CONNECTION LIMIT -1; or a greater number. Who has them: " +
+		return "The role has a limit of its own: ALTER ROLE " + to.role + " CONNECTION LIMIT -1; or a greater number. Who has them: " +
 			"SELECT pid, application_name, state FROM pg_stat_activity WHERE usename = current_user;"
 	case "CheckMyDatabase":
-		return "The database has a limit of its own: ALTER DATABASE ... CONNECTION LIMIT -1; or a greater number. Who has them: " +
+		return "The database has a limit of its own: ALTER DATABASE " + to.database + " CONNECTION LIMIT -1; or a greater number. Who has them: " +
 			"SELECT pid, usename, application_name, state FROM pg_stat_activity WHERE datname = current_database();"
 	}
 	return "The server has no connection left for this role: raise max_connections, or put PgBouncer in front. What is reserved for others " +

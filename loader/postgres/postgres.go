@@ -124,7 +124,11 @@ func Unreachable(ctx context.Context, err error, name string, url secret.URL) er
 		Text: fmt.Sprintf("connecting to the %s database %q", name, Place(url)),
 		Err:  cause(err, url),
 	}
-	return e.WithHint("%s", connectHint(err))
+	to := someone
+	if config, err := pgconn.ParseConfig(url.Reveal()); err == nil {
+		to = loginBy(config)
+	}
+	return e.WithHint("%s", connectHint(err, to))
 }
 
 // cause shortens pgx's error: it repeats host, user and database, and says
@@ -135,8 +139,12 @@ func cause(err error, url secret.URL) error {
 		return err
 	}
 	var lines []string
+	quiet := !isTLS(decisive(err)) // That TLS was refused is of no interest then.
 	for line := range strings.Lines(connect.Unwrap().Error()) {
 		line = strings.TrimSpace(line)
+		if quiet && strings.Contains(line, "server refused TLS connection") {
+			continue
+		}
 		for _, noise := range []string{": dial error: ", ": server error: "} {
 			if _, rest, found := strings.Cut(line, noise); found {
 				line = rest

@@ -87,7 +87,7 @@ func TestOpen_SaysWhatIsWrong(t *testing.T) {
 	server := loadertest.Shared(t)
 	for name, c := range map[string]struct{ url, text, hint string }{
 		"no database": {server.URL("nowhere", "postgres"), `database "nowhere" does not exist`, "Check the database's name"},
-		"no role":     {server.URL("postgres", "nobody"), `role "nobody" does not exist`, "pg_hba.conf"},
+		"no role":     {server.URL("postgres", "nobody"), `role "nobody" does not exist`, `CREATE ROLE "nobody" LOGIN;`},
 		"no server":   {"postgres://u:hunter2@127.0.0.1:1/x", "connection refused", "Check host and port"},
 		"no host":     {"postgres://u:hunter2@no-such-host.invalid/x", "no-such-host.invalid", "Check"},
 	} {
