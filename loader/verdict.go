@@ -49,7 +49,7 @@ func scheduledFrom(src *config.Source, state ledger.State) *time.Time {
 func (l *Loader) keepVerdict(ctx context.Context, src *config.Source, book *ledger.Ledger, state ledger.State, opts VerifyOptions, report proof.Report) error {
 	v := ledger.Verified{
 		At: state.Clock, From: opts.From, To: opts.To, UpTo: report.UpTo,
-		Verdict: verdictOf(report), Differences: differences(report),
+		Verdict: verdictOf(report), Differences: differences(report), Quick: opts.Quick,
 	}
 	err := postgres.Retry(ctx, keepLimit, l.again(), func(ctx context.Context) error {
 		kept, err := book.KeepProof(ctx, state, func(before ledger.Proof, clock time.Time) (ledger.Proof, bool) {

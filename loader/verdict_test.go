@@ -69,6 +69,24 @@ func TestVerdict_IsKept(t *testing.T) {
 	require.Empty(t, p.Differences)
 }
 
+// What compares ids, kinds and times alone proves nothing of the rest, and the schedule compares all.
+func TestVerdict_IsOfContents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.recent(t)
+	w.run(t)
+	require.True(t, w.verify(t, loader.VerifyOptions{Quick: true}).Proved)
+	require.Equal(t, "never proved", w.proof(t).Sentence)
+	require.True(t, w.verify(t, loader.VerifyOptions{Scheduled: true}).Proved)
+	require.Equal(t, ledger.Proved, w.proof(t).Verdict)
+	w.exec(t, "update candu_test.screens set tutorial_id = tutorial_id + 1 where id = (select max(id) from candu_test.screens)")
+	require.True(t, w.verify(t, loader.VerifyOptions{Quick: true}).Proved)
+	require.False(t, w.verify(t, loader.VerifyOptions{Scheduled: true}).Proved)
+	require.Equal(t, map[string]int64{"changed": 1}, w.proof(t).Differences)
+	require.True(t, w.verify(t, loader.VerifyOptions{Quick: true}).Proved)
+	require.Regexp(t, "^NOT proved: 1 changed, ", w.proof(t).Sentence)
+}
+
 // A proof is about an export, a namespace, a start and a place in reading: of another one it says nothing,
 // nor does a verification that was under way meanwhile.
 func TestVerdict_IsForgottenWithWhatItIsAbout(t *testing.T) {

@@ -62,14 +62,14 @@ func (v *Verified) covers(from *time.Time) bool {
 
 // Next returns the proof after a verification; false = that changes nothing. What looked at less than
 // the last while of the schedule proves nothing of the source, and what looked at less than the one that
-// found a difference does not end it. A difference counts wherever it was found. now is the warehouse's
+// found a difference, or did not compare contents, neither ends nor replaces it. A difference counts wherever it was found. now is the warehouse's
 // clock.
 func (p Proof) Next(v Verified, now time.Time, last time.Duration) (Proof, bool) {
 	differs := v.Verdict == NotProved
 	if !differs && (v.Quick || !v.covers(new(v.At.Add(-last)))) {
 		return p, false
 	}
-	if p.Verdict == NotProved && !v.covers(p.From) {
+	if p.Verdict == NotProved && (v.Quick || !v.covers(p.From)) {
 		return p, false
 	}
 	// A clock in the future was put back since.

@@ -49,6 +49,7 @@ func TestProof_Next(t *testing.T) {
 		"a difference":                              {proved, verified(ledger.NotProved, ago(35)), now, ledger.NotProved, true},
 		"a difference in a day":                     {proved, within(verified(ledger.NotProved, ago(400)), ago(399)), now, ledger.NotProved, true},
 		"a difference of ids":                       {proved, quick(verified(ledger.NotProved, ago(1))), now, ledger.NotProved, true},
+		"a difference of ids beside another":        {differs, quick(verified(ledger.NotProved, nil)), now, ledger.NotProved, false},
 		"what begins after the difference":          {differs, verified(ledger.Proved, ago(35)), now, ledger.NotProved, false},
 		"nothing after the difference":              {differs, verified(ledger.NothingToProve, ago(35)), now, ledger.NotProved, false},
 		"what begins after one found everywhere":    {everywhere, verified(ledger.Proved, ago(36)), now, ledger.NotProved, false},
