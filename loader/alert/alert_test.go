@@ -190,6 +190,7 @@ The next run reads what they left. Look: candu-loader status 'Candu Prod (EU)'`,
 	t.Log("should an error hold a password, it stays here")
 	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &status.Failure{Error: "connecting to postgres://u:hunter2@db/x: password=hunter2", Hint: "Try psql postgres://u:hunter2@db/x"}}, lagOver)
 	require.NotContains(t, notices[0].Text, "hunter2")
+	require.Contains(t, notices[0].Text, "\nError: connecting to postgres://***@db/x: password=***\nWhat to do: Try psql postgres://***@db/x\n")
 
 	t.Log("a service cuts texts that are too long, and would cut the commands away")
 	_, notices = alert.Next(alert.State{}, alert.Observation{At: noon, Failure: &status.Failure{Error: strings.Repeat("ä", 9999), Hint: strings.Repeat("h", 9999)}}, lagOver)

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/human"
-	"github.com/candu-loader/candu-loader/loader/secret"
 	"github.com/candu-loader/candu-loader/loader/status"
 )
 
@@ -56,13 +56,17 @@ func failing(o Observation) *Notice {
 		labelled("Error: ", f.Error), labelled("What to do: ", f.Hint), "Look: candu-loader status "+human.Quote(o.Source))}
 }
 
-// labelled is a line, none without a text. It leaves out what a server said, and masks the passwords
-// of database URLs: errors hold none, but these go to others.
+// confidential finds what may be a password in a text: all between a URL's scheme and its last @, and what
+// stands behind the keyword.
+var confidential = regexp.MustCompile(`(?i)(://)\S*(@)|((?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|\S+)`)
+
+// labelled is a line, none without a text. It leaves out what a server said, and what may be a password:
+// errors hold none, but these go to others.
 func labelled(label, text string) string {
 	if text == "" {
 		return ""
 	}
-	return label + human.Cut(human.Line(secret.URL(fault.WithoutWords(text)).String()), maxError)
+	return label + human.Cut(human.Line(confidential.ReplaceAllString(fault.WithoutWords(text), "${1}${3}***${2}")), maxError)
 }
 
 func recovered(o Observation, since time.Time) *Notice {
