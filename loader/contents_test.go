@@ -113,3 +113,66 @@ func TestVerify_SeesEveryValueOfTheExport(t *testing.T) {
 	}
 	require.True(t, w.verifyBy(t, l, loader.VerifyOptions{}).Proved)
 }
+
+// The table that analysts query must have what tracks has: its differences fail the proof.
+func TestVerify_SeesWhatTheTablesOfAnInteractionDifferIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	january(t, w, 300)
+	w.run(t)
+	l := w.loader(t)
+	w.exec(t, "create table before as table candu_test.tutorial_interaction")
+	some := "(select loader_interaction_id from before order by id limit 50)"
+	const all = "id, received_at, uuid_ts, user_id, event, event_text, original_timestamp, \"timestamp\", loader_interaction_id"
+	for name, story := range map[string]struct {
+		sql                       string
+		missing, changed, doubled int64
+	}{
+		"twice":          {"insert into candu_test.tutorial_interaction (" + all + ") select 'again' || " + all + " from before where loader_interaction_id in " + some, 0, 0, 50},
+		"missing":        {"delete from candu_test.tutorial_interaction where loader_interaction_id in " + some, 50, 0, 0},
+		"3 hours later":  {`update candu_test.tutorial_interaction set "timestamp" = "timestamp" + interval '3 hours', original_timestamp = "timestamp" + interval '3 hours' where loader_interaction_id in ` + some, 0, 50, 0},
+		"another person": {"update candu_test.tutorial_interaction set user_id = 'x' where loader_interaction_id in " + some, 0, 50, 0},
+		"alone":          {"delete from candu_test.tracks where loader_interaction_id in " + some, 50, 0, 0},
+	} {
+		w.exec(t, "create table tracks_before as table candu_test.tracks")
+		w.exec(t, story.sql)
+		for _, opts := range []loader.VerifyOptions{{}, {From: day(1), To: day(28)}} {
+			report := w.verifyBy(t, l, opts)
+			require.False(t, report.Proved, name)
+			require.Equal(t, []int64{story.missing, story.changed, story.doubled}, []int64{report.Missing.Rows, report.Changed.Rows, report.Doubled.Rows}, "%s: %+v", name, report)
+		}
+		w.exec(t, "truncate candu_test.tutorial_interaction, candu_test.tracks; insert into candu_test.tutorial_interaction table before; insert into candu_test.tracks table tracks_before; drop table tracks_before")
+		require.True(t, w.verifyBy(t, l, loader.VerifyOptions{}).Proved)
+	}
+}
+
+// Whatever relation the export is, and however it says what a row is.
+func TestVerify_EveryKindOfExport(t *testing.T) {
+	t.Parallel()
+	for name, story := range map[string]struct{ source, sql string }{
+		"partitions": {"", `alter table candu_interactions rename to old; create table candu_interactions (like old) partition by range (occurred_at);
+			create table p1 partition of candu_interactions for values from ('2026-01-01') to ('2026-01-05'); create table p2 partition of candu_interactions default;
+			insert into candu_interactions table old; create index on candu_interactions (exported_at, id)`},
+		"view":              {"", "alter table candu_interactions rename to old; create view candu_interactions as select * from old where id > 10"},
+		"no index":          {"", "drop index candu_interactions_exported_at_id_idx"},
+		"by event name":     {"interactions: {kinds: by_event_name}", "update candu_interactions set event_name = E'\\u3000' where kind = 'view' and id % 3 = 0; alter table candu_interactions drop kind"},
+		"several spellings": {"interactions: {kinds: {view: [view, Seen], interaction: [interaction, Clicked]}}", "update candu_interactions set kind = case kind when 'view' then 'Seen' else 'Clicked' end where id % 2 = 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := loadertest.Database(t)
+			w := newWorld(t, settings{url: url, source: strings.Replace(story.source, "interactions: {", "interactions: {url: \""+url+"\", ", 1)})
+			w.sample(t, loadertest.Export{Rows: 400, Start: *day(1), End: *day(11), Bad: map[string]float64{"missing_identity": 0.02, "invalid_tutorial_id": 0.02, "event_too_large": 0.01}})
+			w.exec(t, story.sql)
+			w.run(t)
+			l := w.loader(t)
+			report := w.verifyBy(t, l, loader.VerifyOptions{})
+			require.True(t, report.Proved, "%+v", report)
+			require.Empty(t, report.Days)
+			require.Positive(t, report.Rejected)
+			w.exec(t, "update candu_test.tutorial_interaction set event_name = 'other' where id = (select max(id) from candu_test.tutorial_interaction)")
+			w.exec(t, "update candu_test.screens set segment_id = 'other' where id = (select min(id) from candu_test.screens)")
+			require.EqualValues(t, 2, w.verifyBy(t, l, loader.VerifyOptions{}).Changed.Rows)
+		})
+	}
+}
