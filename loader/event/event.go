@@ -75,6 +75,9 @@ type Interaction struct {
 	Garbled string
 }
 
+// Nameless reports whether a row names nobody.
+func (in *Interaction) Nameless() bool { return blank(in.UserID) && blank(in.AnonymousID) }
+
 // Event is a row that can be sent.
 type Event struct {
 	Kind Kind
@@ -125,6 +128,13 @@ func (r *Rules) Convert(in *Interaction) (Event, *Reject) {
 	if r.forgotten.Has(in) {
 		return Event{}, &Reject{Forgotten, "it names somebody who was forgotten, and is kept without that"}
 	}
+	return r.convert(in, true)
+}
+
+// ConvertErased is Convert for a row of which it does not matter whom it names, for that was erased.
+func (r *Rules) ConvertErased(in *Interaction) (Event, *Reject) { return r.convert(in, false) }
+
+func (r *Rules) convert(in *Interaction, named bool) (Event, *Reject) {
 	if in.Garbled != "" {
 		return Event{}, &Reject{InvalidText, in.Garbled}
 	}
@@ -135,7 +145,7 @@ func (r *Rules) Convert(in *Interaction) (Event, *Reject) {
 	if reject != nil {
 		return Event{}, reject
 	}
-	if blank(in.UserID) && blank(in.AnonymousID) {
+	if named && in.Nameless() {
 		return Event{}, &Reject{MissingIdentity, "user_id and anonymous_id are missing"}
 	}
 	e := Event{Kind: kind, Row: in}

@@ -149,7 +149,11 @@ func (v *verifier) classify(row whole, copies []copied) (Class, []string) {
 	case len(copies) > 1:
 		return Doubled, nil
 	}
-	made, unfit := v.Rules.Convert(row.in)
+	convert := v.Rules.Convert
+	if row.in.Nameless() || v.State.Forgotten.Has(row.in) {
+		convert = v.Rules.ConvertErased // Whom it names does not matter, but what else it is.
+	}
+	made, unfit := convert(row.in)
 	columns, halved := v.differing(row.in, &made, unfit, copies[0])
 	switch {
 	case len(columns) > 0:
