@@ -6,6 +6,7 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
+	"github.com/candu-loader/candu-loader/loader/lineage"
 	"github.com/candu-loader/candu-loader/loader/pages"
 	"github.com/candu-loader/candu-loader/loader/preflight"
 	"github.com/candu-loader/candu-loader/loader/segment"
@@ -28,6 +29,8 @@ func (l *Loader) Check(ctx context.Context, src *config.Source, offline bool) []
 		Rules: func(table *source.Table, state ledger.State) *event.Rules {
 			return rules(src, table, state, segment.NewEncoder(src.Integrations))
 		},
-		ReadsFrom: func(state ledger.State) source.Cursor { return pages.Start(state, src.Lookback) },
+		ReadsFrom: func(table *source.Table, state ledger.State) source.Cursor {
+			return pages.Start(state, lineage.Lookback(src, table, state.WatermarkAt))
+		},
 	})
 }

@@ -95,7 +95,9 @@ func (l *Loader) ledger(ctx context.Context, src *config.Source) (*ledger.Ledger
 		}
 		l.warehouse = pool
 	}
-	return ledger.New(l.warehouse, l.identity(src)), nil
+	return ledger.New(l.warehouse, l.identity(src)).Telling(func(doing, waits, remedy string) {
+		l.log.Warn("a transaction takes long", "source", src.Nickname, "doing", doing, "why", waits, "remedy", remedy)
+	}), nil
 }
 
 // verifies is how many connections a verification beside runs takes: a piece of each table of the mirror, and

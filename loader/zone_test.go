@@ -1,6 +1,7 @@
 package loader_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -42,6 +43,20 @@ func TestRun_LateRowsOfTheHourThatComesTwice(t *testing.T) {
 	report, err := w.loader(t).Verify(t.Context(), w.cfg.Sources[0], loader.VerifyOptions{})
 	require.NoError(t, err)
 	require.Zero(t, report.Missing.Rows)
+
+	// check judges what a run reads.
+	for id, c := range map[int]struct{ watermark, at, fresh, reads string }{
+		4: {"2026-11-01 05:50:30+00", "2026-11-01 00:50", "1 is", "true"},
+		5: {"2026-11-01 07:00:00+00", "2026-11-01 01:20", "none is", "false"}, // 40 minutes late, by any clock.
+	} {
+		w.exec(t, "update candu_test.loader_state set watermark_at = $1::text::timestamptz, watermark_id = null", c.watermark)
+		w.exec(t, "delete from candu_interactions where tutorial_id is null")
+		w.local(t, id, c.at)
+		w.exec(t, "update candu_interactions set tutorial_id = null where id = $1", id)
+		require.Contains(t, w.check(t)["rows_rejected"].Text, "of the newest 4 rows "+c.fresh+" new to a run", c.at)
+		require.Equal(t, c.reads, w.one(t, "select $1::boolean", w.explain(t, strconv.Itoa(id)).Selection.NextRunReadsIt), c.at)
+		require.Equal(t, c.reads, w.one(t, "select $1::bigint > 0", w.run(t).Rejected), c.at)
+	}
 }
 
 // The zone is part of every messageId: another one is refused, whatever version loaded first.

@@ -47,3 +47,18 @@ where l.granted and l.pid <> pg_backend_pid() and l.database = (select d.oid fro
 group by a.pid, a.usename, a.application_name, a.xact_start, a.state
 order by a.xact_start nulls last, a.pid
 limit 3;
+
+-- name: SessionWait :many
+-- What a session of this role waits for: that of the process, or those of the name, which a pooler keeps. Who holds the
+-- locks that it waits for is told exactly, one of another role without what it is called, if that is hidden.
+select coalesce(a.wait_event_type, '')::text as wait_type, coalesce(a.wait_event, '')::text as wait_event,
+    current_setting('synchronous_standby_names')::text as standbys,
+    (select count(*) from pg_stat_replication)::bigint as connected,
+    coalesce(b.pid, 0)::integer as pid, coalesce(b.usename::text, '')::text as role, coalesce(b.application_name, '')::text as application,
+    b.xact_start as since, coalesce(b.state, '')::text as state
+from pg_stat_activity a
+left join pg_stat_activity b on b.pid = any (pg_blocking_pids(a.pid))
+where a.usename = current_user and a.datname = current_database() and a.state = 'active' and a.pid <> pg_backend_pid()
+  and (a.pid = @pid::integer or a.application_name = @application::text)
+order by a.wait_event_type nulls last, b.xact_start
+limit 1;

@@ -144,6 +144,69 @@ func (q *Queries) SchemaLook(ctx context.Context, db DBTX, schema string) (Schem
 	return i, err
 }
 
+const sessionWait = `-- name: SessionWait :many
+select coalesce(a.wait_event_type, '')::text as wait_type, coalesce(a.wait_event, '')::text as wait_event,
+    current_setting('synchronous_standby_names')::text as standbys,
+    (select count(*) from pg_stat_replication)::bigint as connected,
+    coalesce(b.pid, 0)::integer as pid, coalesce(b.usename::text, '')::text as role, coalesce(b.application_name, '')::text as application,
+    b.xact_start as since, coalesce(b.state, '')::text as state
+from pg_stat_activity a
+left join pg_stat_activity b on b.pid = any (pg_blocking_pids(a.pid))
+where a.usename = current_user and a.datname = current_database() and a.state = 'active' and a.pid <> pg_backend_pid()
+  and (a.pid = $1::integer or a.application_name = $2::text)
+order by a.wait_event_type nulls last, b.xact_start
+limit 1
+`
+
+type SessionWaitParams struct {
+	Pid         int32
+	Application string
+}
+
+type SessionWaitRow struct {
+	WaitType    string
+	WaitEvent   string
+	Standbys    string
+	Connected   int64
+	Pid         int32
+	Role        string
+	Application string
+	Since       *time.Time
+	State       string
+}
+
+// What a session of this role waits for: that of the process, or those of the name, which a pooler keeps. Who holds the
+// locks that it waits for is told exactly, one of another role without what it is called, if that is hidden.
+func (q *Queries) SessionWait(ctx context.Context, db DBTX, arg SessionWaitParams) ([]SessionWaitRow, error) {
+	rows, err := db.Query(ctx, sessionWait, arg.Pid, arg.Application)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SessionWaitRow
+	for rows.Next() {
+		var i SessionWaitRow
+		if err := rows.Scan(
+			&i.WaitType,
+			&i.WaitEvent,
+			&i.Standbys,
+			&i.Connected,
+			&i.Pid,
+			&i.Role,
+			&i.Application,
+			&i.Since,
+			&i.State,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const versionClear = `-- name: VersionClear :exec
 delete from loader_schema_migrations
 `

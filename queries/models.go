@@ -412,6 +412,12 @@ type PgStatActivity struct {
 	Query           *string
 	QueryStart      *time.Time
 	XactStart       *time.Time
+	WaitEventType   *string
+	WaitEvent       *string
+}
+
+type PgStatReplication struct {
+	Pid int32
 }
 
 type PgStatSsl struct {

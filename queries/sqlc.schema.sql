@@ -24,7 +24,9 @@ create table pg_index (
     indisexclusion boolean not null, indpred text, indexprs text, indnkeyatts smallint not null, indkey smallint[] not null,
     indisready boolean not null, indislive boolean not null, indcollation oid[] not null, indclass oid[] not null, indoption smallint[] not null
 );
-create table pg_stat_activity (datname name, usename name, application_name text, pid integer not null, backend_type text, state text, query text, query_start timestamptz, xact_start timestamptz);
+create table pg_stat_activity (datname name, usename name, application_name text, pid integer not null, backend_type text, state text, query text, query_start timestamptz, xact_start timestamptz,
+    wait_event_type text, wait_event text);
+create table pg_stat_replication (pid integer not null);
 create table pg_prepared_xacts (database name not null);
 create table pg_roles (oid oid not null, rolname name not null, rolsuper boolean not null, rolbypassrls boolean not null);
 create table pg_language (oid oid not null, lanname name not null);

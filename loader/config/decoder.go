@@ -64,7 +64,11 @@ func (d *decoder) decode(text []byte, c *Config) {
 	if len(d.problems) > 0 {
 		return
 	}
+	d.oneDocument(tokens)
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil && len(d.problems) > 0 {
+		return // The parser may stumble over the other document.
+	}
 	if err != nil {
 		p := Problem{File: d.path, Text: strings.TrimSpace(err.Error()),
 			Hint: "The file must be YAML; look at the indentation and at quotes around values with `: ` or `#`."}
@@ -75,11 +79,12 @@ func (d *decoder) decode(text []byte, c *Config) {
 		return
 	}
 	begins := slices.IndexFunc(file.Docs, func(doc *ast.DocumentNode) bool { return doc.Body != nil && doc.Body.Type() != ast.DirectiveType })
-	if begins < 0 {
+	if begins < 0 && len(d.problems) == 0 {
 		d.problem("", "config.yaml of the repository is a commented example.", "the file is empty")
+	}
+	if begins < 0 {
 		return
 	}
-	d.oneDocument(tokens)
 	to := reflect.ValueOf(c).Elem()
 	d.preset(to)
 	d.mapping("", file.Docs[begins].Body, to)

@@ -78,14 +78,15 @@ func tooDeep(tokens token.Tokens) int {
 // oneDocument adds a problem for each further document. The parser's own list of them lacks what stands
 // behind an empty one.
 func (d *decoder) oneDocument(tokens token.Tokens) {
-	begun, ended, directive := false, false, 0
+	headed, begun, ended, directive := false, false, false, 0
 	for _, t := range tokens {
 		switch {
 		case t.Type == token.CommentType || t.Position.Line == directive:
 		case t.Type == token.DirectiveType:
 			directive = t.Position.Line
 		case t.Type == token.DocumentHeaderType, t.Type == token.DocumentEndType:
-			ended = begun
+			ended = headed || begun // An empty one is one too.
+			headed = headed || t.Type == token.DocumentHeaderType
 		case ended:
 			d.whole(t.Position.Line, "Keep one document: take the line `---` above it away and join the two, or move it to a file of its own.",
 				"a second YAML document begins, and would not be read")

@@ -51,6 +51,10 @@ type Ledger struct {
 	q                          *queries.Queries
 	// again is told what is waited out, nil if nothing is.
 	again func(err error, wait time.Duration)
+	// tell is told what a transaction that takes long waits for, nil if nobody is.
+	tell func(doing, waits, remedy string)
+	// session is what transactions are called in pg_stat_activity, "" if they have no name of their own.
+	session string
 }
 
 // readLimit bounds one try to read.
@@ -112,7 +116,8 @@ func (l *Ledger) writing() *Ledger {
 // over finds what is left of them, through a pooler too.
 func (l *Ledger) named(holder string) *Ledger {
 	n := *l
-	name := "; set local application_name to " + quoteText(sessionName(holder))
+	n.session = sessionName(holder)
+	name := "; set local application_name to " + quoteText(n.session)
 	n.begin, n.record, n.ask = l.begin+name, l.record+name, l.ask+name
 	// Before it waits for the row.
 	n.locked = l.record + name + lockState
@@ -147,7 +152,7 @@ func (l *Ledger) patiently(ctx context.Context, step func(ctx context.Context) e
 
 // once is inTx without another try.
 func (l *Ledger) once(ctx context.Context, doing string, fn func(tx pgx.Tx) error) error {
-	err := postgres.InTx(ctx, l.pool, l.begin, fn)
+	err := l.watched(ctx, doing, l.begin, false, fn)
 	if err == nil {
 		return nil
 	}
@@ -318,7 +323,11 @@ func (l *Ledger) explain(err error, format string, args ...any) error {
 		return e.WithHint("The loader's role lacks a right in schema %s, or a trigger there refuses it: `candu-loader check` looks.",
 			pgx.Identifier{l.id.Schema}.Sanitize())
 	}
-	return &fault.Error{Kind: postgres.KindOf(err), Text: text, Err: postgres.Detailed(err), Hint: postgres.Hint(err)}
+	hint := postgres.Hint(err)
+	if w, ok := errors.AsType[*waited](err); ok {
+		hint = w.remedy
+	}
+	return &fault.Error{Kind: postgres.KindOf(err), Text: text, Err: postgres.Detailed(err), Hint: hint}
 }
 
 // verify refuses a schema of another source, and a namespace that would give

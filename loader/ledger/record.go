@@ -10,7 +10,6 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/failpoint"
-	"github.com/candu-loader/candu-loader/loader/postgres"
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -193,7 +192,7 @@ func (r *Run) record(ctx context.Context, g *Group, write func(context.Context, 
 	if trial {
 		begin = r.ledger.record + limitLocks + lockState
 	}
-	return postgres.InTx(ctx, r.ledger.pool, begin, func(tx pgx.Tx) error {
+	return r.ledger.watched(ctx, "recording", begin, true, func(tx pgx.Tx) error {
 		for i := range g.tables {
 			if len(g.tables[i].ids) == 0 {
 				continue

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -95,11 +96,50 @@ func Pooled(ctx context.Context, pool *pgxpool.Pool) (pooled bool) {
 // InTx runs fn in a transaction on one of a pool's connections. set, "; set local ..." or "", is what
 // else it begins with, in the same round trip. fn must not keep tx.
 func InTx(ctx context.Context, pool *pgxpool.Pool, set string, fn func(tx pgx.Tx) error) error {
+	return InTxWatched(ctx, pool, set, nil, fn)
+}
+
+// WatchEvery is how often a transaction that goes on is looked at.
+const WatchEvery = 10 * time.Second
+
+// InTxWatched is InTx, of which watch is called every [WatchEvery] until it ends, with the number of the server's process, 0
+// if a pooler hides it.
+func InTxWatched(ctx context.Context, pool *pgxpool.Pool, set string, watch func(ctx context.Context, pid uint32), fn func(tx pgx.Tx) error) error {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	begin, _ := begin(conn.Conn().PgConn())
+	begin, pooled := begin(conn.Conn().PgConn())
+	if watch != nil {
+		pid := conn.Conn().PgConn().PID()
+		if pooled {
+			pid = 0
+		}
+		defer watching(ctx, func(ctx context.Context) { watch(ctx, pid) })()
+	}
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{BeginQuery: begin + set}, fn)
+}
+
+// watching calls look every [WatchEvery] until it is stopped, which ends a look too.
+func watching(ctx context.Context, look func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(WatchEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				look(ctx)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }

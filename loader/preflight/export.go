@@ -85,7 +85,7 @@ func (c *checker) order(ctx context.Context, export *source.Source) {
 		case sorts && indexed:
 			c.add(LevelWarning, "plan_sorts", "ANALYZE "+table.Relation()+";", "the planner does not use the index to read a page: its statistics may be out of date")
 		case sorts:
-			c.add(LevelWarning, "plan_sorts", "", "the planner reads each page by scanning or sorting about %d rows", rows)
+			c.add(LevelWarning, "plan_sorts", "", "the planner reads each page by scanning or sorting, in a table of about %d rows", rows)
 		}
 	}
 	unreadable, err := export.Unreadable(ctx)

@@ -68,7 +68,7 @@ type Target struct {
 	// Rules make events of the table's rows. ReadsFrom is where a run begins to read, the zero cursor =
 	// the beginning.
 	Rules     func(table *source.Table, state ledger.State) *event.Rules
-	ReadsFrom func(state ledger.State) source.Cursor
+	ReadsFrom func(table *source.Table, state ledger.State) source.Cursor
 }
 
 // checker collects what it sees, and goes on after each trouble.

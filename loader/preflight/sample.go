@@ -76,6 +76,7 @@ func (c *checker) steady(ctx context.Context, page *source.Page, export *source.
 // judged counts the newest rows by what a run would make of them.
 type judged struct {
 	rules *event.Rules
+	table *source.Table
 	// namespaces are the schema's, and those of the schemas that it is a copy of.
 	namespaces []uuid.UUID
 	// from is where a run begins to read; unsure is true if the ledger could not be asked.
@@ -104,10 +105,10 @@ func (c *checker) judge(ctx context.Context, page *source.Page, export *source.S
 	if err == nil {
 		state, err = book.State(ctx)
 	}
-	j := &judged{rules: c.Rules(export.Table(), state), from: c.Source.StartAt.At}
+	j := &judged{rules: c.Rules(export.Table(), state), table: export.Table(), from: c.Source.StartAt.At}
 	switch {
 	case state.StartAt != nil || state.WatermarkAt != nil:
-		j.from = c.ReadsFrom(state).At
+		j.from = c.ReadsFrom(export.Table(), state).At
 	case c.Source.StartAt.Now:
 		j.from, _ = export.Clock()
 	}
@@ -140,7 +141,7 @@ func (j *judged) add(row *event.Interaction) *event.Reject {
 	// As the pipeline classifies: a row that is rejected for another reason than before is new.
 	known = known && (reject == nil && event.Reason(before.Reason).Stays() || reject != nil && before.Reason == string(reject.Reason))
 	delivered := slices.ContainsFunc(event.MessageIDs(j.namespaces, row), func(id string) bool { _, in := j.delivered[id]; return in })
-	passed := row.ExportedAt.Before(j.from)
+	passed := j.table.Earlier(row.ExportedAt, j.from)
 	j.lastFresh = !known && !delivered && !passed
 	if j.lastFresh {
 		j.fresh++

@@ -79,7 +79,7 @@ type plan struct {
 
 // sorts reports whether it scans a table, or sorts more than so many rows.
 func (p plan) sorts(most int) bool {
-	if p.Type == "Seq Scan" || p.Type == "Sort" && p.Rows > float64(most) {
+	if p.Type == "Seq Scan" || (p.Type == "Sort" || p.Type == "Incremental Sort") && p.Rows > float64(most) {
 		return true
 	}
 	return slices.ContainsFunc(p.Plans, func(child plan) bool { return child.sorts(most) })

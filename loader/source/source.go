@@ -159,6 +159,9 @@ func (s *Source) explain(err error, doing string) *fault.Error {
 	case postgres.Code(err) == skippedTime:
 		e.Kind = fault.Precondition
 		return e.WithHint("No clock of that zone ever shows such a time: is interactions.timezone the zone of whoever writes the rows?")
+	case postgres.Code(err) == unknownZone && s.config.Spec.Zone != "":
+		e.Kind = fault.Precondition
+		return e.WithHint("If the server does not know the zone of interactions.timezone, %q, write one that it has:  SELECT name FROM pg_timezone_names;", s.config.Spec.Zone)
 	case postgres.MissingColumn(err):
 		return e.WithHint("A column went since the table was looked at: candu-loader check tells which.")
 	case postgres.Missing(err):

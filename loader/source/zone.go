@@ -16,6 +16,8 @@ const (
 	utc         = DefaultZone
 	// skippedTime is what Postgres raises for what is no time.
 	skippedTime = "22007"
+	// unknownZone is what it raises for a zone that it does not know, among other values that are none.
+	unknownZone = "22023"
 )
 
 // Times without a zone are converted by Postgres alone. It and Go disagree about the hour that a clock change
@@ -92,6 +94,18 @@ func (t *Table) ClockChange(watermark *time.Time) time.Duration {
 	_, before := watermark.AddDate(0, 0, -1).In(location).Zone()
 	_, after := watermark.AddDate(0, 0, 1).In(location).Zone()
 	return (time.Duration(after-before) * time.Second).Abs()
+}
+
+// Earlier reports whether a moment comes before another one in the order in which exported_at is read: without a zone,
+// that of the clock on the wall.
+func (t *Table) Earlier(a, b time.Time) bool {
+	location, err := time.LoadLocation(t.zone())
+	if t.Columns[colExportedAt].zoned() || err != nil {
+		return a.Before(b)
+	}
+	_, ofA := a.In(location).Zone()
+	_, ofB := b.In(location).Zone()
+	return a.Add(time.Duration(ofA) * time.Second).Before(b.Add(time.Duration(ofB) * time.Second))
 }
 
 // Zones says which zones there are, for people.

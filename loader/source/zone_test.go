@@ -143,6 +143,34 @@ func TestZone_PagesUseTheIndex(t *testing.T) {
 	require.Empty(t, missing)
 }
 
+// What an index has in part is sorted group by group, which the planner calls by another name.
+func TestPageSorts_SeesSortsOfGroups(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	export := loadertest.Export{Rows: 20_000, NoIndex: true}
+	require.NoError(t, export.Create(t.Context(), db))
+	require.NoError(t, export.Fill(t.Context(), db))
+	execute(t, db, "update candu_interactions set exported_at = now() - interval '10 minutes' where exported_at is not null; create index on candu_interactions (exported_at); analyze candu_interactions")
+	execute(t, db, "alter database \""+db.Config().ConnConfig.Database+"\" set enable_seqscan = off; alter database \""+db.Config().ConnConfig.Database+"\" set enable_sort = off")
+	s := open(t, url, "candu_interactions", 1000)
+	defer s.Close()
+	sorts, err := s.PageSorts(t.Context())
+	require.NoError(t, err)
+	require.True(t, sorts)
+}
+
+// A zone that Go knows and the server does not is named, with where to look.
+func TestZone_UnknownToTheServer(t *testing.T) {
+	t.Parallel()
+	s := inZone(t, bare(t), "Atlantis/Poseidonis", 1000)
+	_, err := s.Page(t.Context(), Cursor{})
+	require.ErrorContains(t, err, "Atlantis/Poseidonis")
+	require.True(t, fault.Is(err, fault.Precondition))
+	require.Contains(t, fault.HintOf(err), `interactions.timezone, "Atlantis/Poseidonis"`)
+	require.Contains(t, fault.HintOf(err), "pg_timezone_names")
+}
+
 // No writer's clock shows a time that the change skips: then the zone is another one, and the page after such a
 // row would begin an hour later.
 func TestZone_ATimeThatIsSkippedIsRefused(t *testing.T) {

@@ -44,7 +44,7 @@ func (x *explainer) selectRow() {
 		s.Why = "start_at is now, and it was exported before the first run"
 	case first:
 		s.NextRunReadsIt, s.Why = true, "no run has read anything yet"
-	case exported.Before(cursor.At) || exported.Equal(cursor.At) && cursor.ID != nil && !idLess(*cursor.ID, x.row.ID):
+	case x.Export.Table().Earlier(exported, cursor.At) || exported.Equal(cursor.At) && cursor.ID != nil && !idLess(*cursor.ID, x.row.ID):
 		s.Why = fmt.Sprintf("the watermark %s passed it by more than lookback %s", human.Exact(*s.WatermarkAt), human.Duration(x.Source.Lookback))
 	case s.Passed:
 		s.NextRunReadsIt = true
