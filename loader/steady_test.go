@@ -23,7 +23,10 @@ func (w *world) levelled(t *testing.T, level string) (codes []string) {
 	return codes
 }
 
-const others = "kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, version_id, event_name, occurred_at"
+const (
+	elsewhere = "kind, user_id, anonymous_id, tutorial_id, segment_id, portal_id, version_id, event_name"
+	others    = elsewhere + ", occurred_at"
+)
 
 // A view whose exported_at or id is another one at each look is refused with the first page, by check and
 // by verify, before anything is sent.
@@ -33,6 +36,8 @@ func TestRun_RefusesWhatMoves(t *testing.T) {
 		"now":      {"select id, now() as exported_at, " + others + " from candu_interactions", "exported_at_moves"},
 		"clock":    {"select id, clock_timestamp() as exported_at, " + others + " from candu_interactions", "exported_at_moves"},
 		"coalesce": {"select id, coalesce(exported_at, now()) as exported_at, " + others + " from candu_interactions", "exported_at_moves"},
+		"time":     {"select id, exported_at, " + elsewhere + ", now() - interval '1 hour' as occurred_at from candu_interactions where exported_at is not null", "occurred_at_moves"},
+		"no time":  {"select id, exported_at, " + elsewhere + ", coalesce(case when id % 10 > 0 then occurred_at end, now()) as occurred_at from candu_interactions where exported_at is not null", "occurred_at_moves"},
 		"random":   {"select gen_random_uuid() as id, exported_at, " + others + " from candu_interactions where exported_at is not null", "id_moves"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,6 +122,25 @@ func TestCheck_NamesWhatMayMove(t *testing.T) {
 	w.sample(t, loadertest.Export{Rows: 10})
 	w.exec(t, "create view numbered as select row_number() over (order by exported_at, id) as id, exported_at, "+others+" from candu_interactions")
 	require.Contains(t, w.levelled(t, "warning"), "id_computed")
+	require.EqualValues(t, 10, w.run(t).Sent)
+	require.Contains(t, w.log.String(), "the view computes what may give a row another id", "a run says so too")
 	w.exec(t, fmt.Sprintf("create or replace view numbered as select id, exported_at, %s from candu_interactions", others))
 	require.NotContains(t, w.levelled(t, "warning"), "id_computed")
+}
+
+// Rows of which occurred_at is the clock, behind those of the first page: what comes before them is sent, and nothing twice.
+func TestRun_RefusesTimesThatMoveInLaterPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{source: "page_size: 50\nlookback: 1h\n"})
+	w.cfg.Sources[0].Interactions.Table.Name = "moving"
+	w.sample(t, loadertest.Export{Rows: 300})
+	w.exec(t, "update candu_interactions set exported_at = now() - interval '10 minutes'")
+	w.exec(t, "create view moving as select id, exported_at, "+elsewhere+", case when id > 290 then now() else occurred_at end as occurred_at from candu_interactions")
+	for range 2 {
+		_, err := w.try(t, loader.RunOptions{})
+		require.True(t, fault.Is(err, fault.Precondition), "%v", err)
+		require.ErrorContains(t, err, "occurred_at")
+		require.EqualValues(t, 250, w.fake.Stats().Accepted)
+		require.Zero(t, w.fake.Stats().Duplicates)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -84,6 +85,14 @@ func NewIncremental(ctx context.Context, c Config) (*Incremental, error) {
 	if unreadable > 0 {
 		c.Log.Warn("rows without exported_at are never read", "rows", unreadable, "remedy", "set exported_at in the export")
 	}
+	computed, err := c.Export.Computed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(computed) > 0 {
+		c.Log.Warn("the view computes what may give a row another id, and then it is sent again as another event; whether the id is made of it can't be told",
+			"functions", strings.Join(computed, ", "), "remedy", "take the key of the table behind the view as id")
+	}
 	c.Log.Debug("reading begins", "from", p.cursor.String())
 	return p, nil
 }
@@ -127,6 +136,9 @@ func (p *Incremental) page(ctx context.Context) (*source.Page, error) {
 		return nil, err
 	}
 	if err := p.steady(ctx, page); err != nil {
+		return nil, err
+	}
+	if err := p.config.Export.TimesSteady(ctx, p.cursor, page); err != nil {
 		return nil, err
 	}
 	p.warn(page.Settled)

@@ -59,6 +59,8 @@ func (c *checker) steady(ctx context.Context, page *source.Page, export *source.
 		c.trouble("id_moves", err)
 	case errors.Is(err, source.ErrCursorMoves):
 		c.trouble("exported_at_moves", err)
+	case errors.Is(err, source.ErrTimeMoves):
+		c.trouble("occurred_at_moves", err)
 	case err != nil:
 		c.trouble("rows_unknown", err)
 	}

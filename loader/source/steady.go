@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/fault"
@@ -83,6 +84,7 @@ func (s *Source) idMoves(id, other string) error {
 var (
 	ErrCursorMoves = errors.New("the cursor moves")
 	ErrIDMoves     = errors.New("the id moves")
+	ErrTimeMoves   = errors.New("occurred_at moves")
 )
 
 // Again refuses an export that brings the same rows for the third time to one run, though their place
@@ -115,14 +117,71 @@ func (s *Source) Computed(ctx context.Context) ([]string, error) {
 	return found, err
 }
 
-// NewestSteady is Steady for some of the rows that were exported last.
+// timesSteady compares occurred_at of all rows of a page with what again reads of them, and refuses an export in which
+// that of one moves by itself: it is a part of the event's id, so each run would send the row as another event.
+func (s *Source) timesSteady(ctx context.Context, page *Page, again func(context.Context) (*Page, error)) error {
+	if s.table.settled() || s.table.kind == "p" && s.origin == "" || len(page.Rows) == 0 {
+		return nil
+	}
+	other, err := again(ctx)
+	if err != nil {
+		return err
+	}
+	at := make(map[string]time.Time, len(page.Rows))
+	for i := range page.Rows {
+		at[page.Rows[i].ID] = page.Rows[i].OccurredAt
+	}
+	looks := 0
+	for i := range other.Rows {
+		row := &other.Rows[i]
+		if before, read := at[row.ID]; !read || before.Equal(row.OccurredAt) {
+			continue
+		}
+		if err := s.timeSteady(ctx, row); err != nil {
+			return err
+		}
+		if looks++; looks == mostLooks {
+			break // Somebody corrects them.
+		}
+	}
+	return nil
+}
+
+// mostLooks is how many rows of which occurred_at became another one are looked at again.
+const mostLooks = 10
+
+// timeSteady refuses a row of which occurred_at is another one at each look.
+func (s *Source) timeSteady(ctx context.Context, row *event.Interaction) error {
+	before := row.OccurredAt
+	for range 2 {
+		page, err := s.ByID(ctx, []string{row.ID})
+		if err != nil || len(page.Rows) == 0 {
+			return err
+		}
+		// As above, of several with this id.
+		if slices.ContainsFunc(page.Rows, func(r event.Interaction) bool { return r.OccurredAt.Equal(before) }) {
+			return nil
+		}
+		before = page.Rows[0].OccurredAt
+	}
+	e := fault.New(fault.Precondition, "reading table %s: occurred_at (%s) of row %q is another one at each look, and so each run would send the row again as another event",
+		s.table.Relation(), s.table.sanitized(colOccurredAt), row.ID)
+	e.Err = ErrTimeMoves
+	return e.WithHint("occurred_at must stand in the row, and stay. In a view it must not be now(), nor fall back to it: take another column instead, or leave those rows out.")
+}
+
+// NewestSteady is Steady for some of the rows that were exported last, and looks again at occurred_at of all of them.
 func (s *Source) NewestSteady(ctx context.Context, page *Page) error {
 	n := len(page.Rows)
 	if n == 0 {
 		return nil
 	}
 	rows := []*event.Interaction{&page.Rows[0], &page.Rows[n/2], &page.Rows[n-1]}
-	return s.Steady(ctx, page, slices.Compact(rows), func(ctx context.Context) (*Page, error) { return s.Newest(ctx, n) })
+	again := func(ctx context.Context) (*Page, error) { return s.Newest(ctx, n) }
+	if err := s.Steady(ctx, page, slices.Compact(rows), again); err != nil {
+		return err
+	}
+	return s.timesSteady(ctx, page, again)
 }
 
 // PageSteady is Steady for the last row of the page after from.
@@ -132,4 +191,13 @@ func (s *Source) PageSteady(ctx context.Context, from Cursor, page *Page) error 
 		return nil
 	}
 	return s.Steady(ctx, page, []*event.Interaction{&page.Rows[n-1]}, func(ctx context.Context) (*Page, error) { return s.Page(ctx, from) })
+}
+
+// TimesSteady looks again at occurred_at of all rows of the page after from.
+func (s *Source) TimesSteady(ctx context.Context, from Cursor, page *Page) error {
+	return s.timesSteady(ctx, page, func(ctx context.Context) (*Page, error) {
+		again, limit := s.after(from), len(page.Rows)
+		again.columns, again.limit = numKeys, &limit
+		return s.page(ctx, again)
+	})
 }
