@@ -152,6 +152,7 @@ func TestRun_ReadsValuesInFull(t *testing.T) {
 	}
 	for name, address := range map[string]string{"direct": plain, "pooled": loadertest.Pooler{DropsAll: true}.Start(t, plain)} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, settings{url: address, source: "schema: " + name + "\n"})
 			w.db = admin
 			w.cfg.Sources[0].Interactions.Table.Name = "printed"

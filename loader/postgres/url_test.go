@@ -150,7 +150,7 @@ func TestSameDatabase(t *testing.T) {
 // Whatever a password holds, and however it is spelt, nothing that is said of its URL has a part of it.
 func TestOpen_SaysNothingOfAPassword(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(17, 11)) //nolint:gosec // The same passwords each time.
+	random := rand.New(rand.NewPCG(17, 11)) // The same passwords each time.
 	const letters, specials = "QXZJKVWY79", "@@#/?:%& =,'[]\\+"
 	for range 3000 {
 		var password strings.Builder

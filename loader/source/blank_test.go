@@ -1,14 +1,12 @@
 package source
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/candu-loader/candu-loader/loader/event"
@@ -23,14 +21,14 @@ func TestKind_ByEventNameIsOneOnBothSides(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	url := loadertest.Database(t)
-	db, err := pgx.Connect(ctx, url)
+	db := loadertest.Pool(t, url)
+	_, err := db.Exec(ctx, "create collation loose (provider = icu, locale = 'und-u-ks-level1', deterministic = false)")
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close(context.Background())) })
 	for name, column := range map[string]string{"plain": "text", "unicode": `text collate "und-x-icu"`, "loose": "text collate loose", "padded": "char(3)"} {
 		t.Run(name, func(t *testing.T) {
-			_, err := db.Exec(ctx, "create collation if not exists loose (provider = icu, locale = 'und-u-ks-level1', deterministic = false)")
-			require.NoError(t, err)
-			_, err = db.Exec(ctx, fmt.Sprintf(`create table %s as select i as id, null::text as user_id, 'a' as anonymous_id, 1 as tutorial_id, null::text as segment_id,
+			t.Parallel()
+			ctx := t.Context()
+			_, err := db.Exec(ctx, fmt.Sprintf(`create table %s as select i as id, null::text as user_id, 'a' as anonymous_id, 1 as tutorial_id, null::text as segment_id,
 				null::int as portal_id, null::text as version_id, null::text as event_name, timestamptz '2026-01-02' as occurred_at, timestamptz '2026-01-02' as exported_at
 				from (select i from generate_series(1, 12400) i union select i from generate_series(65024, 65535) i union select unnest(array[1114109, 128512])) i`, name))
 			require.NoError(t, err)
