@@ -11,6 +11,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/preflight"
 )
@@ -185,6 +186,47 @@ func TestRun_FunctionsBehindTheExport(t *testing.T) {
 			w.settled(t, "candu_interactions", "id")
 			require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
 			require.NotContains(t, strings.Join(w.codes(t), " "), "search_path")
+		})
+	}
+}
+
+// A function that switches row_security on lets policies hide rows in silence; so is an export refused that reads a
+// sample of its rows.
+func TestRun_RefusesViewsThatHideRows(t *testing.T) {
+	t.Parallel()
+	const policy = "alter table candu_interactions enable row level security, force row level security; create policy p on candu_interactions using (id <= 10); "
+	body := "language sql as 'select * from public.candu_interactions'"
+	for name, c := range map[string]struct {
+		sql, code, text string
+		since           int
+	}{
+		"row_security": {policy + "create function f() returns setof candu_interactions security definer stable set row_security = on " + body + "; create view seen as select * from f()",
+			"export_row_security", "function public.f() sets row_security = on", 0},
+		"a function behind it": {policy + "create function f() returns setof candu_interactions security definer stable set row_security = '1' " + body +
+			"; create function g() returns setof candu_interactions stable begin atomic select * from f(); end; create view seen as select * from g()",
+			"export_row_security", "function public.f() sets row_security = on", 14},
+		"a view behind it": {policy + "create function f() returns setof candu_interactions security definer stable set row_security = on " + body +
+			"; create view inner_one as select * from f(); alter view inner_one owner to OWNING; create view seen as select * from inner_one",
+			"export_row_security", "function public.f() sets row_security = on", 0},
+		"a sample":               {"create view seen as select * from candu_interactions tablesample bernoulli (50)", "export_unusable", "public.seen reads a sample", 0},
+		"a sample that is fixed": {"create view inner_one as select * from candu_interactions tablesample system (50) repeatable (1); create view seen as select * from inner_one", "export_unusable", "public.inner_one reads a sample", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, role, owner := tenants(t, "public.seen")
+			if version := w.one(t, "select current_setting('server_version_num')::int / 10000"); c.since > 0 && version < strconv.Itoa(c.since) {
+				return
+			}
+			w.exec(t, strings.ReplaceAll(c.sql, "OWNING", owner))
+			w.exec(t, "grant select on seen to "+role)
+			_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0], ledger.MigrateOptions{Create: true})
+			require.NoError(t, err)
+			w.made = true
+			hint := w.refusedAlike(t, c.code, c.text)
+			if c.code == "export_row_security" {
+				w.exec(t, strings.Split(hint, "  ")[0])
+				require.NotContains(t, w.levelled(t, "error"), "export_unusable")
+			}
 		})
 	}
 }

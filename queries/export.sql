@@ -134,10 +134,24 @@ trees as materialized (
 called as materialized (
     select t.oid, t.name, m[1]::oid as function
     from trees t cross join lateral regexp_matches(t.tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') as m
+),
+-- Functions, and those that they call as far as the catalog knows.
+reached (function) as (
+    select c.function from called c
+    union
+    select d.refobjid from reached f
+    join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = f.function and d.refclassid = 'pg_proc'::regclass
 )
 select f.what::text as what, f.name::text as name
 from (
-    select 1 as place, 'foreign' as what, r.name from relations r where r.relkind = 'f'
+    -- What is refused.
+    select 0 as place, 'row security' as what, f.function::regprocedure::text as name
+    from reached f join pg_proc p on p.oid = f.function cross join unnest(p.proconfig) as c
+    where c like 'row_security=%' and split_part(c, '=', 2)::boolean
+    union all
+    select 0, 'sample', t.name from trees t where t.tree ~ '\{TABLESAMPLECLAUSE '
+    union all
+    select 1, 'foreign', r.name from relations r where r.relkind = 'f'
     union all
     select 2, 'materialized', r.name from relations r where r.relkind = 'm'
     union all
@@ -190,6 +204,10 @@ from (
     select 9, 'partitioned', r.name from relations r where r.relkind = 'p' and not exists (select from pg_inherits i join relations q on q.oid = i.inhparent where i.inhrelid = r.oid)
     union all
     -- Sessions that hide their transactions may come at any time.
+    -- Where it is on for us alone, it may be off for all others, and only a superuser could see that.
+    select 7, 'tracked', '' from pg_show_all_settings() as s
+    where s.name = 'track_activities' and s.setting = 'on' and s.source in ('user', 'database user', 'client', 'session')
+    union all
     select 7, 'untracked', coalesce(s.role, '')
     from (
         select null::text as role where not current_setting('track_activities')::boolean

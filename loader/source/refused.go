@@ -50,6 +50,23 @@ func (s *Source) advise(ctx context.Context, e *fault.Error) error {
 	return e
 }
 
+// refused refuses an export that gives only some of its rows, without a word, by what is behind it.
+func (t *Table) refused(origins []queries.ExportOriginsRow) error {
+	if len(origins) == 0 {
+		return nil
+	}
+	switch o := origins[0]; o.What {
+	case "row security":
+		e := fault.New(fault.Precondition, "reading table %s: function %s sets row_security = on, so that policies hide rows from it in silence", t.Relation(), o.Name)
+		e.Err = ErrRowSecurity
+		return e.WithHint("ALTER FUNCTION %s RESET row_security;  and see whether the export can still be read.", o.Name)
+	case "sample":
+		return fault.New(fault.Precondition, "reading table %s: %s reads a sample of its rows (TABLESAMPLE), so that others are never read", t.Relation(), o.Name).
+			WithHint("Leave TABLESAMPLE out of the view.")
+	}
+	return nil
+}
+
 // policyHint says how all rows become visible. The statements are for Postgres as they are.
 func policyHint(spec Spec, role string, p queries.ExportPoliciesRow) string {
 	quoted := func(name string) string { return pgx.Identifier{name}.Sanitize() }

@@ -132,6 +132,8 @@ func origin(o queries.ExportOriginsRow) Blindness {
 		return Blindness(name + " makes times of what has no zone, and exported_at may be one of them")
 	case "rounded":
 		return Blindness(name + " rounds times, and exported_at may be one of them: it may lie before the beginning of its transaction")
+	case "tracked":
+		return "track_activities was switched on for the loader's role: for others it may be off, and then their sessions hide their transactions"
 	case "nothing":
 		return "there is no table behind the view"
 	}

@@ -172,6 +172,15 @@ func TestSafePoint_OfSessionsThatAreNotTracked(t *testing.T) {
 	execute(t, writer, "set track_activities to on")
 	require.Empty(t, reason())
 
+	// What is switched on for the loader's role alone says nothing of others.
+	alone := loadertest.Role(t, loadertest.Shared(t), "alone")
+	execute(t, db, "grant pg_read_all_stats to "+alone+"; grant select on candu_interactions to "+alone+"; alter role "+alone+" set track_activities to on")
+	s := open(t, loadertest.Shared(t).URL(db.Config().ConnConfig.Database, alone), "candu_interactions", 10)
+	defer s.Close()
+	point, err := s.SafePoint(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, string(point.Reason), "track_activities was switched on for the loader's role")
+
 	role := loadertest.Role(t, loadertest.Shared(t), "hiding")
 	execute(t, db, fmt.Sprintf("alter role %s in database %s set track_activities to 'no'", role, db.Config().ConnConfig.Database))
 	require.Contains(t, reason(), "track_activities is off for role "+role)

@@ -93,7 +93,13 @@ func (s *Source) lookAt(ctx context.Context) (*Table, Blindness, time.Time, erro
 	origins, err := asking(ctx, s.try, "looking for the tables behind the export", func(ctx context.Context, db queries.DBTX) ([]queries.ExportOriginsRow, error) {
 		return queries.New().ExportOrigins(ctx, db, queries.ExportOriginsParams{Relation: relation, ExportedAt: table.Columns[colExportedAt].Name})
 	})
-	return table, table.comesFrom(origins), columns[0].Clock, err
+	if err == nil {
+		err = table.refused(origins)
+	}
+	if err != nil {
+		return nil, "", time.Time{}, err
+	}
+	return table, table.comesFrom(origins), columns[0].Clock, nil
 }
 
 // Table returns what was found when the table was last looked at. What [Table.goesOnAs] compares is the same for as long as the
