@@ -250,6 +250,42 @@ where not exists (
 )
 order by 1;
 
+-- name: ExportBehind :many
+-- Where the id and a time column of a view are columns of another relation, and so on down, the export first. A column
+-- of which the view's text does not tell is the last of its row.
+with recursive chain (canonical, depth, oid, attnum) as (
+    select case when a.attname = @id::text then 'id' else 'ordered' end, 0, a.attrelid, a.attnum
+    from pg_attribute a where a.attrelid = to_regclass(@relation::text) and a.attname in (@id::text, @ordered::text)
+    union all
+    select c.canonical, c.depth + 1, o.relation, o.attnum
+    from chain c
+    join pg_attribute a on a.attrelid = c.oid and a.attnum = c.attnum
+    join pg_rewrite w on w.ev_class = c.oid and w.ev_type = '1'
+    cross join lateral (
+        select min(m[2])::oid as relation, min(m[3])::smallint as attnum
+        from regexp_matches(w.ev_action::text, ':resname (\S+) :ressortgroupref \d+ :resorigtbl (\d+) :resorigcol (\d+)', 'g') as m
+        where m[1] = a.attname
+        having count(distinct m[2] || ' ' || m[3]) = 1 and min(m[2]) <> '0'
+    ) as o
+    where c.depth < 100
+)
+select
+    c.canonical::text as canonical,
+    format('%I.%I', n.nspname, r.relname)::text as name,
+    r.relkind::text as relkind,
+    a.attname::text as column_name,
+    a.attgenerated::text as generated,
+    exists (select from pg_partition_tree(r.oid) as p (relid) join pg_class l on l.oid = p.relid where l.relkind = 'f') as is_far
+from chain c
+join pg_class r on r.oid = c.oid
+join pg_namespace n on n.oid = r.relnamespace
+join pg_attribute a on a.attrelid = c.oid and a.attnum = c.attnum
+order by c.canonical, c.depth;
+
+-- name: ExportInherits :one
+-- What decides about how the role gets what another one may.
+select current_setting('server_version_num')::integer as version, r.rolinherit as inherits from pg_roles r where r.rolname = current_user;
+
 -- name: ExportServer :one
 -- What check reports of the server.
 select

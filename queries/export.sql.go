@@ -10,6 +10,81 @@ import (
 	"time"
 )
 
+const exportBehind = `-- name: ExportBehind :many
+with recursive chain (canonical, depth, oid, attnum) as (
+    select case when a.attname = $1::text then 'id' else 'ordered' end, 0, a.attrelid, a.attnum
+    from pg_attribute a where a.attrelid = to_regclass($2::text) and a.attname in ($1::text, $3::text)
+    union all
+    select c.canonical, c.depth + 1, o.relation, o.attnum
+    from chain c
+    join pg_attribute a on a.attrelid = c.oid and a.attnum = c.attnum
+    join pg_rewrite w on w.ev_class = c.oid and w.ev_type = '1'
+    cross join lateral (
+        select min(m[2])::oid as relation, min(m[3])::smallint as attnum
+        from regexp_matches(w.ev_action::text, ':resname (\S+) :ressortgroupref \d+ :resorigtbl (\d+) :resorigcol (\d+)', 'g') as m
+        where m[1] = a.attname
+        having count(distinct m[2] || ' ' || m[3]) = 1 and min(m[2]) <> '0'
+    ) as o
+    where c.depth < 100
+)
+select
+    c.canonical::text as canonical,
+    format('%I.%I', n.nspname, r.relname)::text as name,
+    r.relkind::text as relkind,
+    a.attname::text as column_name,
+    a.attgenerated::text as generated,
+    exists (select from pg_partition_tree(r.oid) as p (relid) join pg_class l on l.oid = p.relid where l.relkind = 'f') as is_far
+from chain c
+join pg_class r on r.oid = c.oid
+join pg_namespace n on n.oid = r.relnamespace
+join pg_attribute a on a.attrelid = c.oid and a.attnum = c.attnum
+order by c.canonical, c.depth
+`
+
+type ExportBehindParams struct {
+	ID       string
+	Relation string
+	Ordered  string
+}
+
+type ExportBehindRow struct {
+	Canonical  string
+	Name       string
+	Relkind    string
+	ColumnName string
+	Generated  string
+	IsFar      bool
+}
+
+// Where the id and a time column of a view are columns of another relation, and so on down, the export first. A column
+// of which the view's text does not tell is the last of its row.
+func (q *Queries) ExportBehind(ctx context.Context, db DBTX, arg ExportBehindParams) ([]ExportBehindRow, error) {
+	rows, err := db.Query(ctx, exportBehind, arg.ID, arg.Relation, arg.Ordered)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExportBehindRow
+	for rows.Next() {
+		var i ExportBehindRow
+		if err := rows.Scan(
+			&i.Canonical,
+			&i.Name,
+			&i.Relkind,
+			&i.ColumnName,
+			&i.Generated,
+			&i.IsFar,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const exportColumns = `-- name: ExportColumns :many
 with recursive types (of, oid, typtype, typbasetype) as (
     select t.oid, t.oid, t.typtype, t.typbasetype from pg_type t
@@ -102,6 +177,23 @@ func (q *Queries) ExportColumns(ctx context.Context, db DBTX, relation string) (
 		return nil, err
 	}
 	return items, nil
+}
+
+const exportInherits = `-- name: ExportInherits :one
+select current_setting('server_version_num')::integer as version, r.rolinherit as inherits from pg_roles r where r.rolname = current_user
+`
+
+type ExportInheritsRow struct {
+	Version  int32
+	Inherits bool
+}
+
+// What decides about how the role gets what another one may.
+func (q *Queries) ExportInherits(ctx context.Context, db DBTX) (ExportInheritsRow, error) {
+	row := db.QueryRow(ctx, exportInherits)
+	var i ExportInheritsRow
+	err := row.Scan(&i.Version, &i.Inherits)
+	return i, err
 }
 
 const exportLabels = `-- name: ExportLabels :many

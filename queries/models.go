@@ -400,6 +400,7 @@ type PgRole struct {
 	Rolname      string
 	Rolsuper     bool
 	Rolbypassrls bool
+	Rolinherit   bool
 }
 
 type PgStatActivity struct {

@@ -28,7 +28,7 @@ create table pg_stat_activity (datname name, usename name, application_name text
     wait_event_type text, wait_event text);
 create table pg_stat_replication (pid integer not null);
 create table pg_prepared_xacts (database name not null);
-create table pg_roles (oid oid not null, rolname name not null, rolsuper boolean not null, rolbypassrls boolean not null);
+create table pg_roles (oid oid not null, rolname name not null, rolsuper boolean not null, rolbypassrls boolean not null, rolinherit boolean not null);
 create table pg_language (oid oid not null, lanname name not null);
 create table pg_stat_ssl (pid integer not null, ssl boolean not null);
 create table pg_subscription_rel (srsubid oid not null, srrelid oid not null);

@@ -19,6 +19,11 @@ func (d *decoder) rules(c *Config) {
 	if w.MigrateURL == "" {
 		w.MigrateURL = w.URL
 	}
+	for _, reader := range w.Readers {
+		if slices.Contains([]string{"public", "none", "current_user", "current_role", "session_user", "user"}, strings.ToLower(reader)) {
+			d.check("warehouse.readers", invalid("Name roles, for example analysts.  CREATE ROLE analysts;  GRANT analysts TO ...;", "%q is no role", reader))
+		}
+	}
 	c.Segment.Endpoint = strings.TrimRight(c.Segment.Endpoint, "/")
 	d.check("segment.endpoint", checkHost(c.Segment.Endpoint, trackingHost, ""))
 	d.cdn(&c.Segment)

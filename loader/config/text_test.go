@@ -74,3 +74,12 @@ func TestTimeZones_AreCompiledIn(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, strings.Fields(string(dependencies)), "time/tzdata")
 }
+
+// What Postgres reserves is no role that can be made, or another one each time.
+func TestLoad_ReadersThatAreNoRoles(t *testing.T) {
+	t.Parallel()
+	for _, reader := range []string{"public", "PUBLIC", "none", "current_user", "session_user"} {
+		_, err := config.Parse("x.yaml", []byte("warehouse: {url: postgres://x@db/w, readers: ["+reader+"]}\nsources: [{nickname: A, write_key: k}]\n"), environment(nil))
+		require.ErrorContains(t, err, `"`+reader+`" is no role`)
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/candu-loader/candu-loader/loader/event"
 	"github.com/candu-loader/candu-loader/loader/ledger"
@@ -141,7 +140,7 @@ func (p *Incremental) page(ctx context.Context) (*source.Page, error) {
 	if err := p.config.Export.TimesSteady(ctx, p.cursor, page); err != nil {
 		return nil, err
 	}
-	p.warn(page.Settled)
+	p.warn(ctx, page.Settled)
 	if p.config.Measure != nil {
 		p.config.Measure(page.Settled.Clock, page.SettledAt)
 	}
@@ -184,7 +183,7 @@ func (p *Incremental) Settle(page *source.Page) (*ledger.Watermark, []ledger.Rej
 }
 
 // warn says once what holds the watermark back.
-func (p *Incremental) warn(point source.SafePoint) {
+func (p *Incremental) warn(ctx context.Context, point source.SafePoint) {
 	once := func(text string, args ...any) {
 		if !p.warned[text] {
 			p.warned[text] = true
@@ -199,11 +198,12 @@ func (p *Incremental) warn(point source.SafePoint) {
 		once("a transaction in the export's database has been open for long: the watermark stays at its beginning", "pid", point.Oldest.PID,
 			"role", point.Oldest.Role, "application", point.Oldest.Application, "since", point.Oldest.Since.UTC(), "remedy", point.Oldest.End())
 	}
-	if !point.Visible && p.config.Lookback == 0 {
+	const unseen = "late commits can't be seen and lookback is 0: rows that commit late may be missed"
+	if !point.Visible && p.config.Lookback == 0 && !p.warned[unseen] {
 		remedy := "set lookback"
 		if point.Reason == source.NoStatsRole {
-			remedy = "GRANT pg_read_all_stats TO " + pgx.Identifier{point.Role}.Sanitize() + "; or set lookback"
+			remedy = p.config.Export.StatsGrant(ctx) + " or set lookback"
 		}
-		once("late commits can't be seen and lookback is 0: rows that commit late may be missed", "reason", string(point.Reason), "remedy", remedy)
+		once(unseen, "reason", string(point.Reason), "remedy", remedy)
 	}
 }

@@ -3,10 +3,7 @@ package preflight
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/candu-loader/candu-loader/loader/human"
 	"github.com/candu-loader/candu-loader/loader/source"
@@ -125,7 +122,7 @@ func (c *checker) lateCommits(ctx context.Context, export *source.Source) {
 	}
 	hint := "Keep lookback longer than it ever takes from a row's exported_at until the row can be read here. Let verify --repair run each night."
 	if point.Reason == source.NoStatsRole {
-		hint = fmt.Sprintf("GRANT pg_read_all_stats TO %s;", pgx.Identifier{point.Role}.Sanitize())
+		hint = export.StatsGrant(ctx)
 	}
 	level := LevelWarning
 	if c.Source.Lookback == 0 {
@@ -162,6 +159,10 @@ func (c *checker) ids(ctx context.Context, export *source.Source) {
 		return
 	}
 	switch err := export.CheckUnique(ctx, source.Cursor{}); {
+	case err == nil && export.Table().KeyBehind():
+		c.add(LevelInfo, "id_not_guaranteed", "",
+			"ids are unique now, and an index keeps them unique behind the view; whether the view gives a row twice can't be told from it, so each run checks its rows")
+		return
 	case errors.Is(err, source.ErrTooSlow):
 		c.add(LevelWarning, "id_not_checked", export.Table().UniqueStatement(),
 			"no index keeps ids unique, and whether they are can't be told in time: a run notices an id that comes twice within a page alone")

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/candu-loader/candu-loader/queries"
 )
 
@@ -64,6 +66,20 @@ type SafePoint struct {
 // LongHeld reports whether one transaction has kept the export from being settled for long.
 func (p SafePoint) LongHeld() bool {
 	return p.Oldest.PID != 0 && p.Clock.Sub(p.Oldest.Since) > LongOpen
+}
+
+// StatsGrant returns the statements that let the role see the transactions of others. It must not only be a member of
+// pg_read_all_stats but inherit from it, which since Postgres 16 the membership says, and before said the role.
+func (s *Source) StatsGrant(ctx context.Context) string {
+	role := pgx.Identifier{s.reader.Role()}.Sanitize()
+	row, err := ask(ctx, s, "looking for what the role inherits", queries.New().ExportInherits)
+	switch {
+	case err == nil && row.Version >= 160000:
+		return "GRANT pg_read_all_stats TO " + role + " WITH INHERIT TRUE;"
+	case err == nil && !row.Inherits:
+		return "GRANT pg_read_all_stats TO " + role + "; ALTER ROLE " + role + " INHERIT;"
+	}
+	return "GRANT pg_read_all_stats TO " + role + ";"
 }
 
 // SafePoint reads the safe point. It holds for pages that the same server gives after it.

@@ -304,3 +304,26 @@ func TestSafePoint_OfAnotherDatabase(t *testing.T) {
 	require.Equal(t, "the exporter", point.Oldest.Application)
 	require.False(t, point.LongHeld())
 }
+
+// A role that is a member of pg_read_all_stats, and does not inherit from it, sees nothing of others either.
+func TestStatsGrant(t *testing.T) {
+	t.Parallel()
+	server := loadertest.Shared(t)
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	require.NoError(t, loadertest.Export{}.Create(t.Context(), db))
+	for _, before := range []string{"", "alter role ROLE noinherit", "alter role ROLE noinherit; grant pg_read_all_stats to ROLE", "grant pg_read_all_stats to ROLE; alter role ROLE noinherit"} {
+		role := loadertest.Role(t, server, "stats")
+		execute(t, db, strings.ReplaceAll(before+"; grant select on candu_interactions to ROLE", "ROLE", role))
+		s := open(t, server.URL(db.Config().ConnConfig.Database, role), "candu_interactions", 10)
+		if point, err := s.SafePoint(t.Context()); !point.Visible {
+			require.NoError(t, err)
+			require.Equal(t, NoStatsRole, point.Reason, before)
+			execute(t, db, s.StatsGrant(t.Context()))
+		}
+		point, err := s.SafePoint(t.Context())
+		require.NoError(t, err)
+		require.True(t, point.Visible, "%s: %s", before, point.Reason)
+		s.Close()
+	}
+}

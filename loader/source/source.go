@@ -96,6 +96,9 @@ func (s *Source) lookAt(ctx context.Context) (*Table, Blindness, time.Time, erro
 	if err == nil {
 		err = table.refused(origins)
 	}
+	if err == nil {
+		err = s.lookBehind(ctx, table)
+	}
 	if err != nil {
 		return nil, "", time.Time{}, err
 	}

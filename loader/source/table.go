@@ -83,6 +83,9 @@ type Table struct {
 	nullID bool
 	// canBeUnique is true if a constraint can keep ids unique.
 	canBeUnique bool
+	// reads is the relation behind a view that pages are read from, holds the table behind a view that rows are stored in; nil = it
+	// is not one.
+	reads, holds *under
 	// behind are the tables behind a view.
 	behind []relation
 	// encoding is the database's, as Postgres calls it.
