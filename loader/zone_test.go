@@ -2,6 +2,7 @@ package loader_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/fault"
+	"github.com/candu-loader/candu-loader/loader/loadertest"
 	"github.com/candu-loader/candu-loader/loader/preflight"
 )
 
@@ -91,4 +93,43 @@ func TestRun_AnotherZone(t *testing.T) {
 	w.cfg.Sources[0].Interactions.Zone = "America/New_York"
 	require.Zero(t, w.run(t).Sent)
 	require.Equal(t, time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC).Format(time.DateTime), w.one(t, "select timestamp at time zone 'UTC' from candu_test.screens"))
+}
+
+// A change of the type of occurred_at converts by the zone of whoever makes it. What that shifts is refused before it is
+// sent again, and the remedy puts it right; in UTC nothing is shifted.
+func TestRun_RefusesTimesThatATypeChangeShifted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ before, to string }{
+		"to a time without a zone": {"", "timestamp"},
+		"to a time with a zone":    {"alter table candu_interactions alter occurred_at type timestamp", "timestamptz"},
+		"of one of two":            {"alter table candu_interactions alter exported_at type timestamp", "timestamp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, settings{source: "lookback: 1h\n"})
+			w.sample(t, loadertest.Export{Rows: 200})
+			w.exec(t, "update candu_interactions set exported_at = now() - interval '10 minutes' + id * interval '1 ms'")
+			if c.before != "" {
+				w.exec(t, c.before)
+			}
+			require.EqualValues(t, 200, w.run(t).Sent)
+			w.exec(t, "set timezone to 'UTC'; alter table candu_interactions alter occurred_at type "+c.to)
+			require.Zero(t, w.run(t).Sent)
+			w.exec(t, "set timezone to 'UTC'; alter table candu_interactions alter occurred_at type "+map[string]string{"timestamp": "timestamptz", "timestamptz": "timestamp"}[c.to])
+			require.Zero(t, w.run(t).Sent)
+
+			w.exec(t, "set timezone to 'Asia/Kolkata'; alter table candu_interactions alter occurred_at type "+c.to)
+			require.Contains(t, w.levelled(t, "error"), "occurred_at_shifted")
+			_, err := w.try(t, loader.RunOptions{})
+			require.True(t, fault.Is(err, fault.Precondition), "%v", err)
+			require.ErrorContains(t, err, "another time than the one that was loaded")
+			_, verified := w.loader(t).Verify(t.Context(), w.cfg.Sources[0], loader.VerifyOptions{})
+			require.True(t, fault.Is(verified, fault.Precondition), "%v", verified)
+			require.EqualValues(t, 200, w.fake.Stats().Accepted, "nothing was sent again")
+			_, statement, _ := strings.Cut(fault.HintOf(err), "  ")
+			w.exec(t, strings.ReplaceAll(statement, "that zone", "Asia/Kolkata"))
+			require.Zero(t, w.run(t).Sent)
+			require.True(t, w.verify(t, loader.VerifyOptions{}).Proved)
+		})
+	}
 }

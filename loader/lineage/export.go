@@ -4,7 +4,9 @@ package lineage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,6 +46,9 @@ func (l Lineage) Confirm(ctx context.Context) (ledger.Export, error) {
 	if err == nil {
 		err = ConfirmZone(l.Ledger.Schema(), l.State, now.Zone)
 	}
+	if err == nil && (now.Zone != "" || l.State.Export.Zone != "") {
+		err = l.confirmTimes(ctx)
+	}
 	if err != nil || !now.Differs(l.State.Export) {
 		return now, err
 	}
@@ -67,6 +72,41 @@ func ConfirmZone(schema string, state ledger.State, zone string) error {
 	}
 	return fault.New(fault.Config, "interactions.timezone %q differs from the one that schema %q was loaded with, %q", zone, schema, loaded).
 		WithHint("With another zone every event would be sent again under a new id. Write `interactions: {timezone: %s}` under the source.", loaded)
+}
+
+// ErrShifted is the cause of an error about times that are others than those that were loaded, by whole quarters of an hour.
+var ErrShifted = errors.New("times are shifted")
+
+// confirmTimes refuses an export without a zone, now or before, in which occurred_at of what was loaded is shifted as from
+// zone to zone: ALTER COLUMN ... TYPE converts by the zone of its session. Each event would be sent again.
+func (l Lineage) confirmTimes(ctx context.Context) error {
+	newest, err := l.Ledger.Newest(ctx, witnesses)
+	if err != nil || len(newest) == 0 {
+		return err
+	}
+	page, err := l.Export.ByID(ctx, slices.Collect(maps.Keys(newest)))
+	if err != nil {
+		return err
+	}
+	same, shifted, example := 0, 0, ""
+	for i := range page.Rows {
+		row := &page.Rows[i]
+		by := row.OccurredAt.Sub(newest[row.ID])
+		switch {
+		case by == 0:
+			same++
+		case by%(15*time.Minute) == 0 && by.Abs() <= 26*time.Hour:
+			shifted++
+			example = fmt.Sprintf("that of id %s was %s and is %s", human.Quote(row.ID), human.Exact(newest[row.ID]), human.Exact(row.OccurredAt))
+		}
+	}
+	if shifted <= same {
+		return nil
+	}
+	e := fault.New(fault.Precondition, "reading %s: occurred_at of %d of the newest %s is another time than the one that was loaded, as from zone to zone, and each event would be sent again: %s",
+		l.Source.Interactions.Table, shifted, human.Count(int64(len(page.Rows)), "row"), example)
+	e.Err = ErrShifted
+	return e.WithHint("A change of the column's type converts by the zone of the session that makes it. Convert it back by the same zone:  %s", l.Export.Table().ShiftRemedy())
 }
 
 // Lookback is how far before a watermark a run begins.

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -39,6 +40,8 @@ func (c *checker) identity(ctx context.Context, book *ledger.Ledger, state ledge
 	switch gone, remedy, err := c.SameExport(ctx); {
 	case fault.Is(err, fault.Config):
 		c.trouble("timezone_differs", err)
+	case errors.Is(err, lineage.ErrShifted):
+		c.trouble("occurred_at_shifted", err)
 	case err != nil:
 		c.trouble("export_other", err)
 	case gone != "":

@@ -36,6 +36,15 @@ func (t *Table) UsedZone() string {
 	return t.zone()
 }
 
+// ShiftRemedy is the statement that puts right an occurred_at which was converted by the zone of a session.
+func (t *Table) ShiftRemedy() string {
+	moment := "%[2]s AT TIME ZONE 'that zone'"
+	if t.Columns[colOccurredAt].zoned() {
+		moment = "(" + moment + ") AT TIME ZONE %[3]s"
+	}
+	return t.onTable("ALTER TABLE %s ALTER COLUMN %[2]s TYPE timestamptz USING "+moment+";", t.sanitized(colOccurredAt), t.zoneText())
+}
+
 // at is a time column as a moment.
 func (t *Table) at(column int) string {
 	if t.Columns[column].zoned() {
