@@ -147,6 +147,8 @@ func (d *decoder) parseStartAt(text string) (StartAt, error) {
 	moment, err := ParseTime(text, d.location)
 	if err != nil {
 		err = invalid("Write beginning, now, 2026-01-31 or 2026-01-31T08:00:00Z.", "%q: expected beginning, now or a date", text)
+	} else if moment.Before(time.Unix(0, 0)) {
+		err = invalid("Write all four digits of the year; the beginning is beginning.", "%q lies before 1970", text)
 	}
 	return StartAt{At: moment}, err
 }

@@ -27,3 +27,12 @@ func TestParse_ZoneOfTheExport(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// A year of two digits is a typo that would load all there is.
+func TestParse_StartBefore1970(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"0026-01-01", "1969-12-31T23:59:59Z"} {
+		_, err := config.Parse("x.yaml", []byte("warehouse: {url: postgres://x@db/w}\nsources: [{nickname: A, write_key: k, start_at: "+at+"}]\n"), environment(nil))
+		require.ErrorContains(t, err, "lies before 1970")
+	}
+}

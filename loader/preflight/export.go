@@ -167,6 +167,9 @@ func (c *checker) ids(ctx context.Context, export *source.Source) {
 		c.add(LevelWarning, "id_not_checked", export.Table().UniqueStatement(),
 			"no index keeps ids unique, and whether they are can't be told in time: a run notices an id that comes twice within a page alone")
 		return
+	case err != nil && !errors.Is(err, source.ErrTwice):
+		c.trouble("id_unknown", err)
+		return
 	case err != nil:
 		c.trouble("id_not_unique", err)
 		return

@@ -18,6 +18,17 @@ var ErrTimeZone = errors.New("the time zone does not belong here")
 // Parse reads a cron expression of five fields or a descriptor. One whose slots
 // never come is an error.
 func Parse(text string, location *time.Location) (*Schedule, error) {
+	s, err := read(text, location)
+	if err == nil && !strings.HasPrefix(text, "@") {
+		if err := gaps(text); err != nil {
+			return nil, fmt.Errorf("%q: %w", text, err)
+		}
+	}
+	return s, err
+}
+
+// read is Parse for what an older version may have taken.
+func read(text string, location *time.Location) (*Schedule, error) {
 	if strings.Contains(strings.ToUpper(text), "TZ=") {
 		return nil, fmt.Errorf("%q: %w", text, ErrTimeZone)
 	}
@@ -82,6 +93,24 @@ func foreign(text string) error {
 		return errors.New(words[strings.ToUpper(sign[1]+sign[2]+sign[3]+sign[4])])
 	case len(strings.Fields(text)) > 5:
 		return fmt.Errorf("has %d fields, expected five: there is none for seconds or years", len(strings.Fields(text)))
+	}
+	return nil
+}
+
+// gaps finds what the parser passes over: a list with nothing between two commas, and a step beyond all that the field
+// has, which means its first value alone.
+func gaps(text string) error {
+	for i, field := range strings.Fields(text) {
+		for part := range strings.SplitSeq(field, ",") {
+			_, step, _ := strings.Cut(part, "/")
+			by, err := strconv.Atoi(step)
+			switch size := []int{60, 24, 31, 12, 7}[i]; {
+			case part == "":
+				return fmt.Errorf("has a comma too many in %s", field)
+			case err == nil && by >= size:
+				return fmt.Errorf("has a step of %d in %s: the field has %d values", by, part, size)
+			}
+		}
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func Restore(text string) (*Schedule, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Parse(text[:at], location)
+	return read(text[:at], location)
 }
 
 // String returns the expression and its time zone, for Restore.

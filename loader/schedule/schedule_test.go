@@ -96,6 +96,8 @@ func TestRestore(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, s, restored)
 	}
+	_, err := schedule.Restore("*/90 * * * * UTC")
+	require.NoError(t, err, "an older version took it")
 	for _, text := range []string{"", "@hourly", "@hourly Europe/Barlin", "@often UTC"} {
 		_, err := schedule.Restore(text)
 		require.Error(t, err, text)
@@ -105,6 +107,10 @@ func TestRestore(t *testing.T) {
 func TestParse_Errors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
+		"*/90 * * * *":          "has a step of 90 in */90: the field has 60 values",
+		"0 1-5/24 * * *":        "has a step of 24",
+		"1,,2 * * * *":          "has a comma too many",
+		",1 0 * * *":            "has a comma too many",
 		"61 * * * *":            "end of range (61) above maximum (59)",
 		"* * * *":               "expected exactly 5 fields",
 		"@often":                "unrecognized descriptor",

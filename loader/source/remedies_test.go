@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/loadertest"
 )
 
@@ -217,4 +218,22 @@ func TestKindLabels_OfADomain(t *testing.T) {
 	missing, err := s.MissingIndex(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, missing)
+}
+
+// A materialized view WITH NO DATA is no passing trouble, and its remedy is run.
+func TestPage_OfWhatWasNeverFilled(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	execute(t, db, "create table behind ("+columns+"); create materialized view matter as select * from behind with no data; create view over_it as select * from matter")
+	for _, relation := range []string{"matter", "over_it"} {
+		s := open(t, url, relation, 10)
+		_, err := s.Page(t.Context(), After(time.Time{}, "0"))
+		require.Equal(t, fault.Precondition, fault.KindOf(err))
+		execute(t, db, fault.HintOf(err))
+		_, err = s.Page(t.Context(), After(time.Time{}, "0"))
+		require.NoError(t, err)
+		execute(t, db, "refresh materialized view matter with no data")
+		s.Close()
+	}
 }

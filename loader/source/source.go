@@ -59,6 +59,9 @@ type Source struct {
 	limit int
 }
 
+// unpopulated is what Postgres raises for a materialized view WITH NO DATA.
+const unpopulated = "55000"
+
 // Open connects and looks at the table. What stands in the way is a
 // [fault.Precondition] with its remedy.
 func Open(ctx context.Context, config Config) (*Source, error) {
@@ -171,6 +174,12 @@ func (s *Source) explain(err error, doing string) *fault.Error {
 	case postgres.Code(err) == unknownZone && s.config.Spec.Zone != "":
 		e.Kind = fault.Precondition
 		return e.WithHint("If the server does not know the zone of interactions.timezone, %q, write one that it has:  SELECT name FROM pg_timezone_names;", s.config.Spec.Zone)
+	case postgres.Code(err) == unpopulated:
+		e.Kind = fault.Precondition
+		if s.table != nil && s.table.reads != nil && s.table.reads.kind == "m" {
+			return e.WithHint("REFRESH MATERIALIZED VIEW %s;", s.table.reads.name)
+		}
+		return e.WithHint("REFRESH MATERIALIZED VIEW ...; with the one that the server names.")
 	case postgres.MissingColumn(err):
 		return e.WithHint("A column went since the table was looked at: candu-loader check tells which.")
 	case postgres.Missing(err):
