@@ -42,7 +42,9 @@ func TestCommands_WaitOutARestart(t *testing.T) {
 		"migrate": func() error { _, err := l.Migrate(t.Context(), src, ledger.MigrateOptions{}); return err },
 		"run":     func() error { _, err := l.Run(t.Context(), src, loader.RunOptions{}); return err },
 	} {
-		w.exec(t, "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name like 'candu-loader%'")
+		const theirs = "pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and application_name like 'candu-loader%'"
+		w.exec(t, "select pg_terminate_backend(pid) from "+theirs)
+		loadertest.Eventually(t, func() bool { return w.one(t, "select not exists (select from "+theirs+")") == "true" }, "the sessions to end")
 		began := time.Now()
 		require.NoError(t, command(), name)
 		t.Log(name, time.Since(began))

@@ -16,7 +16,7 @@ func TestRun_AColumnChangesMeanwhile(t *testing.T) {
 	t.Parallel()
 	for change, ends := range map[string]string{
 		"alter table candu_interactions alter tutorial_id type text using '0' || tutorial_id, alter id type bigint, alter version_id type char(20)": "",
-		"alter table candu_interactions drop column portal_id; alter table candu_interactions add column portal_id numeric default 7":               "",
+		"alter table candu_interactions drop column portal_id; alter table candu_interactions add column portal_id numeric":                         "",
 		"alter table candu_interactions alter tutorial_id type bytea using tutorial_id::text::bytea":                                                `column "tutorial_id" (tutorial_id) is of type bytea`,
 		"alter table candu_interactions rename user_id to customer":                                                                                 `column "user_id" (user_id) is missing`,
 	} {

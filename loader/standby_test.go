@@ -22,12 +22,23 @@ func TestRun_WaitsForAStandby(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(server.Stop)
 			l := newLineIn(t, 200, settings{url: loadertest.DatabaseOn(t, server)})
+			l.exec(t, "create table probe (n integer)")
 			var once sync.Once
 			lose := func() {
 				l.exec(t, "alter system set synchronous_standby_names = 'nobody'")
 				l.exec(t, "select pg_reload_conf()")
-				go func() { _, _ = l.db.Exec(t.Context(), "create table probe ()") }() // It waits until the test is over, or longer.
+				asked := make(chan struct{})
+				defer close(asked)
+				go func() {
+					for range asked { // Until one waits, for the server does not follow at once.
+						_, _ = l.db.Exec(t.Context(), "insert into probe default values")
+					}
+				}()
 				loadertest.Eventually(t, func() bool {
+					select {
+					case asked <- struct{}{}:
+					default:
+					}
 					return l.one(t, "select exists (select from pg_stat_activity where wait_event = 'SyncRep')") == "true"
 				}, "commits to wait")
 			}
@@ -44,8 +55,11 @@ func TestRun_WaitsForAStandby(t *testing.T) {
 			go func() {
 				defer close(mended)
 				loadertest.Eventually(t, func() bool { return strings.Contains(l.log.String(), "waiting for a synchronous standby") }, "the log to say it")
-				l.exec(t, "alter system set synchronous_standby_names = ''")
-				l.exec(t, "select pg_reload_conf()")
+				for _, sql := range []string{"alter system set synchronous_standby_names = ''", "select pg_reload_conf()"} {
+					if _, err := l.db.Exec(t.Context(), sql); err != nil {
+						t.Error(err)
+					}
+				}
 			}()
 			summary, err := l.try(t, loader.RunOptions{})
 			<-mended

@@ -52,6 +52,7 @@ func TestPatient_AsksAgain(t *testing.T) {
 	b := setup(t)
 	b.migrate(t)
 	admin := loadertest.Pool(t, string(b.url))
+	const others = "datname = current_database() and pid <> pg_backend_pid()"
 	told := 0
 	l := b.ledger.Patient(func(error, time.Duration) { told++ })
 	for name, ask := range map[string]func() error{
@@ -64,8 +65,13 @@ func TestPatient_AsksAgain(t *testing.T) {
 	} {
 		require.NoError(t, ask(), name)
 		before := told
-		_, err := admin.Exec(t.Context(), "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+		_, err := admin.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where "+others)
 		require.NoError(t, err)
+		loadertest.Eventually(t, func() bool {
+			var gone bool
+			err := admin.QueryRow(t.Context(), "select not exists (select from pg_stat_activity where "+others+")").Scan(&gone)
+			return err == nil && gone
+		}, "the sessions to end")
 		require.NoError(t, ask(), name)
 		require.Greater(t, told, before, name)
 	}
