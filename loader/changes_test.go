@@ -174,6 +174,35 @@ func TestWriteKey_Shared(t *testing.T) {
 	require.Contains(t, w.log.String(), "another source has the same write key")
 }
 
+// One export under one write key is refused, however the URLs are written; another table, or another key, is none.
+func TestWriteKey_SharedWithTheExport(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	w.plain(t)
+	w.run(t)
+	first, other := w.cfg.Sources[0], *w.cfg.Sources[0]
+	other.Nickname, other.Schema = "Candu_Other", "candu_other"
+	other.Interactions.URL += "&application_name=otherwise"
+	w.cfg.Sources = append(w.cfg.Sources, &other)
+	require.Empty(t, w.finding(t, "export_shared"), "the other one never ran")
+	_, err := w.loader(t).Run(t.Context(), &other, loader.RunOptions{First: true})
+	require.True(t, fault.Is(err, fault.Precondition), "%v", err)
+	require.ErrorContains(t, err, `sources "Candu_Other" and "Candu_Test" have the same write key, and read the same export`)
+	_, err = w.try(t, loader.RunOptions{})
+	require.True(t, fault.Is(err, fault.Precondition), "%v", err)
+	require.Contains(t, w.finding(t, "export_shared"), "error: ")
+
+	w.exec(t, "create view elsewhere as select * from candu_interactions where false")
+	other.Interactions.Table.Name = "elsewhere"
+	_, err = w.loader(t).Run(t.Context(), &other, loader.RunOptions{NewExport: true})
+	require.NoError(t, err)
+	_, err = w.try(t, loader.RunOptions{})
+	require.NoError(t, err)
+	other.Interactions.Table, other.WriteKey = first.Interactions.Table, "another"
+	w.run(t)
+	require.Empty(t, w.finding(t, "export_shared"))
+}
+
 func TestURL_ParametersWithoutEffectAreTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})

@@ -92,7 +92,38 @@ func (s *session) knowExport() error {
 	if err != nil {
 		return err
 	}
-	return postgres.Retry(s.hard, openTimeout, s.again, func(ctx context.Context) error { return s.run.SetExport(ctx, now) })
+	err = postgres.Retry(s.hard, openTimeout, s.again, func(ctx context.Context) error { return s.run.SetExport(ctx, now) })
+	if err != nil {
+		return err
+	}
+	// After it is stored: of two that begin at once, one at least sees the other.
+	return postgres.Retry(s.hard, openTimeout, s.again, func(ctx context.Context) error { return s.loader.confirmAlone(ctx, s.src, now) })
+}
+
+// confirmAlone refuses an export that another source with the same write key reads too, however its URL is written: Segment
+// would get each row twice, under two ids. Of one that never ran nothing is known.
+func (l *Loader) confirmAlone(ctx context.Context, src *config.Source, now ledger.Export) error {
+	for _, other := range l.config.OthersOfKey(src) {
+		book, err := l.ledger(ctx, other)
+		if err != nil {
+			return err
+		}
+		state, err := book.State(ctx)
+		if fault.Is(err, fault.Retryable) {
+			return err
+		}
+		if err != nil {
+			l.log.Debug("what another source with the same write key reads is not known", "source", other.Nickname, "error", err)
+			continue
+		}
+		if now.System == "" || now.Place != state.Export.Place || now.Relation != state.Export.Relation {
+			continue
+		}
+		e := fault.New(fault.Precondition, "sources %q and %q have the same write key, and read the same export, %s: Segment would get each row twice", src.Nickname, other.Nickname, now)
+		e.Err = lineage.ErrShared
+		return e.WithHint("Take one of them out of the config, or give it a write key or a table of its own.")
+	}
+	return nil
 }
 
 // newExport has the next run begin with the export as it is configured now, if it is another one.
@@ -137,7 +168,11 @@ func (l *Loader) checkExport(ctx context.Context, src *config.Source) (gone, rem
 	}
 	defer export.Close()
 	known := lineage.Lineage{Source: src, Ledger: book, State: state, Export: export}
-	if _, err := known.Confirm(ctx); err != nil {
+	now, err := known.Confirm(ctx)
+	if err == nil {
+		err = l.confirmAlone(ctx, src, now)
+	}
+	if err != nil {
 		return "", "", err
 	}
 	if _, err := known.ConfirmPassedOver(ctx); err != nil {

@@ -208,10 +208,13 @@ func (c *Config) Select(nicknames []string) ([]*Source, error) {
 // SharesKey returns the nicknames of the other sources that have a source's write key.
 func (c *Config) SharesKey(s *Source) []string {
 	var others []string
-	for _, other := range c.Sources {
-		if other != s && other.WriteKey == s.WriteKey {
-			others = append(others, other.Nickname)
-		}
+	for _, other := range c.OthersOfKey(s) {
+		others = append(others, other.Nickname)
 	}
 	return others
+}
+
+// OthersOfKey returns the other sources that have a source's write key.
+func (c *Config) OthersOfKey(s *Source) []*Source {
+	return slices.DeleteFunc(slices.Clone(c.Sources), func(other *Source) bool { return other == s || other.WriteKey != s.WriteKey })
 }

@@ -74,6 +74,9 @@ func ConfirmZone(schema string, state ledger.State, zone string) error {
 		WithHint("With another zone every event would be sent again under a new id. Write `interactions: {timezone: %s}` under the source.", loaded)
 }
 
+// ErrShared is the cause of an error about an export that another source with the same write key reads too.
+var ErrShared = errors.New("another source reads it too")
+
 // ErrShifted is the cause of an error about times that are others than those that were loaded, by whole quarters of an hour.
 var ErrShifted = errors.New("times are shifted")
 

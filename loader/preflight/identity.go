@@ -40,6 +40,8 @@ func (c *checker) identity(ctx context.Context, book *ledger.Ledger, state ledge
 	switch gone, remedy, err := c.SameExport(ctx); {
 	case fault.Is(err, fault.Config):
 		c.trouble("timezone_differs", err)
+	case errors.Is(err, lineage.ErrShared):
+		c.trouble("export_shared", err)
 	case errors.Is(err, lineage.ErrShifted):
 		c.trouble("occurred_at_shifted", err)
 	case err != nil:
