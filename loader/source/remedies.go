@@ -168,7 +168,7 @@ func (s *Source) missingIndex(ctx context.Context, column int) (statement string
 	unquoted := func(name string) string { return strings.ReplaceAll(name[1:len(name)-1], `""`, `"`) }
 	without, err = s.unindexed(ctx, reads.name, unquoted(reads.ordered), unquoted(reads.id))
 	if err == nil && len(without) == 0 {
-		return fmt.Sprintf("%s has the index, but the view keeps the planner from reading it in order: let it be a plain SELECT.", reads.name), nil
+		return reads.name + " has the index, but the view keeps the planner from reading it in order: let it be a plain SELECT.", nil
 	}
 	if reads.kind == "m" {
 		return "On the materialized view behind the view, under its names: " + indexStatement(reads.relation, reads.ordered, reads.id, without), err

@@ -237,3 +237,29 @@ func TestPage_OfWhatWasNeverFilled(t *testing.T) {
 		s.Close()
 	}
 }
+
+// Postgres 18 makes generated columns virtual, unless they are told not to be, and no index of those.
+func TestRemedies_OfGeneratedColumns(t *testing.T) {
+	t.Parallel()
+	url := loadertest.Database(t)
+	db := loadertest.Pool(t, url)
+	var version int
+	require.NoError(t, db.QueryRow(t.Context(), "select current_setting('server_version_num')::integer").Scan(&version))
+	kind := map[bool]string{true: "virtual", false: "stored"}[version >= 180000]
+	rest := strings.Replace(columns, "exported_at timestamptz", "raw timestamp, exported_at timestamptz generated always as (raw at time zone 'UTC') "+kind, 1)
+	require.NotEqual(t, columns, rest)
+	execute(t, db, "create table generated ("+rest+"); create view over_it as select * from generated")
+	for _, relation := range []string{"generated", "over_it"} {
+		s := open(t, url, relation, 10)
+		missing, err := s.MissingIndex(t.Context())
+		require.NoError(t, err)
+		if kind == "virtual" {
+			require.Contains(t, missing, "virtual generated column")
+		} else {
+			require.Contains(t, missing, "CREATE INDEX")
+			remedy(t, db, missing)
+			execute(t, db, "drop index generated_exported_at_id_idx")
+		}
+		s.Close()
+	}
+}
