@@ -117,7 +117,9 @@ func TestUnreachable_ByATimeout(t *testing.T) {
 	exec("alter role " + role + " set statement_timeout = 1234")
 	exec("alter database " + config.Database + " set statement_timeout = 1234")
 	hint := fault.HintOf(postgres.Unreachable(t.Context(), &pgconn.PgError{Code: "57014"}, "export", secret.URL(url)))
-	exec(hint[strings.Index(hint, "ALTER ROLE"):])
+	_, statement, found := strings.Cut(hint, "ALTER ROLE")
+	require.True(t, found, hint)
+	exec("ALTER ROLE" + statement)
 	var now string
 	require.NoError(t, loadertest.Pool(t, url).QueryRow(t.Context(), "show statement_timeout").Scan(&now))
 	require.Equal(t, "0", now)
