@@ -3,11 +3,13 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -103,12 +105,16 @@ func (w *wishes) connect(config *pgx.ConnConfig, connect func() error) error {
 		w.later = slices.DeleteFunc(w.later, func(s setting) bool { return s.name == checkInterval })
 		err = connect()
 	}
-	for range limits {
-		// It is so short that the connection ended before it was lifted; so the server knows it.
-		if name := limits[Code(err)]; name != "" {
+	for range 2 * len(limits) {
+		// It is so short that the connection ended before it was lifted; so the server knows it. Which one
+		// it was can't be read where we were writing as it ended.
+		name := limits[Code(err)]
+		if name != "" {
 			config.RuntimeParams[name] = "0"
-			err = connect()
+		} else if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+			break
 		}
+		err = connect()
 	}
 	if RefusesParameter(err) {
 		config.RuntimeParams = plain
