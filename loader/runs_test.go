@@ -9,6 +9,7 @@ import (
 
 	"github.com/candu-loader/candu-loader/loader"
 	"github.com/candu-loader/candu-loader/loader/config"
+	"github.com/candu-loader/candu-loader/loader/secret"
 )
 
 func TestRunAll_OneSourcesTroubleDoesNotStopTheOthers(t *testing.T) {
@@ -18,6 +19,7 @@ func TestRunAll_OneSourcesTroubleDoesNotStopTheOthers(t *testing.T) {
 	for i := range loader.RunsAtOnce {
 		other := *w.cfg.Sources[0]
 		other.Nickname, other.Schema = fmt.Sprintf("Other%d", i), fmt.Sprintf("other_%d", i)
+		other.WriteKey += secret.String(fmt.Sprint(i))
 		w.cfg.Sources = append(w.cfg.Sources, &other)
 	}
 	w.cfg.Sources[1].Interactions.Table.Name = "nowhere"

@@ -103,7 +103,7 @@ func TestMigrate_ThroughAPooler(t *testing.T) {
 	for name, pooler := range map[string]loadertest.Pooler{
 		"it drops search_path": {Drops: []string{"search_path"}, Knows: append([]string{
 			"row_security", "quote_all_identifiers", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "default_transaction_isolation",
-			"extra_float_digits", "intervalstyle", "bytea_output", "xmlbinary", "default_transaction_read_only", "candu_loader.connection", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout",
+			"extra_float_digits", "intervalstyle", "bytea_output", "xmlbinary", "jit", "default_transaction_read_only", "candu_loader.connection", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout",
 		}, loadertest.Tracked...)},
 		"it drops all":   {DropsAll: true},
 		"it refuses all": {Knows: loadertest.Tracked},

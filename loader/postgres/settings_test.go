@@ -55,7 +55,7 @@ const shown = `select string_agg(name || '=' || current_setting(name, true), '; 
 func TestConnections_HaveTheirSettings(t *testing.T) {
 	all := []string{
 		"search_path", "row_security", "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "quote_all_identifiers", "statement_timeout",
-		"extra_float_digits", "intervalstyle", "bytea_output", "xmlbinary", "lock_timeout", "idle_in_transaction_session_timeout", "default_transaction_isolation", "default_transaction_read_only", "candu_loader.connection",
+		"extra_float_digits", "intervalstyle", "bytea_output", "xmlbinary", "jit", "lock_timeout", "idle_in_transaction_session_timeout", "default_transaction_isolation", "default_transaction_read_only", "candu_loader.connection",
 		"tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout", "transaction_timeout",
 	}
 	except := func(name string) []string {

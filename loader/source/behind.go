@@ -62,7 +62,7 @@ func (s *Source) behindOf(ctx context.Context, t *Table, column int) (reads, hol
 
 // lookBehind notes what is behind a view.
 func (s *Source) lookBehind(ctx context.Context, t *Table) (err error) {
-	if t.reads, t.holds, err = s.behindOf(ctx, t, colExportedAt); err != nil || t.reads == nil || t.reads.name == t.Relation() {
+	if t.reads, t.holds, err = s.behindOf(ctx, t, colExportedAt); err != nil || t.reads == nil || t.kind != "v" {
 		return err
 	}
 	rows, err := asking(ctx, s.try, "looking for the columns behind the view", func(ctx context.Context, db queries.DBTX) ([]queries.ExportColumnsRow, error) {
