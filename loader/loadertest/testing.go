@@ -103,7 +103,14 @@ func database(tb testing.TB, server *Server, template string) string {
 			tb.Logf("the test's database: %s", server.URL(name, "postgres"))
 			return
 		}
-		admin(tb, server, func(int) string { return "drop database if exists " + name + " with (force)" })
+		if server.given != "" {
+			admin(tb, server, func(int) string { return "drop database if exists " + name + " with (force)" })
+			return
+		}
+		// It goes with its server; dropping it writes out what all the others have changed.
+		admin(tb, server, func(int) string {
+			return "select pg_terminate_backend(pid) from pg_stat_activity where datname = '" + name + "'"
+		})
 	})
 	return server.URL(name, "postgres")
 }

@@ -245,7 +245,7 @@ func (w *world) settle(t *testing.T, mayResend int) {
 	verify := w.command(t, []string{"verify"})
 	require.Zero(t, verify.wait(t), "%s", verify.output)
 	// Rows of the last seconds may all lie beyond the watermark.
-	require.Regexp(t, "^Candu: (proved|nothing to prove): ", verify.output.String())
+	require.Regexp(t, "^Candu: (proved|nothing to prove)[ ,:]", verify.output.String())
 	accepted := w.fake.Accepted()
 	slices.Sort(accepted)
 	rows, err := w.db.Query(t.Context(), "select id from candu.screens union all select id from candu.tracks order by 1")
