@@ -50,6 +50,7 @@ func TestRun_AsksForTheKeyBeforeTheFirstEvent(t *testing.T) {
 	w.cfg.Sources[0].WriteKey = "better"
 	_, err := w.loader(t).Migrate(t.Context(), w.cfg.Sources[0], ledger.MigrateOptions{KeyRotated: true})
 	require.NoError(t, err)
+	w.insert(t, 1_000, time.Now()) // A run that sends nothing waits for no answer.
 	w.run(t)
 	require.EqualValues(t, 4, w.fake.Stats().KeysAsked, "the key changed")
 }
@@ -72,6 +73,7 @@ func TestRun_GoesOnWhereNobodyCanTell(t *testing.T) {
 	w.settled(t, "candu_interactions", "id")
 	require.EqualValues(t, 1, asked.Load(), "not each time")
 	w.exec(t, "update candu_test.loader_state set write_key_asked_at = write_key_asked_at - interval '24 hours'")
+	w.insert(t, 1_000, time.Now()) // A run that sends nothing waits for no answer.
 	w.run(t)
 	require.EqualValues(t, 2, asked.Load())
 }

@@ -28,7 +28,7 @@ var guarding atomic.Pointer[guard]
 // cleanUp waits until our end of its standard input closes, which it does even if we are
 // killed. A signal of the terminal, or one for a program that is stopped, would not end all.
 const cleanUp = `cat >/dev/null
-kill -KILL -- "-$1" 2>/dev/null
+kill -s KILL -- "-$1" 2>/dev/null
 rm -rf "$2" 2>/dev/null || { sleep 1; rm -rf "$2"; }`
 
 // startGuard makes a folder for all temporary files of this process, and begins to guard.

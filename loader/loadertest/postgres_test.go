@@ -63,7 +63,8 @@ func TestMain_LeavesNothing(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGQUIT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
-			owner := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMain_LeavesNothing$")
+			// Without the signal that a stopped group of processes gets when nobody is left who could let it go on.
+			owner := exec.CommandContext(t.Context(), "/bin/sh", "-c", `trap "" HUP; exec "$0" "$@"`, os.Args[0], "-test.run=^TestMain_LeavesNothing$")
 			owner.Env = append(os.Environ(), ownerEnv+"=1", "CANDU_TEST_DATABASE_URL=")
 			_, err := owner.StdinPipe()
 			require.NoError(t, err)
