@@ -19,7 +19,7 @@ TAGS      = failpoint,browser,pgbouncer
 LEFTOUT   = test: left out: the status page in a browser (make test-browser), PgBouncer (make test-pgbouncer), \
             the long trial of the guarantees (make torture), the tests of the tests (make mutants)
 # $(call gotest,ARGUMENTS) runs go test and keeps what it said.
-gotest    = bash -c 'set -o pipefail; $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) $(1) | tee -a bin/test.log'
+gotest    = bash -c 'set -o pipefail; $(GO) test $(RACE) -timeout 20m $(TESTFLAGS) $(1) | tee -a bin/test.log'
 # All programs with the same flags, so that each package is compiled once.
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -o bin/
 PROGRAMS  = ./cmd/candu-loader ./cmd/fake-segment
