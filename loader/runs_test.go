@@ -2,6 +2,7 @@ package loader_test
 
 import (
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestRunAll_OneSourcesTroubleDoesNotStopTheOthers(t *testing.T) {
 	for i := range loader.RunsAtOnce {
 		other := *w.cfg.Sources[0]
 		other.Nickname, other.Schema = fmt.Sprintf("Other%d", i), fmt.Sprintf("other_%d", i)
-		other.WriteKey += secret.String(fmt.Sprint(i))
+		other.WriteKey += secret.String(strconv.Itoa(i))
 		w.cfg.Sources = append(w.cfg.Sources, &other)
 	}
 	w.cfg.Sources[1].Interactions.Table.Name = "nowhere"
