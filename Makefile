@@ -63,7 +63,7 @@ test-pgbouncer: setup-test ## Run the test that needs PgBouncer
 	@.ci/setup pgbouncer
 	@$(call gotest,-tags pgbouncer -run PgBouncer ./loader/torture)
 
-# Without the race detector, which make test has; go would take results of another version for its own.
+# Without the race detector, which make test has. -count=1, for go does not see that another version is asked for.
 test-postgres: setup-test ## Run all tests on another version of Postgres (PG=13 to 18)
 	@bin=$$(.ci/postgres '$(PG)') && $(MAKE) --no-print-directory test-on PGBIN="$$bin"
 

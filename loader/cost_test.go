@@ -46,7 +46,7 @@ func TestRun_AnEmptyRunTakesFewStatements(t *testing.T) {
 	made := statements()
 	require.NotEmpty(t, made)
 	// Among them is one for each connection, of the export and of the warehouse, that reads settings back.
-	require.LessOrEqual(t, len(made), 25, strings.Join(made, "\n"))
+	require.LessOrEqual(t, len(made), 24, strings.Join(made, "\n"))
 }
 
 // Of rows that are read again, and are in the mirror, nothing is read but the keys.

@@ -16,6 +16,8 @@ select
     b.typtype::text as type_kind,
     format_type(a.atttypid, a.atttypmod)::text as type_name,
     a.attnotnull as not_null,
+    -- Computed at each look, from Postgres 18 on: no index can be made of it.
+    a.attgenerated = 'v' as is_virtual,
     has_column_privilege(c.oid, a.attnum, 'SELECT') as column_readable,
     exists (
         select from pg_index i

@@ -100,6 +100,8 @@ select
     b.typtype::text as type_kind,
     format_type(a.atttypid, a.atttypmod)::text as type_name,
     a.attnotnull as not_null,
+    -- Computed at each look, from Postgres 18 on: no index can be made of it.
+    a.attgenerated = 'v' as is_virtual,
     has_column_privilege(c.oid, a.attnum, 'SELECT') as column_readable,
     exists (
         select from pg_index i
@@ -138,6 +140,7 @@ type ExportColumnsRow struct {
 	TypeKind       string
 	TypeName       string
 	NotNull        bool
+	IsVirtual      bool
 	ColumnReadable bool
 	IsUnique       bool
 	CanBeUnique    bool
@@ -164,6 +167,7 @@ func (q *Queries) ExportColumns(ctx context.Context, db DBTX, relation string) (
 			&i.TypeKind,
 			&i.TypeName,
 			&i.NotNull,
+			&i.IsVirtual,
 			&i.ColumnReadable,
 			&i.IsUnique,
 			&i.CanBeUnique,

@@ -83,12 +83,8 @@ var ErrShifted = errors.New("times are shifted")
 // confirmTimes refuses an export without a zone, now or before, in which occurred_at of what was loaded is shifted as from
 // zone to zone: ALTER COLUMN ... TYPE converts by the zone of its session. Each event would be sent again.
 func (l Lineage) confirmTimes(ctx context.Context) error {
-	newest, err := l.Ledger.Newest(ctx, witnesses)
+	newest, page, err := l.newest(ctx)
 	if err != nil || len(newest) == 0 {
-		return err
-	}
-	page, err := l.Export.ByID(ctx, slices.Collect(maps.Keys(newest)))
-	if err != nil {
 		return err
 	}
 	same, shifted, example := 0, 0, ""
@@ -117,6 +113,17 @@ func Lookback(src *config.Source, table *source.Table, watermark *time.Time) tim
 	return src.Lookback + table.ClockChange(watermark)
 }
 
+// newest returns when the newest events of the mirror occurred, by the ids of their rows, and those rows as the
+// export has them now.
+func (l Lineage) newest(ctx context.Context) (occurred map[string]time.Time, page *source.Page, err error) {
+	occurred, err = l.Ledger.Newest(ctx, witnesses)
+	if err != nil || len(occurred) == 0 {
+		return nil, nil, err
+	}
+	page, err = l.Export.ByID(ctx, slices.Collect(maps.Keys(occurred)))
+	return occurred, page, err
+}
+
 // SameRows reports whether an export holds what was loaded: the row at the watermark, or, where
 // the watermark is between rows, the newest events of the mirror, by id and time.
 func (l Lineage) SameRows(ctx context.Context) (bool, error) {
@@ -128,21 +135,13 @@ func (l Lineage) SameRows(ctx context.Context) (bool, error) {
 		page, err := l.Export.ByID(ctx, []string{*state.WatermarkID})
 		return err == nil && len(page.Rows) == 1 && page.Rows[0].ExportedAt.Equal(*state.WatermarkAt), err
 	}
-	newest, err := l.Ledger.Newest(ctx, witnesses)
+	newest, page, err := l.newest(ctx)
 	if err != nil {
 		return false, err
 	}
 	if len(newest) == 0 {
 		// Nothing was loaded, unless what was has all been rejected.
 		return state.StartAt != nil && state.StartAt.Equal(*state.WatermarkAt), nil
-	}
-	ids := make([]string, 0, len(newest))
-	for id := range newest {
-		ids = append(ids, id)
-	}
-	page, err := l.Export.ByID(ctx, ids)
-	if err != nil {
-		return false, err
 	}
 	same, other := 0, 0
 	for i := range page.Rows {

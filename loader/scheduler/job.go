@@ -15,7 +15,6 @@ import (
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
 	"github.com/candu-loader/candu-loader/loader/pipeline"
-	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
 const (
@@ -93,7 +92,7 @@ func (j *job) do(ctx context.Context) {
 	defer close(j.done)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go j.renew(ctx, cancel)
+	go keep(ctx, func(ctx context.Context) (bool, error) { return j.book.Renew(ctx, j.slots) }, func() { cancel(errSlotsLost) })
 
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = j.retry, j.retryMost
@@ -205,7 +204,7 @@ func (j *job) end(ctx context.Context, err error, tries int) {
 			status = ledger.SlotCaughtUp
 		}
 	}
-	err = j.write(ctx, func(ctx context.Context) error {
+	err = write(ctx, func(ctx context.Context) error {
 		return j.book.End(ctx,
 			ledger.SlotsEnd{Slots: []time.Time{j.last()}, Status: status, RunID: j.runID, Note: note},
 			ledger.SlotsEnd{Slots: earlier, Status: early, RunID: j.runID, Note: note})
@@ -244,40 +243,10 @@ func (j *job) release(ctx context.Context) {
 	if errors.Is(context.Cause(ctx), errSlotsLost) {
 		return
 	}
-	err := j.write(ctx, func(ctx context.Context) error {
+	err := write(ctx, func(ctx context.Context) error {
 		return j.book.Release(ctx, j.slots, j.runID, "interrupted")
 	})
 	if err != nil {
 		j.log.Warn("releasing slots; they will be taken over later", "error", err)
-	}
-}
-
-// write tries until it is written, even after ctx is done.
-func (j *job) write(ctx context.Context, do func(context.Context) error) error {
-	limit := endTimeout
-	if ctx.Err() != nil {
-		limit = postgres.ConnectTimeout
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
-	return postgres.Retry(ctx, limit, nil, do)
-}
-
-// renew keeps the slots until ctx is done, and ends the job if they are another's.
-func (j *job) renew(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.Tick(ledger.RenewEvery)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick:
-		}
-		attempt, stop := context.WithTimeout(ctx, ledger.RenewEvery)
-		held, err := j.book.Renew(attempt, j.slots)
-		stop()
-		if err == nil && !held {
-			cancel(errSlotsLost)
-			return
-		}
 	}
 }

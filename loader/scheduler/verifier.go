@@ -10,7 +10,6 @@ import (
 	"github.com/candu-loader/candu-loader/loader/config"
 	"github.com/candu-loader/candu-loader/loader/fault"
 	"github.com/candu-loader/candu-loader/loader/ledger"
-	"github.com/candu-loader/candu-loader/loader/postgres"
 )
 
 // besideEvery is how often a verification that is due looks whether the run under way has ended.
@@ -105,7 +104,7 @@ func (v *verifier) tick(ctx context.Context) (time.Duration, error) {
 func (v *verifier) verify(ctx context.Context, turns *ledger.Verifications, done time.Time) {
 	verifying, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go v.renew(verifying, turns, cancel)
+	go keep(verifying, turns.Renew, func() { cancel(errVerifiesElsewhere) })
 	v.log.Info("verifying")
 	report, err := v.loader.Verify(verifying, v.src, loader.VerifyOptions{Scheduled: true})
 	switch {
@@ -119,6 +118,8 @@ func (v *verifier) verify(ctx context.Context, turns *ledger.Verifications, done
 	case err != nil:
 		v.log.Error("verifying came to no verdict; it is tried again at the next slot", fault.Attrs(err)...)
 		v.write(ctx, func(ctx context.Context) error { return v.loader.VerifyFailed(ctx, v.src, err) })
+	case report.Proved && report.Rows == 0:
+		v.log.Info("verified: nothing to prove", "seconds", report.Seconds)
 	case report.Proved:
 		v.log.Info("verified: no difference", "rows", report.Rows, "seconds", report.Seconds)
 	default:
@@ -127,34 +128,9 @@ func (v *verifier) verify(ctx context.Context, turns *ledger.Verifications, done
 	v.write(ctx, func(ctx context.Context) error { return turns.End(ctx, &done) })
 }
 
-// write tries until it is written, even after ctx is done, and for a moment then.
+// write records how a verification ended.
 func (v *verifier) write(ctx context.Context, do func(context.Context) error) {
-	limit := endTimeout
-	if ctx.Err() != nil {
-		limit = postgres.ConnectTimeout
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
-	if err := postgres.Retry(ctx, limit, nil, do); err != nil {
+	if err := write(ctx, do); err != nil {
 		v.log.Warn("recording how a verification ended; it begins again", "error", err)
-	}
-}
-
-// renew keeps the turn until ctx is done, and ends the verification if it is another's.
-func (v *verifier) renew(ctx context.Context, turns *ledger.Verifications, cancel context.CancelCauseFunc) {
-	tick := time.Tick(ledger.RenewEvery)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick:
-		}
-		attempt, stop := context.WithTimeout(ctx, ledger.RenewEvery)
-		held, err := turns.Renew(attempt)
-		stop()
-		if err == nil && !held && ctx.Err() == nil {
-			cancel(errVerifiesElsewhere)
-			return
-		}
 	}
 }

@@ -60,8 +60,11 @@ func (s *Source) behindOf(ctx context.Context, t *Table, column int) (reads, hol
 	return reads, holds, err
 }
 
-// lookBehind notes what is behind a view.
+// lookBehind notes what is behind a view; behind anything else is nothing.
 func (s *Source) lookBehind(ctx context.Context, t *Table) (err error) {
+	if t.kind != "v" && t.kind != "m" {
+		return nil
+	}
 	if t.reads, t.holds, err = s.behindOf(ctx, t, colExportedAt); err != nil || t.reads == nil || t.kind != "v" {
 		return err
 	}
@@ -73,7 +76,7 @@ func (s *Source) lookBehind(ctx context.Context, t *Table) (err error) {
 	}
 	for _, row := range rows {
 		if (pgx.Identifier{row.Name}).Sanitize() == t.reads.id {
-			t.reads.unique, t.reads.canBeUnique = row.IsUnique, row.CanBeUnique
+			t.reads.unique, t.reads.canBeUnique, t.virtualID = row.IsUnique, row.CanBeUnique, row.IsVirtual
 		}
 	}
 	return err

@@ -122,7 +122,7 @@ func (t *Table) UniqueStatement() string {
 	switch {
 	case t.KeyBehind():
 		return fmt.Sprintf("In %s an index keeps them unique: let the view give each of its rows once.", in.name)
-	case t.reads != nil && t.reads.virtual:
+	case t.virtualID:
 		return "Postgres makes no index of a virtual generated column: let it be STORED, or a plain column."
 	case in.kind == "m":
 		return where + fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);", in.name, id)

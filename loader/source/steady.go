@@ -51,19 +51,28 @@ func (s *Source) steady(ctx context.Context, read *Page, row *event.Interaction,
 			return s.idMoves(row.ID, id)
 		}
 	}
-	before := row.ExportedAt
+	moves, err := s.moves(ctx, row, func(r event.Interaction) time.Time { return r.ExportedAt })
+	if err != nil || !moves {
+		return err
+	}
+	return s.cursorMoves(row.ID)
+}
+
+// moves reports whether a time of a row is another one at each of two more looks.
+func (s *Source) moves(ctx context.Context, row *event.Interaction, of func(event.Interaction) time.Time) (bool, error) {
+	before := of(*row)
 	for range 2 {
 		page, err := s.ByID(ctx, []string{row.ID})
 		if err != nil || len(page.Rows) == 0 {
-			return err
+			return false, err
 		}
 		// Of several with this id, which is another error's business, one that stayed says enough.
-		if slices.ContainsFunc(page.Rows, func(r event.Interaction) bool { return r.ExportedAt.Equal(before) }) {
-			return nil
+		if slices.ContainsFunc(page.Rows, func(r event.Interaction) bool { return of(r).Equal(before) }) {
+			return false, nil
 		}
-		before = page.Rows[0].ExportedAt
+		before = of(page.Rows[0])
 	}
-	return s.cursorMoves(row.ID)
+	return true, nil
 }
 
 func (s *Source) cursorMoves(id string) error {
@@ -152,17 +161,9 @@ const mostLooks = 10
 
 // timeSteady refuses a row of which occurred_at is another one at each look.
 func (s *Source) timeSteady(ctx context.Context, row *event.Interaction) error {
-	before := row.OccurredAt
-	for range 2 {
-		page, err := s.ByID(ctx, []string{row.ID})
-		if err != nil || len(page.Rows) == 0 {
-			return err
-		}
-		// As above, of several with this id.
-		if slices.ContainsFunc(page.Rows, func(r event.Interaction) bool { return r.OccurredAt.Equal(before) }) {
-			return nil
-		}
-		before = page.Rows[0].OccurredAt
+	moves, err := s.moves(ctx, row, func(r event.Interaction) time.Time { return r.OccurredAt })
+	if err != nil || !moves {
+		return err
 	}
 	e := fault.New(fault.Precondition, "reading table %s: occurred_at (%s) of row %q is another one at each look, and so each run would send the row again as another event",
 		s.table.Relation(), s.table.sanitized(colOccurredAt), row.ID)

@@ -83,6 +83,8 @@ type Table struct {
 	nullID bool
 	// canBeUnique is true if a constraint can keep ids unique.
 	canBeUnique bool
+	// virtualID is true if ids, where they come from, are computed at each look, so that no index can be made of them.
+	virtualID bool
 	// reads is the relation behind a view that pages are read from, holds the table behind a view that rows are stored in; nil = it
 	// is not one.
 	reads, holds *under
@@ -185,7 +187,7 @@ func (t *Table) take(column int, rows []queries.ExportColumnsRow) string {
 	}
 	t.Columns[column] = Column{Name: name, Type: row.TypeName, oid: oid}
 	if column == colID {
-		t.UniqueID, t.canBeUnique, t.nullID = row.IsUnique, row.CanBeUnique, !row.NotNull
+		t.UniqueID, t.canBeUnique, t.virtualID, t.nullID = row.IsUnique, row.CanBeUnique, row.IsVirtual, !row.NotNull
 	}
 	return ""
 }
